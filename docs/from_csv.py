@@ -1,0 +1,55 @@
+"""Build the result pages from CSV files: a hook of MkDocs.
+
+`<!-- table: results/x.csv -->` in a page becomes that file as a table,
+`<!-- curves: results/x.csv -->` its accuracy curves. The CSV files are what the runs
+left behind, so that no number on a page was typed by hand.
+"""
+
+import csv
+import re
+from io import StringIO
+from pathlib import Path
+
+MARKER = re.compile(r"<!-- (table|curves): (\S+\.csv) -->")
+
+
+def table(path: Path) -> str:
+    """A CSV file as a Markdown table; numbers to the right, as they stand."""
+    with path.open(newline="", encoding="utf-8") as file:
+        head, *rows = csv.reader(file)
+    numeric = [all(_is_number(row[i]) for row in rows) for i in range(len(head))]
+    rule = ["---:" if right else ":---" for right in numeric]
+    lines = [head, rule, *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def curves(path: Path) -> str:
+    """Accuracy by round as inline SVG.
+
+    The file has the columns of a run's history and two more, ``algorithm`` (its label)
+    and ``source`` (what the data are).
+    """
+    # Late: reading a table takes no plotting library.
+    import pandas as pd  # noqa: PLC0415
+
+    from fedmeta.reporting.figures import accuracy_curves  # noqa: PLC0415
+
+    history = pd.read_csv(path)
+    histories = dict(tuple(history.groupby("algorithm", sort=False)))
+    svg = StringIO()
+    accuracy_curves(histories, history["source"].iloc[0]).savefig(svg, format="svg")
+    # Without the XML header, and without blank lines, at which Markdown would stop.
+    text = svg.getvalue()
+    drawing = [line for line in text[text.index("<svg") :].splitlines() if line.strip()]
+    return '<div class="curves">\n' + "\n".join(drawing) + "\n</div>"
+
+
+def on_page_markdown(markdown: str, config: dict, **_: object) -> str:
+    """Called by MkDocs for every page."""
+    folder = Path(config["docs_dir"])
+    make = {"table": table, "curves": curves}
+    return MARKER.sub(lambda found: make[found[1]](folder / found[2]), markdown)
+
+
+def _is_number(text: str) -> bool:
+    return bool(re.fullmatch(r"[-+−±. \d%e]*|–|not reached", text))

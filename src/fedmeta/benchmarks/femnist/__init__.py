@@ -1,0 +1,1 @@
+"""FEMNIST: handwritten characters of 62 classes, a client a writer."""

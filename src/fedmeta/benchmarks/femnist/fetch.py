@@ -1,0 +1,240 @@
+"""Fetch the public FEMNIST with writer ids and write it as LEAF's JSON shards.
+
+`python -m fedmeta.benchmarks.femnist.fetch [FOLDER]` downloads some 200 MB of Parquet
+from the Hugging Face hub and writes about 4 GB of JSON. The copy of Flower Labs has
+LEAF's images and LEAF's order of labels, and not its doubled first samples; its card
+counts 814,277 records. The environment variable HF_ENDPOINT names another server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase, digits
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from huggingface_hub import HfApi, hf_hub_download
+from PIL import Image
+
+from fedmeta.data.errors import DataError
+from fedmeta.data.files import whole_file
+
+REPOSITORY = "flwrlabs/femnist"
+FOLDER = Path("data/01_raw/femnist")
+COLUMNS = ("image", "writer_id", "character")
+CHARACTERS = digits + ascii_uppercase + ascii_lowercase  # LEAF's labels 0..61
+WRITERS_A_SHARD = 100
+ROWS_AT_ONCE = 4096
+
+
+class _Writer(NamedTuple):
+    writer_id: str
+    images: list[bytes]  # PNG
+    labels: list[int]
+
+
+def fetch_femnist(
+    out_dir: str | Path = FOLDER,
+    repo_id: str = REPOSITORY,
+    endpoint: str | None = None,
+) -> list[Path]:
+    """Download FEMNIST and write LEAF shards of 100 writers.
+
+    The shards are written in a folder beside `out_dir` and moved in together at the
+    end, so an interrupted run never looks like a smaller data set; what was
+    downloaded stays in the hub's cache and is not downloaded again.
+
+    Args:
+        out_dir: must have no JSON files yet.
+        repo_id: a data set of the hub with the columns `image` (PNG), `writer_id`
+            and `character`.
+        endpoint: address of a server; None for HF_ENDPOINT or the public hub.
+
+    Returns:
+        The shards.
+
+    Raises:
+        DataError: when there are files already, nothing can be fetched or the files
+            have another form.
+    """
+    out_dir = Path(out_dir)
+    if any(out_dir.glob("*.json")):
+        raise DataError(f"{out_dir}: has JSON files already; move them or name another")
+    tables = _download(repo_id, endpoint)
+    partial = out_dir.with_name(f".{out_dir.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        source = f"huggingface.co/datasets/{repo_id}"
+        names = [shard.name for shard in write_leaf_shards(tables, partial, source)]
+        out_dir.mkdir(exist_ok=True)
+        for name in names:
+            os.replace(partial / name, out_dir / name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return [out_dir / name for name in names]
+
+
+def write_leaf_shards(
+    tables: Sequence[Path], out_dir: Path, source: str
+) -> Iterator[Path]:
+    """Turn Parquet files of labelled images into LEAF shards, a writer at a time.
+
+    Memory holds the compressed images of the writers that are under way: of one, when
+    the rows stand by writer, as in the public file.
+    """
+    last = _last_rows(tables)
+    order = sorted(last, key=lambda writer: last[writer][0])  # as they are completed
+    writers = _writers(tables, last)
+    for number, first in enumerate(range(0, len(order), WRITERS_A_SHARD)):
+        users = order[first : first + WRITERS_A_SHARD]
+        path = out_dir / f"all_data_{number}.json"
+        with whole_file(path) as file:
+            sizes = [last[user][1] for user in users]
+            head = {"users": users, "num_samples": sizes, "source": source}
+            file.write(orjson.dumps(head)[:-1] + b',"user_data":{')
+            for position, writer in enumerate(islice(writers, len(users))):
+                file.write(b"," if position else b"")
+                file.write(orjson.dumps(writer.writer_id) + b":")
+                file.write(_user_data(writer))
+            file.write(b"}}")
+        yield path
+
+
+def _download(repo_id: str, endpoint: str | None) -> list[Path]:
+    """The Parquet files of a data set, all of one revision, in the hub's cache."""
+    try:
+        info = HfApi(endpoint).dataset_info(repo_id)
+        names = [file.rfilename for file in info.siblings or ()]
+        tables = [
+            hf_hub_download(
+                repo_id, name, repo_type="dataset", revision=info.sha, endpoint=endpoint
+            )
+            for name in sorted(names)
+            if name.endswith(".parquet")
+        ]
+    # The client passes on the errors of its HTTP library, which has changed before.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"{repo_id}: could not be fetched from {endpoint or 'the hub'} ({reason}); "
+            "check the network or HF_ENDPOINT, or copy LEAF's files by hand"
+        ) from error
+    if not tables:
+        raise DataError(f"{repo_id}: has no Parquet files; name another data set")
+    return [Path(table) for table in tables]
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{path}: not a whole Parquet file; delete it and fetch again"
+        ) from error
+
+
+def _last_rows(tables: Sequence[Path]) -> dict[str, tuple[int, int]]:
+    """Writer id -> (its last row, counted over all files, its number of rows)."""
+    last: dict[str, tuple[int, int]] = {}
+    row = 0
+    for path in tables:
+        file = _open(path)
+        missing = sorted(set(COLUMNS) - set(file.schema_arrow.names))
+        if missing:
+            raise DataError(
+                f"{path}: no column {missing[0]!r}; expected {', '.join(COLUMNS)}: "
+                "name a data set of that form"
+            )
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=["writer_id"]):
+            for writer_id in batch.column(0).to_pylist():
+                last[writer_id] = row, last.get(writer_id, (0, 0))[1] + 1
+                row += 1
+    return last
+
+
+def _writers(
+    tables: Sequence[Path], last: dict[str, tuple[int, int]]
+) -> Iterator[_Writer]:
+    """Each writer as soon as the last of its rows has been read."""
+    under_way: dict[str, _Writer] = {}
+    row = 0
+    for path in tables:
+        file = pq.ParquetFile(path)
+        leaf_label = _leaf_labels(file, path)
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(COLUMNS)):
+            for record in batch.to_pylist():
+                writer_id, label = record["writer_id"], record["character"]
+                if label not in range(len(leaf_label)):
+                    raise DataError(
+                        f"{path}: client {writer_id!r}: row {row} has the label "
+                        f"{label!r}; expected 0..{len(leaf_label) - 1}: name another "
+                        "data set"
+                    )
+                writer = under_way.setdefault(writer_id, _Writer(writer_id, [], []))
+                writer.images.append(record["image"]["bytes"])
+                writer.labels.append(leaf_label[label])
+                if last[writer_id][0] == row:
+                    yield under_way.pop(writer_id)
+                row += 1
+
+
+def _leaf_labels(file: pq.ParquetFile, path: Path) -> list[int]:
+    """The file's class number -> LEAF's; by the names of the classes when given."""
+    metadata = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+    features = json.loads(metadata).get("info", {}).get("features", {})
+    names = features.get("character", {}).get("names", list(CHARACTERS))
+    if sorted(names) != sorted(CHARACTERS):
+        raise DataError(
+            f"{path}: {len(names)} classes, not the 62 characters of FEMNIST; name "
+            "another data set"
+        )
+    return [CHARACTERS.index(name) for name in names]
+
+
+def _user_data(writer: _Writer) -> bytes:
+    pixels = np.stack([_decode(image, writer.writer_id) for image in writer.images])
+    data = {"x": pixels / 255, "y": writer.labels}
+    return orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _decode(image: bytes, writer_id: str) -> np.ndarray:
+    """[784] uint8 of a PNG."""
+    try:
+        with Image.open(io.BytesIO(image)) as picture:
+            pixels = np.asarray(picture.convert("L"))
+    except (OSError, TypeError) as error:
+        raise DataError(
+            f"client {writer_id!r}: an image that cannot be read ({error}); delete the "
+            "file from the hub's cache and fetch again"
+        ) from error
+    if pixels.shape != (28, 28):
+        raise DataError(
+            f"client {writer_id!r}: an image of {pixels.shape}; expected (28, 28): "
+            "name another data set"
+        )
+    return pixels.reshape(-1)
+
+
+def main() -> None:
+    """Fetch FEMNIST into a folder and say how to go on."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
+    parser.add_argument("--repo", default=REPOSITORY, help="a data set of the hub")
+    arguments = parser.parse_args()
+    shards = fetch_femnist(arguments.folder, arguments.repo)
+    print(f"{len(shards)} files in {arguments.folder}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

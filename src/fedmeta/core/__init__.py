@@ -1,0 +1,1 @@
+"""The mathematics of federated meta-learning: torch only, no files, no clocks."""

@@ -1,0 +1,47 @@
+"""What the algorithms share: the server's step and the weights of its mean."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fedmeta.core.gradients import count
+from fedmeta.core.optimizers import Optimizer, fresh
+from fedmeta.core.types import MetaParams, Params, ServerState, Task
+
+
+def _tensor(value: Tensor | int) -> Tensor:
+    return torch.as_tensor(value, dtype=torch.float64)
+
+
+# A client's share in the weighted mean. Algorithm 1 of Chen et al. has 1/m, their
+# appendix "weights proportional to local data" (SPEC 12, AMB-1).
+WEIGHTS: dict[str, Callable[[Task], Tensor]] = {
+    "uniform": lambda task: _tensor(1),
+    "num_examples": lambda task: _tensor(count(task.support) + count(task.query)),
+    "num_query": lambda task: _tensor(count(task.query)),
+}
+
+
+def theta_only(server: Optimizer) -> Callable[[Params], ServerState]:
+    """Initial state of an algorithm that learns an initialisation alone."""
+
+    def init(params: Params) -> ServerState:
+        meta = {"theta": params}
+        return ServerState(meta, server.init(meta), 0)
+
+    return init
+
+
+def applied_by(
+    server: Optimizer,
+) -> Callable[[ServerState, MetaParams], ServerState]:
+    """The server's step: its optimiser, whose state persists, on the mean update."""
+
+    def server_update(state: ServerState, update: MetaParams) -> ServerState:
+        meta, opt_state = server.update(
+            update, fresh(state.opt_state), fresh(state.meta), None
+        )
+        return ServerState(meta, opt_state, state.round + 1)
+
+    return server_update

@@ -1,0 +1,91 @@
+"""Federated averaging (McMahan et al. 2017) and its fine-tuned reading.
+
+FedAvg(Meta) of Chen et al. (section 4.1) is the very same training; only before a
+test client is judged, it fine-tunes the global model on the client's support set.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from fedmeta.core.algorithms.common import WEIGHTS, applied_by, theta_only
+from fedmeta.core.gradients import Loss, slices
+from fedmeta.core.inner import Plan, train
+from fedmeta.core.optimizers import Optimizer, sgd
+from fedmeta.core.trees import tree_sub
+from fedmeta.core.types import (
+    Algorithm,
+    Batch,
+    ClientOutput,
+    MetaParams,
+    Params,
+    Task,
+    Work,
+)
+
+
+class FineTuning(NamedTuple):
+    """How a client personalises the global model before it is judged."""
+
+    optimizer: Optimizer  # starts fresh on every client
+    epochs: int = 1
+    batch_size: int | None = 10  # None: the whole support set at once
+
+
+def fedavg(  # noqa: PLR0913
+    loss: Loss,
+    *,
+    local: Optimizer,
+    epochs: int = 1,
+    batch_size: int | None = 10,
+    fine_tuning: FineTuning | None = None,
+    server: Optimizer = sgd(1.0),
+    weights: str = "uniform",
+    chunk: int | None = None,
+) -> Algorithm:
+    """Average the models that clients train on all their records.
+
+    Args:
+        loss: mean loss of a batch.
+        local: a client's optimiser; starts fresh every round.
+        epochs: passes over a client's records a round.
+        batch_size: records a local step; None: all.
+        fine_tuning: on the support set, before a client is judged: FedAvg(Meta).
+            None: clients use the global model as it is: FedAvg.
+        server: applied to the mean of (theta - locally trained theta).
+        weights: a client's share in that mean, a name of `WEIGHTS`.
+        chunk: records differentiated at once; bounds memory, changes nothing.
+    """
+
+    def adapt(meta: MetaParams, support: Batch) -> Params:
+        if fine_tuning is None:
+            return meta["theta"]
+        batches = Plan(fine_tuning.epochs, fine_tuning.batch_size).batches(support)
+        return train(loss, meta["theta"], batches, fine_tuning.optimizer, chunk)[0]
+
+    def client_update(meta: MetaParams, task: Task) -> ClientOutput:
+        batches = [
+            batch
+            for order in task.orders
+            for batch in slices(_ordered(task, order), batch_size)
+        ]
+        trained, seen = train(loss, meta["theta"], batches, local, chunk)
+        update = {"theta": tree_sub(meta["theta"], trained)}
+        return ClientOutput(update, WEIGHTS[weights](task), {"loss": seen})
+
+    return Algorithm(
+        init=theta_only(server),
+        adapt=adapt,
+        client_update=client_update,
+        server_update=applied_by(server),
+        work=lambda support, query: Work(epochs * (support + query), 0),
+        passes=epochs,
+    )
+
+
+def _ordered(task: Task, order: torch.Tensor) -> Batch:
+    """Support and query records together, in the given order."""
+    columns = zip(task.support, task.query, strict=True)
+    return Batch(
+        *(None if s is None else torch.cat([s, q])[order] for s, q in columns)
+    )

@@ -1,0 +1,216 @@
+"""FedMeta with MAML, first-order MAML and Meta-SGD (Chen et al., Algorithm 1)."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+
+from fedmeta.core.algorithms.common import WEIGHTS, applied_by, theta_only
+from fedmeta.core.gradients import Loss, count, slices
+from fedmeta.core.inner import MetaGradient, Plan, descend, meta_gradient
+from fedmeta.core.optimizers import Optimizer, fresh
+from fedmeta.core.trees import tree_map, tree_sub
+from fedmeta.core.types import (
+    Algorithm,
+    Batch,
+    ClientOutput,
+    MetaParams,
+    Params,
+    ServerState,
+    Task,
+    Work,
+)
+
+GradientOfQueryLoss = Callable[[MetaParams, Batch, Batch], MetaGradient]
+
+
+class LocalSteps(NamedTuple):
+    """Meta-steps that a client takes on its own copy of the meta-parameters.
+
+    One epoch over pairs of a support and a query batch, with a fresh optimiser: the
+    reading of the paper's appendix in which "local models are averaged" (SPEC 2.5).
+    """
+
+    optimizer: Optimizer
+    support_size: int
+    query_size: int
+
+    def pairs(self, task: Task) -> Iterator[tuple[Batch, Batch]]:
+        """As many pairs as both sets have batches for."""
+        supports = slices(task.support, self.support_size)
+        return zip(supports, slices(task.query, self.query_size), strict=False)
+
+
+def maml(  # noqa: PLR0913
+    loss: Loss,
+    *,
+    inner_lr: float,
+    plan: Plan = Plan(),
+    server: Optimizer,
+    local: LocalSteps | None = None,
+    first_order: bool = False,
+    weights: str = "uniform",
+    chunk: int | None = None,
+) -> Algorithm:
+    """Learn the initialisation from which SGD on a support set does best.
+
+    Args:
+        loss: mean loss of a batch.
+        inner_lr: alpha, the size of an inner step.
+        plan: epochs and batch size of the inner loop.
+        server: optimiser of the outer step, applied to the clients' mean update.
+        local: None: a client sends its meta-gradient (Algorithm 1). Otherwise it takes
+            these meta-steps and sends how far they moved its meta-parameters.
+        first_order: FOMAML, which takes the inner gradients for constants.
+        weights: a client's share in the mean, a name of `WEIGHTS`.
+        chunk: records differentiated at once; bounds memory, changes nothing.
+    """
+
+    def gradient(meta: MetaParams, support: Batch, query: Batch) -> MetaGradient:
+        return meta_gradient(
+            loss,
+            meta["theta"],
+            plan.batches(support),
+            query,
+            inner_lr,
+            first_order=first_order,
+            chunk=chunk,
+        )
+
+    return Algorithm(
+        init=theta_only(server),
+        adapt=lambda meta, support: descend(
+            loss, meta["theta"], plan.batches(support), inner_lr, chunk
+        ),
+        client_update=_client_update(gradient, local, weights),
+        server_update=applied_by(server),
+        work=_work(plan, first_order),
+    )
+
+
+def meta_sgd(  # noqa: PLR0913
+    loss: Loss,
+    *,
+    alpha_init: float | tuple[float, float],
+    alpha_range: tuple[float, float] | None = None,
+    plan: Plan = Plan(),
+    server: Optimizer,
+    local: LocalSteps | None = None,
+    first_order: bool = False,
+    weights: str = "uniform",
+    chunk: int | None = None,
+) -> Algorithm:
+    """Learn the initialisation and a step size for each of its numbers (Li et al. 2017).
+
+    Args:
+        loss: mean loss of a batch.
+        alpha_init: first value of every step size, or the two ends of the uniform
+            distribution that they are drawn from.
+        alpha_range: the server keeps step sizes within; None: they are free, and a
+            negative one means that it pays to climb.
+        plan: epochs and batch size of the inner loop.
+        server: optimiser of the outer step on theta and alpha.
+        local: as for `maml`.
+        first_order: take the inner gradients for constants.
+        weights: a client's share in the mean, a name of `WEIGHTS`.
+        chunk: records differentiated at once; bounds memory, changes nothing.
+    """
+
+    def gradient(meta: MetaParams, support: Batch, query: Batch) -> MetaGradient:
+        return meta_gradient(
+            loss,
+            meta["theta"],
+            plan.batches(support),
+            query,
+            meta["alpha"],
+            first_order=first_order,
+            chunk=chunk,
+        )
+
+    def init(theta: Params) -> ServerState:
+        meta = {"theta": theta, "alpha": tree_map(_first_alpha(alpha_init), theta)}
+        return ServerState(meta, server.init(meta), 0)
+
+    step = applied_by(server)
+
+    def server_update(state: ServerState, update: MetaParams) -> ServerState:
+        state = step(state, update)
+        if alpha_range is not None:
+            tree_map(lambda a: a.clamp_(*alpha_range), state.meta["alpha"])
+        return state
+
+    return Algorithm(
+        init=init,
+        adapt=lambda meta, support: descend(
+            loss, meta["theta"], plan.batches(support), meta["alpha"], chunk
+        ),
+        client_update=_client_update(gradient, local, weights),
+        server_update=server_update,
+        work=_work(plan, first_order),
+    )
+
+
+def _client_update(
+    gradient: GradientOfQueryLoss, local: LocalSteps | None, weights: str
+) -> Callable[[MetaParams, Task], ClientOutput]:
+    weight = WEIGHTS[weights]
+
+    def send_gradient(meta: MetaParams, task: Task) -> ClientOutput:
+        result = gradient(meta, task.support, task.query)
+        seen = _loss_seen(result, task.query)
+        return ClientOutput(_as_update(result), weight(task), {"loss": seen})
+
+    def send_model(meta: MetaParams, task: Task) -> ClientOutput:
+        moved = fresh(meta)
+        state = local.optimizer.init(moved)
+        seen = 0.0
+        for support, query in local.pairs(task):
+            result = gradient(moved, support, query)
+            active = None if query.mask is None else _both(support, query)
+            moved, state = local.optimizer.update(
+                _as_update(result), state, moved, active
+            )
+            seen = seen + _loss_seen(result, query)
+        return ClientOutput(tree_sub(meta, moved), weight(task), {"loss": seen})
+
+    return send_gradient if local is None else send_model
+
+
+def _as_update(result: MetaGradient) -> MetaParams:
+    if result.alpha is None:
+        return {"theta": result.theta}
+    return {"theta": result.theta, "alpha": result.alpha}
+
+
+def _loss_seen(result: MetaGradient, query: Batch) -> torch.Tensor:
+    """[2] (sum, count) of the query losses after adaptation."""
+    size = result.query_loss.new_ones(()) * count(query)
+    return torch.stack([result.query_loss * size, size])
+
+
+def _both(support: Batch, query: Batch) -> torch.Tensor:
+    """[] 1 where neither batch is padding alone."""
+    return ((count(support) > 0) & (count(query) > 0)).to(query.mask.dtype)
+
+
+def _first_alpha(
+    alpha_init: float | tuple[float, float],
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    if isinstance(alpha_init, int | float):
+        return lambda p: torch.full_like(p, float(alpha_init))
+    low, high = alpha_init
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(p: torch.Tensor) -> torch.Tensor:
+        uniform = torch.rand(p.shape, generator=generator, dtype=torch.float32)
+        return (low + (high - low) * uniform).to(p)
+
+    return draw
+
+
+def _work(plan: Plan, first_order: bool) -> Callable[[int, int], Work]:
+    def work(support: int, query: int) -> Work:
+        inner = plan.epochs * support
+        return Work(inner + query, 0 if first_order else inner)
+
+    return work

@@ -1,0 +1,74 @@
+"""Bytes and floating-point operations of one client update (SPEC 6.1).
+
+Two counts of the operations, which must agree: the analytic one from the model's
+forward pass, and one that watches torch at work.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fedmeta.core.model import ForwardFlops
+from fedmeta.core.trees import tree_nbytes
+from fedmeta.core.types import Algorithm, Batch, MetaParams, Task, Work
+
+WEIGHT_BYTES = 8  # a client sends its share in the mean beside its update
+
+CountFlops = Callable[[int, int], float]  # (support records, query records) -> FLOPs
+
+
+def traffic(meta: MetaParams) -> tuple[int, int]:
+    """Bytes (down, up) of one client in one round, uncompressed."""
+    payload = tree_nbytes(meta)
+    return payload, payload + WEIGHT_BYTES
+
+
+def analytic_flops(work: Work, forward: ForwardFlops) -> int:
+    """Operations of a client update, from how often it passes records.
+
+    A layer takes one product forward and two backward. A product with the Hessian goes
+    backward through that: six more (two for the cotangent of the weight gradient, two
+    for that of the input gradient, two for the ordinary backward pass). The first
+    layer has no input gradient, which spares it one of three and four of six.
+    """
+    gradient = 3 * forward.total - forward.first_layer
+    hessian_product = 6 * forward.total - 4 * forward.first_layer
+    return work.gradients * gradient + work.hessian_products * hessian_product
+
+
+def counted_flops(
+    algorithm: Algorithm, meta: MetaParams, task: Task
+) -> CountFlops:
+    """Operations of a client update, counted while torch computes three small ones.
+
+    The count is linear in the numbers of records, so that three updates on one or
+    two records of ``task`` give it for every client.
+    """
+
+    def flops(support: int, query: int) -> int:
+        counter = FlopCounterMode(display=False)
+        with counter:
+            algorithm.client_update(meta, _first(task, support, query))
+        return counter.get_total_flops()
+
+    base = flops(1, 1)
+    per_support, per_query = flops(2, 1) - base, flops(1, 2) - base
+    return lambda support, query: (
+        base + (support - 1) * per_support + (query - 1) * per_query
+    )
+
+
+def _first(task: Task, support: int, query: int) -> Task:
+    """A task of the client's first record, repeated."""
+
+    def rows(batch: Batch, size: int) -> Batch:
+        x, y = (c[:1].repeat(size, *[1] * (c.ndim - 1)) for c in (batch.x, batch.y))
+        return Batch(x, y)
+
+    order = torch.arange(support + query).to(task.orders)
+    return Task(
+        rows(task.support, support),
+        rows(task.query, query),
+        order.expand(len(task.orders), -1),
+    )

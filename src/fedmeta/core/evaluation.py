@@ -1,0 +1,94 @@
+"""Evaluate clients before and after adaptation: one row a client.
+
+Rows hold sums and counts, so that the accuracy over all records (the paper's), the mean
+over clients, the worst decile and the share of clients made worse are one ``groupby``
+away.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from fedmeta.core.gradients import slices
+from fedmeta.core.model import Model
+from fedmeta.core.trees import tree_map
+from fedmeta.core.types import (
+    Algorithm,
+    Backend,
+    Batch,
+    ClientId,
+    MakeTask,
+    MetaParams,
+    Params,
+    Task,
+)
+
+EVALUATION_ROUND = 0  # the round number that evaluation tasks are drawn for
+
+
+def evaluate_clients(  # noqa: PLR0913
+    algorithm: Algorithm,
+    model: Model,
+    meta: MetaParams,
+    clients: Sequence[ClientId],
+    make_task: MakeTask,
+    backend: Backend,
+    chunk: int | None = None,
+) -> Iterator[dict[str, str | int | float]]:
+    """Yield a row a client: query scores of the broadcast and of the adapted model.
+
+    Args:
+        algorithm: whose ``adapt`` is judged.
+        model: whose ``score`` judges.
+        meta: trained meta-parameters.
+        clients: who, in this order.
+        make_task: their data.
+        backend: how to go over them.
+        chunk: query records passed at once; bounds memory, changes nothing.
+
+    Yields:
+        ``client_id, num_support, num_query`` and for each score the sums over the
+        query set ``<score>_before`` and ``<score>_after``.
+    """
+
+    def judge(meta: MetaParams, task: Task) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            before = _score(model, meta["theta"], task.query, chunk)
+        adapted = algorithm.adapt(meta, task.support)
+        if adapted is meta["theta"]:  # the algorithm does not adapt
+            after = before
+        else:
+            with torch.no_grad():
+                after = _score(model, adapted, task.query, chunk)
+        return {
+            "num_support": _size(task.support),
+            "num_query": _size(task.query),
+            **{f"{name}_before": value[0] for name, value in before.items()},
+            **{f"{name}_after": value[0] for name, value in after.items()},
+        }
+
+    integers = {"num_support", "num_query"}
+    for client, scores in backend(judge, make_task)(meta, clients, EVALUATION_ROUND):
+        yield {
+            "client_id": client,
+            **{
+                name: int(value) if name in integers else float(value)
+                for name, value in scores.items()
+            },
+        }
+
+
+def _size(batch: Batch) -> torch.Tensor:
+    if batch.mask is None:
+        return torch.tensor(len(batch.y))
+    return batch.mask.sum()
+
+
+def _score(
+    model: Model, params: Params, batch: Batch, chunk: int | None
+) -> dict[str, torch.Tensor]:
+    total: dict[str, torch.Tensor] | None = None
+    for part in slices(batch, chunk):
+        scores = model.score(params, part)
+        total = scores if total is None else tree_map(torch.add, total, scores)
+    return total

@@ -1,0 +1,50 @@
+"""Arithmetic on nested dictionaries of tensors."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+tree_map = pytree.tree_map
+tree_leaves = pytree.tree_leaves
+
+
+def tree_clone(tree: Any) -> Any:
+    """Copy every tensor, so that the copy may be overwritten."""
+    return tree_map(torch.clone, tree)
+
+
+def tree_sub(a: Any, b: Any) -> Any:
+    """Leaf by leaf ``a - b``."""
+    return tree_map(torch.sub, a, b)
+
+
+def tree_nbytes(tree: Any) -> int:
+    """Bytes of all tensors: what sending the tree uncompressed costs."""
+    return sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(tree))
+
+
+def weighted_mean(pairs: Iterable[tuple[Tensor, Any]]) -> Any:
+    """Mean of ``(weight, tree)`` pairs, consumed as a stream: one sum is held.
+
+    Raises:
+        ValueError: if there is no pair, or the weights do not sum to a positive number.
+    """
+    total: Any = None
+    weights = 0.0
+    add: Callable[[Tensor, Tensor], Tensor]
+    for weight, tree in pairs:
+        share = float(weight)
+        weights += share
+        if total is None:
+            total = tree_map(lambda leaf, w=share: leaf * w, tree)
+        else:
+            add = lambda sum_, leaf, w=share: sum_.add_(leaf, alpha=w)  # noqa: E731
+            tree_map(add, total, tree)
+    if total is None or not weights > 0:
+        raise ValueError(
+            f"a weighted mean needs clients of positive weight, their sum is {weights}"
+        )
+    return tree_map(lambda leaf: leaf.div_(weights), total)

@@ -1,0 +1,79 @@
+"""The values that travel between server and clients, and the roles that use them.
+
+An algorithm is a record of pure functions. Randomness ends before it: a `Task` holds
+one client's data for one round, drawn and shuffled, so that every backend computes
+the same result.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+Params = dict[str, Tensor]  # parameter name -> tensor
+MetaParams = dict[str, Params]  # {"theta": ...}; Meta-SGD adds "alpha". Broadcast.
+ClientId = str
+
+
+class Batch(NamedTuple):
+    """Examples of one client."""
+
+    x: Tensor  # [b, *features]
+    y: Tensor  # [b] class ids
+    # [b] 1 for an example, 0 for padding. None: every row is an example, which spares
+    # the arithmetic of masking where clients need not be padded to a common size.
+    mask: Tensor | None = None
+
+
+class Task(NamedTuple):
+    """One client's data for one round: drawn, shuffled, no randomness left."""
+
+    support: Batch  # s rows
+    query: Batch  # q rows
+    # [passes, s + q] orders in which local training goes through support and query
+    # together: positions in the support followed by the query, padding last.
+    orders: Tensor
+
+
+class ClientOutput(NamedTuple):
+    """What a client sends back."""
+
+    update: MetaParams  # a descent direction, shaped like the broadcast
+    weight: Tensor  # [] share in the weighted mean, before normalisation
+    metrics: dict[str, Tensor]  # name -> [2] (sum, count)
+
+
+class ServerState(NamedTuple):
+    """Exactly what a checkpoint holds."""
+
+    meta: MetaParams
+    opt_state: Any  # a pytree of tensors
+    round: int
+
+
+class Work(NamedTuple):
+    """Records that one client update passes through the model, for cost accounting."""
+
+    gradients: int  # forward and backward
+    hessian_products: int  # backward through that backward
+
+
+class Algorithm(NamedTuple):
+    """Pure functions that make up a federated (meta-)learning algorithm."""
+
+    init: Callable[[Params], ServerState]
+    # Personalise on a support set. Returns ``meta["theta"]`` itself to say: unchanged.
+    adapt: Callable[[MetaParams, Batch], Params]
+    client_update: Callable[[MetaParams, Task], ClientOutput]
+    # (state, weighted mean of the updates) -> next state
+    server_update: Callable[[ServerState, MetaParams], ServerState]
+    work: Callable[[int, int], Work]  # (support records, query records) -> Work
+    passes: int = 0  # shuffled passes over all its records that a client trains for
+
+
+MakeTask = Callable[[ClientId, int], Task]  # (client, round) -> Task
+ForEachClient = Callable[
+    [MetaParams, Sequence[ClientId], int], Iterator[tuple[ClientId, Any]]
+]
+# A backend maps a pure function over clients.
+Backend = Callable[[Callable[[MetaParams, Task], Any], MakeTask], ForEachClient]

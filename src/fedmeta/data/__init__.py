@@ -1,0 +1,1 @@
+"""Federated data: the packed file, its readers, client splits and partitions."""

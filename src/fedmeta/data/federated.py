@@ -1,0 +1,216 @@
+"""A federated data set in one file: Arrow IPC, a row a client, read through a map.
+
+Every column of a client is a numeric array with one entry a record, stored as a
+list. Writing streams: record batches of a few megabytes, so memory does not grow
+with the number of clients. Reading maps the file: opening it touches ids and
+offsets only, and a client's columns are views on the map.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from fedmeta.data.errors import DataError
+from fedmeta.data.files import whole_file
+
+FORMAT_KEY, FORMAT = "fedmeta.format", "packed clients 1"
+BATCH_BYTES = 4 << 20  # large enough for fast writes, small beside any memory
+AGAIN = "delete it and run the ingestion again"
+
+
+class ClientRecords(NamedTuple):
+    """One client's records."""
+
+    client_id: str
+    columns: dict[str, np.ndarray]  # name -> [n] or [n, d], the same n in all
+
+
+class _Column(NamedTuple):
+    values: np.ndarray  # [records of the batch] or [records of the batch, d]
+    offsets: np.ndarray  # [clients of the batch + 1]
+
+
+@dataclass(frozen=True, eq=False)
+class FederatedDataset:
+    """Clients of a packed file; made by `read_packed`.
+
+    A copy (also a pickled one, in another process) maps the same file again.
+    """
+
+    path: Path
+    client_ids: list[str]  # sorted, so that no split depends on the order of files
+    num_examples: np.ndarray  # int64 [clients], aligned with client_ids
+    metadata: dict[str, str]
+    checksum: str
+    _rows: dict[str, tuple[int, int]]  # client id -> (batch, row in it)
+    _batches: list[dict[str, _Column]]
+
+    def columns(self, client_id: str) -> dict[str, np.ndarray]:
+        """A client's records, as read-only views on the mapped file.
+
+        Raises:
+            DataError: when there is no such client.
+        """
+        if client_id not in self._rows:
+            raise DataError(
+                f"{self.path}: no client {client_id!r} among {len(self.client_ids)}; "
+                "make the clients table from this data set again"
+            )
+        batch, row = self._rows[client_id]
+        return {
+            name: column.values[column.offsets[row] : column.offsets[row + 1]]
+            for name, column in self._batches[batch].items()
+        }
+
+    def __reduce__(self) -> tuple:
+        return read_packed, (self.path,)
+
+
+def write_packed(
+    path: str | Path, clients: Iterable[ClientRecords], metadata: dict[str, str]
+) -> None:
+    """Write clients to a packed file, whole or not at all.
+
+    The checksum is the sum of the clients' SHA-256 modulo 2^256: the same records
+    give the same one however they are spread over raw files.
+
+    Args:
+        path: replaced at the end, when everything is on the disk.
+        clients: consumed once, one at a time.
+        metadata: kept with the data; `checksum` is added.
+
+    Raises:
+        DataError: for a client given twice, no client at all, columns that
+            disagree, or any error of `clients` itself.
+        OSError: when the disk is full; nothing is left behind.
+    """
+    path = Path(path)
+    total, seen, schema = 0, set(), None
+    pending, size = [], 0
+    with whole_file(path) as file:
+        for client in clients:
+            if schema is None:
+                schema = _schema(client)
+                writer = pa.ipc.new_file(file, schema)
+            _check(client, schema, seen)
+            seen.add(client.client_id)
+            total += _digest(client)
+            pending.append(client)
+            size += sum(column.nbytes for column in client.columns.values())
+            if size >= BATCH_BYTES:
+                writer.write_batch(_record_batch(pending, schema))
+                pending, size = [], 0
+        if schema is None:
+            raise DataError(f"{path}: there are no clients to write; check the input")
+        if pending:
+            writer.write_batch(_record_batch(pending, schema))
+        # The checksum is known only now, so an empty last batch carries it.
+        closing = {**metadata, "checksum": f"{total % 2**256:064x}"}
+        writer.write_batch(pa.RecordBatch.from_pylist([], schema), closing)
+        writer.close()
+
+
+def read_packed(path: str | Path) -> FederatedDataset:
+    """Open a packed file; reads ids and offsets, none of the records.
+
+    Raises:
+        DataError: when the file is missing, cut short or not a packed file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; run the ingestion first")
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        if (reader.schema.metadata or {}).get(FORMAT_KEY.encode()) != FORMAT.encode():
+            raise DataError(f"{path}: an Arrow file, but not one of packed clients")
+        last = reader.num_record_batches - 1
+        batches = [reader.get_batch(i) for i in range(last)]
+        _, closing = reader.get_batch_with_custom_metadata(last)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a whole packed file; {AGAIN}") from error
+    metadata = {key.decode(): value.decode() for key, value in closing.items()}
+    rows, counts = {}, {}
+    for index, batch in enumerate(batches):
+        sizes = np.diff(batch.column(1).offsets.to_numpy())
+        for row, client_id in enumerate(batch.column(0).to_pylist()):
+            rows[client_id], counts[client_id] = (index, row), sizes[row]
+    client_ids = sorted(rows)
+    return FederatedDataset(
+        path=path,
+        client_ids=client_ids,
+        num_examples=np.array([counts[c] for c in client_ids], dtype=np.int64),
+        metadata=metadata,
+        checksum=metadata["checksum"],
+        _rows=rows,
+        _batches=[_views(batch) for batch in batches],
+    )
+
+
+def _schema(client: ClientRecords) -> pa.Schema:
+    """The columns of the first client are everyone's."""
+    fields = [pa.field("client_id", pa.string())]
+    for name, column in client.columns.items():
+        if column.dtype.kind not in "iuf" or column.ndim not in (1, 2):
+            raise DataError(
+                f"client {client.client_id!r}: column {name!r} is {column.dtype} of "
+                f"{column.ndim} dimensions; expected integers or floats, [n] or [n, d]"
+            )
+        item = pa.from_numpy_dtype(column.dtype)
+        if column.ndim == 2:
+            item = pa.list_(item, column.shape[1])
+        fields.append(pa.field(name, pa.list_(item)))
+    return pa.schema(fields, metadata={FORMAT_KEY: FORMAT})
+
+
+def _check(client: ClientRecords, schema: pa.Schema, seen: set[str]) -> None:
+    if client.client_id in seen:
+        raise DataError(f"client {client.client_id!r} comes twice; keep one of them")
+    if not _schema(client).equals(schema):
+        raise DataError(
+            f"client {client.client_id!r} has other columns than the clients before it"
+        )
+    if len({len(column) for column in client.columns.values()}) != 1:
+        raise DataError(f"client {client.client_id!r} has columns of different lengths")
+
+
+def _digest(client: ClientRecords) -> int:
+    digest = hashlib.sha256(client.client_id.encode())
+    for name, column in client.columns.items():
+        digest.update(f"|{name}|{column.dtype.str}|{column.shape}|".encode())
+        digest.update(np.ascontiguousarray(column))
+    return int.from_bytes(digest.digest())
+
+
+def _record_batch(clients: list[ClientRecords], schema: pa.Schema) -> pa.RecordBatch:
+    arrays = [pa.array([client.client_id for client in clients], pa.string())]
+    for field in list(schema)[1:]:
+        columns = [client.columns[field.name] for client in clients]
+        offsets = np.cumsum([0, *map(len, columns)], dtype=np.int32)
+        values = pa.array(np.concatenate(columns).reshape(-1))
+        if pa.types.is_fixed_size_list(field.type.value_type):
+            values = pa.FixedSizeListArray.from_arrays(
+                values, type=field.type.value_type
+            )
+        arrays.append(pa.ListArray.from_arrays(offsets, values, type=field.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _views(batch: pa.RecordBatch) -> dict[str, _Column]:
+    """Numpy views of a batch's columns; nothing is copied."""
+    views = {}
+    for field, array in zip(list(batch.schema)[1:], batch.columns[1:], strict=True):
+        values = array.values
+        if pa.types.is_fixed_size_list(values.type):
+            width = values.type.list_size
+            values = values.values.to_numpy().reshape(-1, width)
+        else:
+            values = values.to_numpy()
+        views[field.name] = _Column(values, array.offsets.to_numpy())
+    return views

@@ -1,0 +1,212 @@
+"""Which clients train, validate and test; which of a client's records are support.
+
+Both divisions are made once, from a seed, and shared by all algorithms (Chen et al.
+2018, section 4.1: "the division ... remain the same for all methods").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+
+from fedmeta.data.errors import DataError
+from fedmeta.data.federated import FederatedDataset
+
+SPLITS = ("train", "validation", "test")
+# (number of records, their labels, random numbers) -> a permutation. Its prefix of
+# any length is a support set, so a larger support fraction contains a smaller one.
+Order = Callable[[int, np.ndarray | None, np.random.Generator], np.ndarray]
+
+
+def split_clients(
+    client_ids: Sequence[str], fractions: Sequence[float], seed: int
+) -> dict[str, list[str] | str]:
+    """Divide clients at random; the order in which they are given does not matter.
+
+    Args:
+        client_ids: at least one for each split.
+        fractions: of training and of validation clients, both rounded down; the rest,
+            a third fraction if one is given, tests.
+        seed: of the permutation.
+
+    Returns:
+        "train", "validation", "test": client ids; "checksum": SHA-256 of the three.
+
+    Raises:
+        DataError: for impossible fractions, repeated ids or a split left empty.
+    """
+    wanted = list(fractions)
+    inside = all(0 < fraction < 1 for fraction in wanted)
+    given = sum(wanted)
+    whole = math.isclose(given, 1) if len(wanted) == 3 else given < 1
+    if len(wanted) not in (2, 3) or not inside or not whole:
+        raise DataError(
+            f"client fractions {wanted}: expected train, validation and test, each "
+            "inside (0, 1), that sum to 1, such as [0.8, 0.1, 0.1]"
+        )
+    count = len(client_ids)
+    # a hair above, since 0.8 * 10 may come out as 7.999...
+    train, validation = (math.floor(f * count + 1e-9) for f in wanted[:2])
+    if min(train, validation, count - train - validation) < 1:
+        raise DataError(
+            f"{count} clients cannot be split {wanted}: a split would be empty; lower "
+            "min_records, raise the sampled fraction or add data"
+        )
+    order = np.random.default_rng(seed).permutation(sorted(client_ids)).tolist()
+    split = {
+        "train": order[:train],
+        "validation": order[train : train + validation],
+        "test": order[train + validation :],
+    }
+    split["checksum"] = _split_checksum(split)
+    validate_split(split)
+    return split
+
+
+def partition_examples(
+    clients: pd.DataFrame,
+    support_fraction: float,
+    seed: int,
+    strategy: str = "random",
+    dataset: FederatedDataset | None = None,
+) -> pd.DataFrame:
+    """Divide each client's records into support and query, at least one in each.
+
+    Args:
+        clients: `client_id`, `start`, `stop`, a row a client.
+        support_fraction: p in (0, 1); floor(p n) of n records are support.
+        seed: with the client's id, of its permutation, which does not depend on p or
+            on the other clients.
+        strategy: a name in `ORDERS`.
+        dataset: where `stratified` finds the labels.
+
+    Returns:
+        `client_id`, `num_support`, `num_query` and `order`, an int32 permutation of
+        0..n-1, counted from `start`, whose first `num_support` are the support set.
+
+    Raises:
+        DataError: for a fraction outside (0, 1), a client of fewer than two records
+            or an unknown strategy.
+    """
+    if not 0 < support_fraction < 1:
+        raise DataError(
+            f"support_fraction {support_fraction}: expected a number inside (0, 1), so "
+            "that support and query both get records; the paper has 0.2, 0.5 and 0.9"
+        )
+    if strategy not in ORDERS:
+        known = ", ".join(sorted(ORDERS))
+        raise DataError(f"unknown partition strategy {strategy!r}; one of {known}")
+    if strategy == "stratified" and dataset is None:
+        raise DataError("strategy 'stratified' needs the data set, for its labels")
+    rows = []
+    for client in clients.itertuples():
+        size = client.stop - client.start
+        if size < 2:
+            raise DataError(
+                f"client {client.client_id!r} has {size} records; support and query "
+                "need one each: raise min_records to 2 or more"
+            )
+        labels = None
+        if dataset is not None:
+            labels = dataset.columns(client.client_id)["label"]
+            labels = labels[client.start : client.stop]
+        rng = np.random.default_rng([seed, crc32(client.client_id.encode())])
+        support = min(max(1, math.floor(support_fraction * size + 1e-9)), size - 1)
+        rows.append(
+            {
+                "client_id": client.client_id,
+                "num_support": support,
+                "num_query": size - support,
+                "order": ORDERS[strategy](size, labels, rng).astype(np.int32),
+            }
+        )
+    columns = ["client_id", "num_support", "num_query", "order"]
+    frame = pd.DataFrame(rows, columns=columns)
+    validate_partition(frame)
+    return frame
+
+
+def validate_split(split: dict[str, list[str] | str]) -> None:
+    """Refuse a split with an empty side, a shared client or a wrong checksum."""
+    for name in SPLITS:
+        if not split.get(name):
+            raise DataError(f"client split: no {name} clients; make the split again")
+    for index, name in enumerate(SPLITS):
+        for other in SPLITS[index + 1 :]:
+            shared = sorted(set(split[name]) & set(split[other]))
+            if shared:
+                raise DataError(
+                    f"client split: client {shared[0]!r} is in {name} and {other} "
+                    f"({len(shared)} are); make the split again"
+                )
+        if len(set(split[name])) != len(split[name]):
+            raise DataError(f"client split: a client is twice in {name}; drop one")
+    if split.get("checksum") != _split_checksum(split):
+        raise DataError("client split: changed after it was made; make it again")
+
+
+def validate_partition(frame: pd.DataFrame) -> None:
+    """Refuse a partition with an empty side or records that are on both or none."""
+    again = "make the partition again"
+    if frame.empty:
+        raise DataError(f"partition: no clients; {again}")
+    if frame["client_id"].duplicated().any():
+        twice = frame["client_id"][frame["client_id"].duplicated()].iloc[0]
+        raise DataError(f"partition: client {twice!r} comes twice; {again}")
+    for row in frame.itertuples():
+        if min(row.num_support, row.num_query) < 1:
+            raise DataError(
+                f"partition: client {row.client_id!r} has {row.num_support} support "
+                f"and {row.num_query} query records; each side needs one: {again}"
+            )
+        order = np.sort(np.asarray(row.order))
+        if not np.array_equal(order, np.arange(row.num_support + row.num_query)):
+            raise DataError(
+                f"partition: client {row.client_id!r}: support and query overlap or "
+                f"leave records out; {again}"
+            )
+
+
+def checksum(frame: pd.DataFrame) -> str:
+    """SHA-256 of a table's names and values, arrays in cells included."""
+    digest = hashlib.sha256()
+    for name in frame.columns:
+        digest.update(f"|{name}|".encode())
+        for value in frame[name]:
+            digest.update(json.dumps(value, default=_plain).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _plain(value: np.ndarray | np.generic) -> object:
+    return value.tolist()
+
+
+def _split_checksum(split: dict[str, list[str] | str]) -> str:
+    parts = [split[name] for name in SPLITS]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _random(size: int, labels: np.ndarray | None, rng: np.random.Generator):
+    return rng.permutation(size)
+
+
+def _stratified(size: int, labels: np.ndarray | None, rng: np.random.Generator):
+    """Every prefix holds about the same share of each class.
+
+    The k-th of m records of a class, in random order, is placed at (k + u) / m with
+    u uniform, so a class of one record lands anywhere: none is dropped.
+    """
+    place = np.empty(size)
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        place[rows] = (np.arange(len(rows)) + rng.random(len(rows))) / len(rows)
+    return np.argsort(place, kind="stable")
+
+
+ORDERS: dict[str, Order] = {"random": _random, "stratified": _stratified}

@@ -1,0 +1,80 @@
+"""The statistics of Table 1 (Chen et al. 2018), beside the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fedmeta.data.errors import DataError
+from fedmeta.data.federated import FederatedDataset
+
+
+class Reference(NamedTuple):
+    """A published value and how far from it is accepted."""
+
+    value: float
+    tolerance: float = 0.0  # relative; 0 means equal
+
+
+# name of the quantity -> what a reader of the table is told
+QUANTITIES = {
+    "clients": "clients",
+    "samples": "samples",
+    "classes": "classes",
+    "samples_mean": "samples a client, mean",
+    "samples_sd": "samples a client, population standard deviation",
+    "classes_min": "classes a client, fewest",
+    "classes_max": "classes a client, most",
+}
+
+
+def client_statistics(
+    clients: pd.DataFrame,
+    dataset: FederatedDataset,
+    paper: Mapping[str, Reference | tuple[float, float]] | None = None,
+) -> pd.DataFrame:
+    """Statistics of the records that a clients table uses.
+
+    Args:
+        clients: `client_id`, `start`, `stop`.
+        dataset: with a `label` column.
+        paper: quantity (a key of `QUANTITIES`) -> (value, relative tolerance).
+
+    Returns:
+        A row a quantity: `quantity`, `description`, `value`, `paper`, `tolerance`
+        (both NaN where none is given) and `verdict`: "within", "outside" or "".
+    """
+    paper = paper or {}
+    unknown = sorted(paper.keys() - QUANTITIES.keys())
+    if unknown:
+        known = ", ".join(QUANTITIES)
+        raise DataError(f"unknown statistic {unknown[0]!r}; one of {known}")
+    sizes = (clients["stop"] - clients["start"]).to_numpy()
+    present = [
+        np.unique(dataset.columns(c.client_id)["label"][c.start : c.stop])
+        for c in clients.itertuples()
+    ]
+    classes = np.array([len(labels) for labels in present])
+    values = {
+        "clients": len(clients),
+        "samples": sizes.sum(),
+        "classes": len(np.unique(np.concatenate(present))),
+        "samples_mean": sizes.mean(),
+        "samples_sd": sizes.std(),
+        "classes_min": classes.min(),
+        "classes_max": classes.max(),
+    }
+    rows = []
+    for name, description in QUANTITIES.items():
+        value, verdict = float(values[name]), ""
+        reference = Reference(np.nan, np.nan)
+        if name in paper:
+            reference = Reference(*paper[name])
+            near = abs(value - reference.value) <= reference.tolerance * reference.value
+            verdict = "within" if near else "outside"
+        rows.append((name, description, value, *reference, verdict))
+    columns = ["quantity", "description", "value", "paper", "tolerance", "verdict"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,237 @@
+"""Kedro datasets of the project's own artefacts. Every write is atomic.
+
+A file appears under its name only when it is complete, so that neither a full disk nor
+Ctrl-C leaves half of one to be taken for whole.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import pandas as pd
+from kedro.io import AbstractDataset
+from kedro_datasets.json import JSONDataset
+from kedro_datasets.pandas import CSVDataset, ParquetDataset
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fedmeta.core.types import ServerState
+from fedmeta.data.federated import (
+    ClientRecords,
+    FederatedDataset,
+    read_packed,
+    write_packed,
+)
+
+
+class PackedSource(NamedTuple):
+    """Clients on their way into a packed file."""
+
+    clients: Iterator[ClientRecords]
+    metadata: dict[str, str]  # its "source_files" tell whether packing is needed
+
+
+class PackedDataset(AbstractDataset[PackedSource, FederatedDataset]):
+    """The packed records of all clients; not packed again while the raw files stay."""
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> FederatedDataset:
+        return read_packed(self._filepath)
+
+    def save(self, data: PackedSource) -> None:
+        if not self._holds(data.metadata["source_files"]):
+            write_packed(self._filepath, data.clients, data.metadata)
+
+    def _holds(self, source_files: str) -> bool:
+        try:
+            held = read_packed(self._filepath).metadata
+            return held.get("source_files") == source_files
+        except (ValueError, OSError):  # missing or damaged: to be written
+            return False
+
+    def _exists(self) -> bool:
+        return self._filepath.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class Checkpoint(NamedTuple):
+    """A training run up to a round: all that going on needs."""
+
+    fingerprint: str  # of the data and options that the training depends on
+    state: ServerState
+    history: dict[str, pd.DataFrame]  # algorithm -> a row an evaluated round
+    finished: bool
+
+
+class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
+    """The newest checkpoint of a training run, as safetensors: no code in it.
+
+    Checkpoints of other options or data are kept beside it, a file each: going back to
+    those options goes on where they ended.
+    """
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)  # a link to the newest
+        self.metadata = metadata
+
+    def load(self) -> Checkpoint:
+        return read_checkpoint(self._filepath)
+
+    def save(self, data: Checkpoint) -> None:
+        name = f"{self._filepath.stem}-{data.fingerprint[:12]}.safetensors"
+        target = self._filepath.with_name(name)
+        write_checkpoint(target, data)
+        with atomic(self._filepath) as link:
+            link.unlink()
+            link.symlink_to(name)
+
+    def _exists(self) -> bool:
+        return self._filepath.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class EarlierCheckpointsDataset(
+    AbstractDataset[None, Callable[[str], Checkpoint | None]]
+):
+    """What a `CheckpointDataset` at the same path has kept, by fingerprint."""
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Callable[[str], Checkpoint | None]:
+        def find(fingerprint: str) -> Checkpoint | None:
+            name = f"{self._filepath.stem}-{fingerprint[:12]}.safetensors"
+            path = self._filepath.with_name(name)
+            return read_checkpoint(path) if path.is_file() else None
+
+        return find
+
+    def save(self, data: None) -> None:
+        raise TypeError("earlier checkpoints are written by the training alone")
+
+    def _exists(self) -> bool:
+        return True  # having none is fine
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class _Atomic:
+    """Mixed into a dataset of one file: it is written beside it and moved there."""
+
+    def save(self, data: Any) -> None:
+        path = Path(self._filepath)
+        with atomic(path) as temporary:
+            self._filepath = PurePosixPath(temporary)
+            try:
+                super().save(data)
+            finally:
+                self._filepath = PurePosixPath(path)
+
+
+class AtomicCSVDataset(_Atomic, CSVDataset):
+    """kedro_datasets.pandas.CSVDataset, written whole or not at all."""
+
+
+class AtomicParquetDataset(_Atomic, ParquetDataset):
+    """kedro_datasets.pandas.ParquetDataset, written whole or not at all."""
+
+
+class AtomicJSONDataset(_Atomic, JSONDataset):
+    """kedro_datasets.json.JSONDataset, written whole or not at all."""
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all."""
+    state = checkpoint.state
+    header = {
+        "fingerprint": checkpoint.fingerprint,
+        "round": str(state.round),
+        "finished": json.dumps(checkpoint.finished),
+        "history": json.dumps(
+            {
+                name: frame.to_dict(orient="list")
+                for name, frame in checkpoint.history.items()
+            }
+        ),
+    }
+    tensors = dict(_flatten({"meta": state.meta, "opt_state": state.opt_state}))
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, metadata=header)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        ValueError: if the file is not one, or is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tree = _unflatten(tensors)
+        history = {
+            name: pd.DataFrame(columns)
+            for name, columns in json.loads(header["history"]).items()
+        }
+        state = ServerState(
+            tree["meta"], tree.get("opt_state", {}), int(header["round"])
+        )
+        finished = json.loads(header["finished"])
+        return Checkpoint(header["fingerprint"], state, history, finished)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # safetensors raises its own kinds
+        raise ValueError(
+            f"{path}: not a readable checkpoint ({error}); delete it and run again"
+        ) from error
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place if all goes well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        if not temporary.is_symlink():
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}/")
+        else:
+            yield prefix + name, value.contiguous()
+
+
+def _unflatten(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, tensor in tensors.items():
+        *parents, name = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = tensor
+    return tree

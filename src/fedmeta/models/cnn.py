@@ -1,0 +1,118 @@
+"""LEAF's convolutional network for FEMNIST, as fast as a CPU allows.
+
+Two 5x5 convolutions, each with max-pooling and ReLU, a hidden layer and a linear
+classifier (Caldas et al. 2018, https://arxiv.org/abs/1812.01097). Three rearrangements
+change no value but the speed:
+
+- channels lie last in memory, where pooling is ten times faster;
+- pooling comes before bias and ReLU, which are monotone and so commute with a
+  maximum: they then pass over a quarter of the data;
+- matrix products of float32 on a CPU go through `fedmeta.models.product`.
+
+Where entries of a window tie, the first one gets the gradient, as in
+`torch.nn.functional.max_pool2d`.
+"""
+
+import math
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from fedmeta.core.model import ForwardFlops, Model, classifier
+from fedmeta.core.types import Params
+from fedmeta.models.product import product
+
+KERNEL = 5
+
+
+def femnist_cnn(
+    channels: tuple[int, int] = (32, 64),
+    hidden: int = 2048,
+    classes: int = 62,
+    image_size: int = 28,
+    initialization: str = "pytorch",
+) -> Model:
+    """The network of the FedMeta paper: 6,603,710 parameters by default.
+
+    Args:
+        channels: of the first and the second convolution.
+        hidden: units of the hidden layer.
+        classes: number of labels.
+        image_size: side of the square images, a multiple of 4.
+        initialization: "pytorch" (uniform, as ``torch.nn`` draws by default) or
+            "tf_glorot" (Glorot-uniform weights and zero biases, as LEAF's TensorFlow).
+
+    Returns:
+        Model whose ``apply`` takes images [b, image_size²], or in any other shape of
+        as many pixels, to logits [b, classes].
+
+    Raises:
+        ValueError: on an image size or an initialisation that there is not.
+    """
+    if image_size % 4:
+        raise ValueError(f"image_size must be a multiple of 4, not {image_size}")
+    if initialization not in INITIALIZATIONS:
+        raise ValueError(
+            f"unknown initialization {initialization!r}; "
+            f"one of {', '.join(sorted(INITIALIZATIONS))}"
+        )
+    first, second = channels
+    features = second * (image_size // 4) ** 2
+    shapes = {
+        "conv1": (first, 1, KERNEL, KERNEL),
+        "conv2": (second, first, KERNEL, KERNEL),
+        "hidden": (hidden, features),
+        "classifier": (classes, hidden),
+    }
+
+    def init(seed: int) -> Params:
+        # Drawn on the CPU: the same weights on every device.
+        generator = torch.Generator().manual_seed(seed)
+        params = {}
+        for layer, shape in shapes.items():
+            weight, bias = torch.empty(shape), torch.empty(shape[0])
+            INITIALIZATIONS[initialization](weight, bias, generator)
+            params |= {f"{layer}.weight": weight, f"{layer}.bias": bias}
+        return params
+
+    def apply(params: Params, images: Tensor) -> Tensor:
+        x = images.reshape(-1, 1, image_size, image_size)
+        x = _convolve(x, params["conv1.weight"], params["conv1.bias"])
+        x = _convolve(x, params["conv2.weight"], params["conv2.bias"])
+        x = x.flatten(1)  # [b, second * (image_size / 4)²]
+        x = F.relu(product(x, params["hidden.weight"]) + params["hidden.bias"])
+        return product(x, params["classifier.weight"]) + params["classifier.bias"]
+
+    areas = {"conv1": image_size**2, "conv2": (image_size // 2) ** 2}
+    products = {
+        layer: 2 * math.prod(shape) * areas.get(layer, 1)
+        for layer, shape in shapes.items()
+    }
+    flops = ForwardFlops(sum(products.values()), products["conv1"])
+    return classifier(init, apply, flops)
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """[b, i, h, w] -> [b, o, h / 2, w / 2]: convolution, pooling, bias and ReLU."""
+    # The layout of the weight decides that of the result; set by permutations, since
+    # vmap refuses ``memory_format=torch.channels_last``, and by ``clone``, since
+    # ``contiguous`` does nothing where there is one channel.
+    weight = weight.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
+    weight = weight.permute(0, 3, 1, 2)
+    x = F.max_pool2d(F.conv2d(x, weight, padding=KERNEL // 2), 2)
+    return F.relu(x + bias[:, None, None])
+
+
+def _pytorch(weight: Tensor, bias: Tensor, generator: Generator) -> None:
+    nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+    bound = 1 / math.sqrt(weight[0].numel())
+    nn.init.uniform_(bias, -bound, bound, generator=generator)
+
+
+def _tf_glorot(weight: Tensor, bias: Tensor, generator: Generator) -> None:
+    nn.init.xavier_uniform_(weight, generator=generator)
+    nn.init.zeros_(bias)
+
+
+INITIALIZATIONS = {"pytorch": _pytorch, "tf_glorot": _tf_glorot}

@@ -1,0 +1,34 @@
+"""The registered pipelines, for every benchmark and algorithm of the tables.
+
+Written out as a dictionary: Kedro's `find_pipelines` does not allow composed names.
+"""
+
+from kedro.pipeline import Pipeline
+
+from fedmeta.benchmarks import BENCHMARKS
+from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.pipelines import evaluation, ingestion, preparation, reporting, training
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """``<benchmark>_data``, ``<benchmark>_<algorithm>``, ``<benchmark>_fedmeta``.
+
+    The last of these is everything from raw data to the report.
+    """
+    pipelines: dict[str, Pipeline] = {}
+    for benchmark in BENCHMARKS:
+        data = ingestion.create_pipeline(benchmark)
+        data += preparation.create_pipeline(benchmark)
+        runs = {
+            name: evaluation.create_pipeline(benchmark, name)
+            + training.create_pipeline(benchmark, entry.trained_as or name)
+            for name, entry in ALGORITHMS.items()
+        }
+        pipelines[f"{benchmark}_data"] = data
+        for name, run in runs.items():
+            pipelines[f"{benchmark}_{name}"] = data + run
+        pipelines[f"{benchmark}_fedmeta"] = (
+            data + sum(runs.values(), Pipeline([])) + reporting.create_pipeline(benchmark)
+        )
+    pipelines["__default__"] = pipelines["femnist_fedmeta"]
+    return pipelines

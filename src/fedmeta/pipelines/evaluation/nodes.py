@@ -1,0 +1,41 @@
+"""The evaluation node: one row a test client."""
+
+import pandas as pd
+
+from fedmeta.benchmarks import Benchmark
+from fedmeta.core.evaluation import evaluate_clients
+from fedmeta.core.trees import tree_map
+from fedmeta.data.federated import FederatedDataset
+from fedmeta.datasets import Checkpoint
+from fedmeta.pipelines.options import TrainingOptions
+from fedmeta.pipelines.progress import progress
+from fedmeta.pipelines.training.setup import Data, prepare
+
+
+def evaluate(
+    benchmark: Benchmark,
+    names: list[str],
+    name: str,
+    records: FederatedDataset,
+    clients: pd.DataFrame,
+    client_split: dict,
+    support_query: pd.DataFrame,
+    checkpoint: Checkpoint,
+    training: TrainingOptions,
+    model: dict,
+    **algorithms: dict,
+) -> pd.DataFrame:
+    """Scores of the test clients under ``name``, from the last round's parameters."""
+    data = Data(records, clients, client_split, support_query)
+    ordered = {other: algorithms[other] for other in names}
+    setup = prepare(benchmark, data, training, model, ordered)
+    rows = evaluate_clients(
+        setup.algorithms[name],
+        setup.model,
+        tree_map(lambda leaf: leaf.to(setup.device), checkpoint.state.meta),
+        client_split["test"],
+        setup.evaluation_task,
+        setup.backend,
+    )
+    table = pd.DataFrame(progress(rows, f"test clients evaluated for {name}"))
+    return table.rename(columns=lambda c: c.replace("accuracy_", "correct_"))

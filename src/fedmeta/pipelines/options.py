@@ -1,0 +1,186 @@
+"""Parameters as typed options: a misspelt key or a wrong type stops before work starts.
+
+The options of an algorithm and of a model are the arguments of its factory. Their
+schema is read off the factory's signature, so that nothing is declared twice.
+"""
+
+import inspect
+from collections.abc import Callable
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PositiveInt,
+    ValidationError,
+    create_model,
+)
+
+from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.core.gradients import Loss
+from fedmeta.core.optimizers import OPTIMIZERS, Optimizer
+from fedmeta.core.types import Algorithm
+
+T = TypeVar("T")
+STRICT = ConfigDict(extra="forbid", frozen=True)
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Options(BaseModel):
+    """Options that refuse unknown keys."""
+
+    model_config = STRICT
+
+
+class SampleOptions(Options):
+    """Size of the generated sample."""
+
+    writers: PositiveInt
+    records_per_writer: tuple[PositiveInt, PositiveInt]
+    seed: int
+
+
+class RawOptions(Options):
+    """Where raw files are, and whether a sample is drawn there first."""
+
+    folder: str
+    sample: SampleOptions | None
+
+
+class SelectionOptions(Options):
+    """Which clients and records are used (SPEC 3.1, 3.2)."""
+
+    profile: str
+    sampling_fraction: Annotated[float, Field(gt=0, le=1)]
+    min_records: PositiveInt
+    seed: int
+    drop_duplicates: bool
+
+
+class PartitionOptions(Options):
+    """Clients into train, validation and test; records into support and query."""
+
+    clients: tuple[Fraction, Fraction, Fraction]
+    support_fraction: Fraction
+    strategy: str
+    seed: int
+
+
+class TrainingOptions(Options):
+    """The round loop, the same for every algorithm of a benchmark."""
+
+    rounds: PositiveInt
+    clients_per_round: PositiveInt
+    evaluate_every: PositiveInt  # rounds; a checkpoint is written as often
+    evaluation_clients: PositiveInt | None  # the first so many; None: all
+    resample: bool  # new support and query sets every round
+    seed: int
+    device: Literal["auto", "cpu", "cuda"]
+    backend: Literal["auto", "sequential", "threaded", "vectorized"]
+    workers: PositiveInt  # clients at a time on the parallel backends
+
+
+class ReportOptions(Options):
+    """What the report asks of the runs."""
+
+    target_accuracy: Fraction  # overhead is counted until validation gets there
+
+
+def build_algorithm(name: str, loss: Loss, options: dict[str, Any]) -> Algorithm:
+    """The algorithm of that name in `ALGORITHMS`, from its block of parameters.
+
+    Raises:
+        ValueError: for an unknown name or option, or a wrong type.
+    """
+    if name not in ALGORITHMS:
+        known = ", ".join(ALGORITHMS)
+        raise ValueError(f"unknown algorithm {name!r}; one of {known}")
+    return build(ALGORITHMS[name].factory, options, name, loss)
+
+
+def build(factory: Callable[..., T], options: Any, what: str, *args: Any) -> T:
+    """Call ``factory`` with options checked against its signature.
+
+    Args:
+        factory: a function or named tuple with annotated arguments.
+        options: a mapping of argument names to YAML values. Mappings are turned into
+            what their argument is annotated with, for example an `Optimizer`.
+        what: named in errors.
+        *args: further positional arguments of ``factory``, no options.
+    """
+    if not isinstance(options, dict):
+        raise ValueError(f"{what}: expected a mapping of options, not {options!r}")
+    function = getattr(factory, "func", factory)  # the function under a partial
+    fixed = set(getattr(factory, "keywords", ()))
+    hints = get_type_hints(function, include_extras=True)
+    parameters = list(inspect.signature(factory).parameters.values())[len(args) :]
+    fields = {
+        p.name: (_field(hints[p.name]), ... if p.default is p.empty else p.default)
+        for p in parameters
+        if p.name not in fixed
+    }
+    schema = create_model(what, __config__=STRICT, **fields)
+    try:
+        checked = schema(**options)
+    except ValidationError as error:
+        raise ValueError(_explain(what, error, fields)) from None
+    return factory(*args, **{name: getattr(checked, name) for name in options})
+
+
+def _field(hint: Any) -> Any:
+    """An annotation that pydantic can check and convert to."""
+    if hint is Optimizer:
+        return Annotated[Any, PlainValidator(_optimizer)]
+    if get_origin(hint) in (Union, UnionType):
+        alternatives = [a for a in get_args(hint) if a is not NoneType]
+        if len(alternatives) == 1 and _is_named_tuple(alternatives[0]):
+            return _field(alternatives[0]) | None
+        return hint
+    if _is_named_tuple(hint):
+        return Annotated[
+            Any,
+            PlainValidator(
+                lambda v: v if isinstance(v, hint) else build(hint, v, hint.__name__)
+            ),
+        ]
+    return hint
+
+
+def _is_named_tuple(hint: Any) -> bool:
+    return isinstance(hint, type) and hasattr(hint, "_fields")
+
+
+def _optimizer(value: Any) -> Optimizer:
+    """An optimiser from ``{name: adam, lr: 0.001}``."""
+    if isinstance(value, Optimizer):
+        return value
+    if not isinstance(value, dict) or value.get("name") not in OPTIMIZERS:
+        known = ", ".join(OPTIMIZERS)
+        raise ValueError(f"expected {{name: one of {known}, lr: ...}}, not {value!r}")
+    rest = {key: v for key, v in value.items() if key != "name"}
+    return build(OPTIMIZERS[value["name"]], rest, value["name"])
+
+
+def _explain(what: str, error: ValidationError, known: dict[str, Any]) -> str:
+    """One line a problem: which option, what was given, what is expected."""
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown option {path!r}; known are {', '.join(known)}")
+        else:
+            given = f" (given: {problem['input']!r})" if problem["loc"] else ""
+            lines.append(f"option {path!r}: {problem['msg']}{given}")
+    return f"{what}: " + "; ".join(lines)

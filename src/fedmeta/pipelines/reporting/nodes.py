@@ -1,0 +1,110 @@
+"""Nodes around `fedmeta.reporting`."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from fedmeta.benchmarks import Benchmark
+from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.data.federated import FederatedDataset
+from fedmeta.pipelines.options import PartitionOptions, ReportOptions
+from fedmeta.reporting import fairness, figures, page, tables, terminal
+
+def tabulate(
+    benchmark: Benchmark,
+    names: list[str],
+    records: FederatedDataset,
+    partition: PartitionOptions,
+    report: ReportOptions,
+    **results: pd.DataFrame,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The tables of accuracy, fairness and overhead."""
+    scores, histories = _by_label(names, results)
+    source = source_of(benchmark, records)
+    paper = benchmark.table2.get(partition.support_fraction)
+    if is_synthetic(records):
+        paper = None
+    return (
+        tables.accuracy_table(scores, histories, paper, source),
+        fairness.fairness_table(scores, source),
+        tables.overhead_table(histories, report.target_accuracy, source),
+    )
+
+
+def draw(
+    benchmark: Benchmark,
+    names: list[str],
+    records: FederatedDataset,
+    report: ReportOptions,
+    overhead: pd.DataFrame,
+    **results: pd.DataFrame,
+) -> tuple[Figure, ...]:
+    """The figures, in the order of `FIGURES`."""
+    scores, histories = _by_label(names, results)
+    source = source_of(benchmark, records)
+    return (
+        figures.accuracy_curves(histories, source, report.target_accuracy),
+        figures.loss_curves(histories, source),
+        figures.accuracy_density(scores, source),
+        figures.adaptation_effect(scores, source),
+        figures.overhead_bars(overhead, source),
+    )
+
+
+FIGURES = ("accuracy", "loss", "density", "adaptation", "overhead")
+
+
+def compose(
+    benchmark: Benchmark,
+    names: list[str],
+    records: FederatedDataset,
+    report: ReportOptions,
+    statistics: pd.DataFrame,
+    accuracy: pd.DataFrame,
+    fairness: pd.DataFrame,
+    overhead: pd.DataFrame,
+    parameters: dict[str, Any],
+    **results: pd.DataFrame,
+) -> str:
+    """The report as one HTML page; its headline table is printed too."""
+    # Drawn anew: a figure that was saved as a picture cannot be loaded as a figure.
+    drawn = draw(benchmark, names, records, report, overhead, **results)
+    source = source_of(benchmark, records)
+    Console().print(terminal.terminal_table(accuracy, source))
+    return page.render_page(
+        page.Report(
+            benchmark=benchmark.label,
+            source=source,
+            synthetic=is_synthetic(records),
+            accuracy=accuracy,
+            fairness=fairness,
+            overhead=overhead,
+            figures=dict(zip(FIGURES, drawn, strict=True)),
+            parameters=parameters,
+            statistics=statistics,
+        )
+    )
+
+
+def is_synthetic(records: FederatedDataset) -> bool:
+    """Whether the data themselves say that they were generated."""
+    return records.metadata["synthetic"] == "true"
+
+
+def source_of(benchmark: Benchmark, records: FederatedDataset) -> str:
+    """What the data are, for titles: synthetic data never get the real name."""
+    if is_synthetic(records):
+        return f"synthetic sample, not {benchmark.label}"
+    return benchmark.label
+
+
+def _by_label(
+    names: list[str], results: dict[str, pd.DataFrame]
+) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
+    """Scores and histories by the algorithm's label."""
+    return tuple(
+        {ALGORITHMS[name].label: results[f"{name}_{kind}"] for name in names}
+        for kind in ("scores", "history")
+    )

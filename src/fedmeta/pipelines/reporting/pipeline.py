@@ -1,0 +1,56 @@
+"""The graph of the report."""
+
+from kedro.pipeline import Node, Pipeline
+
+from fedmeta.benchmarks import BENCHMARKS
+from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.reporting.nodes import FIGURES, compose, draw, tabulate
+
+TABLES = ("accuracy", "fairness", "overhead")
+
+
+def create_pipeline(benchmark: str) -> Pipeline:
+    """Histories and scores of all algorithms -> tables, figures, one HTML page."""
+    entry, names = BENCHMARKS[benchmark], list(ALGORITHMS)
+    home = f"{benchmark}.report"
+    results = {
+        f"{name}_{kind}": f"{benchmark}.{name}.{kind}"
+        for name in names
+        for kind in ("history", "scores")
+    }
+    shared = {
+        "records": f"{benchmark}.records",
+        "report": f"params:{benchmark}.report",
+    }
+    return Pipeline(
+        [
+            Node(
+                bind(tabulate, benchmark=entry, names=names),
+                {**shared, "partition": f"params:{benchmark}.partition", **results},
+                [f"{home}.{table}_table" for table in TABLES],
+                name="tabulate",
+                namespace=home,
+            ),
+            Node(
+                bind(draw, benchmark=entry, names=names),
+                {**shared, "overhead": f"{home}.overhead_table", **results},
+                [f"{home}.{figure}_figure" for figure in FIGURES],
+                name="draw",
+                namespace=home,
+            ),
+            Node(
+                bind(compose, benchmark=entry, names=names),
+                {
+                    **shared,
+                    "statistics": f"{benchmark}.statistics",
+                    **{table: f"{home}.{table}_table" for table in TABLES},
+                    "parameters": f"params:{benchmark}",
+                    **results,
+                },
+                f"{home}.page",
+                name="compose",
+                namespace=home,
+            ),
+        ]
+    )

@@ -1,0 +1,122 @@
+"""What training and evaluation share: a model, the clients' tasks, a backend."""
+
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from fedmeta.benchmarks import Benchmark
+from fedmeta.core.backends import sequential, threaded, vectorized
+from fedmeta.core.model import Model
+from fedmeta.core.types import Algorithm, Backend, ClientId, MakeTask
+from fedmeta.data.federated import FederatedDataset
+from fedmeta.data.partition import checksum
+from fedmeta.data.tasks import task_maker
+from fedmeta.pipelines.options import TrainingOptions, build, build_algorithm
+
+# Records differentiated at once: bounds memory, and keeps temporaries in the cache.
+CHUNK = 256
+
+
+class Data(NamedTuple):
+    """The prepared data of a benchmark."""
+
+    records: FederatedDataset
+    clients: pd.DataFrame
+    client_split: dict[str, list[ClientId]]
+    support_query: pd.DataFrame
+
+    def fingerprint(self, *options: Any) -> str:
+        """Of the data and of options: equal ones give the same training."""
+        parts = [
+            self.records.checksum,
+            checksum(self.clients),
+            self.client_split["checksum"],
+            checksum(self.support_query),
+            json.dumps(options, sort_keys=True, default=str),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+class Setup(NamedTuple):
+    """A model with the means to go over clients."""
+
+    model: Model
+    algorithms: dict[str, Algorithm]  # the first is the one that is trained
+    training_task: MakeTask
+    evaluation_task: MakeTask
+    backend: Backend
+    device: torch.device
+
+
+def prepare(
+    benchmark: Benchmark,
+    data: Data,
+    training: TrainingOptions,
+    model: dict[str, Any],
+    algorithms: dict[str, dict[str, Any]],
+) -> Setup:
+    """Build model and algorithms from their parameters; say how clients are run.
+
+    An algorithm that shares another's training takes over the parameters of that one,
+    which comes first in ``algorithms``.
+    """
+    network = build(benchmark.model, model, "model")
+    shared = next(iter(algorithms.values()))
+    built = {
+        name: build_algorithm(name, network.loss, {"chunk": CHUNK, **shared, **block})
+        for name, block in algorithms.items()
+    }
+    device = choose_device(training.device)
+    passes = next(iter(built.values())).passes
+
+    def tasks(passes: int, resample: bool) -> MakeTask:
+        return task_maker(
+            data.records,
+            data.clients,
+            data.support_query,
+            benchmark.examples,
+            seed=training.seed,
+            passes=passes,
+            resample=resample,
+            device=device,
+        )
+
+    return Setup(
+        network,
+        built,
+        tasks(passes, training.resample),
+        tasks(0, False),
+        choose_backend(training, device),
+        device,
+    )
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device of that name; "auto" is a GPU where there is one.
+
+    Raises:
+        ValueError: if a GPU is asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise ValueError(
+            "device is 'cuda', but torch sees no GPU: use 'auto' or 'cpu', or install"
+            " a torch build for your GPU (see docs/how-to/gpu.md)"
+        )
+    if wanted == "auto":
+        wanted = "cuda" if available else "cpu"
+    return torch.device(wanted)
+
+
+def choose_backend(training: TrainingOptions, device: torch.device) -> Backend:
+    """The backend of that name; "auto" suits the device."""
+    suits = {"cpu": "sequential", "cuda": "vectorized"}[device.type]
+    name = suits if training.backend == "auto" else training.backend
+    return {
+        "sequential": sequential,
+        "threaded": threaded(training.workers),
+        "vectorized": vectorized(training.workers),
+    }[name]

@@ -1,0 +1,302 @@
+"""The report's figures. Each takes tables and the words that say what the data are."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
+
+from fedmeta.reporting.fairness import GRID, client_accuracies, density
+from fedmeta.reporting.style import (
+    INK,
+    LABEL_SIZE,
+    SMALL_SIZE,
+    WORSE,
+    colours_of,
+    label_ends,
+    panels,
+    say,
+)
+from fedmeta.reporting.tables import NOT_REACHED, Tables
+from fedmeta.reporting.wording import bytes_text, flops_text
+
+FEW_ROWS = 25  # a curve of so few points shows each of them
+
+
+def accuracy_curves(
+    histories: Tables, source: str, target: float | None = None
+) -> Figure:
+    """Validation accuracy by round, after and before adaptation (paper, Fig. 2).
+
+    Args:
+        histories: A row an evaluated round.
+        source: What the data are, for the title.
+        target: An accuracy (fraction) to mark with a line.
+    """
+    figure, (panel,) = panels(1, f"Validation accuracy by round · {source}", (9, 4.8))
+    panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    panel.set_ylabel("query records classified correctly", fontsize=LABEL_SIZE)
+    panel.set_ylim(0, _highest(histories, "validation_accuracy", target))
+    names = ("validation_accuracy_after", "validation_accuracy_before")
+    _curves(panel, histories, *names, "{:.1%}")
+    _name_line_styles(panel)
+    if target is not None:
+        panel.axhline(target, color=INK, linewidth=0.8, linestyle=":")
+        panel.annotate(
+            f"target {target:.0%}",
+            (0.005, target),
+            xycoords=panel.get_yaxis_transform(),
+            xytext=(0, 3),
+            textcoords="offset points",
+            fontsize=SMALL_SIZE,
+            color=INK,
+        )
+    return figure
+
+
+def loss_curves(histories: Tables, source: str) -> Figure:
+    """Loss by round, on validation clients and on the clients being trained."""
+    figure, axes = panels(2, f"Loss by round · {source}", (11, 4.2))
+    columns = [
+        (
+            "validation clients, after adaptation (dashed: before)",
+            "validation_loss_after",
+            "validation_loss_before",
+        ),
+        ("training clients", "train_loss", None),
+    ]
+    for panel, (title, solid, dashed) in zip(axes, columns, strict=True):
+        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.yaxis.set_minor_locator(LogLocator(subs=[]))
+        panel.set_title(title, fontsize=LABEL_SIZE, loc="left", color=INK)
+        _curves(panel, histories, solid, dashed, "{:.2f}")
+    axes[0].set_ylabel("nats a record (log scale)", fontsize=LABEL_SIZE)
+    return figure
+
+
+def accuracy_density(scores: Tables, source: str, min_query: int = 1) -> Figure:
+    """How the clients' accuracies after adaptation are spread (paper, Fig. 4 and 5).
+
+    A Gaussian kernel density with Scott's bandwidth; clients that are all equal have
+    none and become an upright line. Triangles mark the mean over clients.
+    """
+    title = f"Accuracy of each test client after adaptation · {source}"
+    figure, (panel,) = panels(1, title, (9, 4.2))
+    lowest, curves = 1.0, []
+    for label, colour in colours_of(scores).items():
+        after = client_accuracies(scores[label], min_query)["after"].to_numpy(float)
+        if not len(after):
+            continue
+        lowest = min(lowest, after.min())
+        curve = density(after)
+        curves.append(curve)
+        text = f"{label}, mean {after.mean():.1%}"
+        if curve is None:
+            panel.axvline(after.mean(), color=colour, linewidth=2, label=text)
+        else:
+            panel.plot(GRID, curve, color=colour, linewidth=2, label=text)
+        panel.plot(
+            after.mean(),
+            0,
+            marker="^",
+            markersize=8,
+            color=colour,
+            clip_on=False,
+            transform=panel.get_xaxis_transform(),
+            linestyle="none",
+        )
+    if panel.lines:
+        panel.legend(
+            frameon=False,
+            fontsize=SMALL_SIZE,
+            loc="center left",
+            bbox_to_anchor=(1.01, 0.5),
+        )
+    else:
+        say(panel, "no test client")
+    if all(curve is None for curve in curves):
+        panel.set_yticks([])
+    panel.set_xlim(_round_down(lowest), 1)
+    panel.set_ylim(bottom=0)
+    panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    panel.set_xlabel("share of the client's query records right", fontsize=LABEL_SIZE)
+    panel.set_ylabel("density of clients", fontsize=LABEL_SIZE)
+    return figure
+
+
+def adaptation_effect(scores: Tables, source: str, min_query: int = 1) -> Figure:
+    """Every test client's accuracy before against after: below the line is worse.
+
+    Algorithms whose adaptation changes no client at all are left out.
+    """
+    tables = {k: client_accuracies(v, min_query) for k, v in scores.items()}
+    changing = {k: v for k, v in tables.items() if (v["before"] != v["after"]).any()}
+    count = max(len(changing), 1)
+    title = f"What adaptation did to each test client · {source}"
+    size = (2.6 * max(count, 2) + 0.5, 3.4)
+    figure, axes = panels(count, title, size, share_y=True)
+    if not changing:
+        say(axes[0], "no client's accuracy changed")
+        axes[0].set_axis_off()
+        return figure
+    colours = colours_of(scores)
+    for panel, (label, table) in zip(axes, changing.items(), strict=True):
+        panel.fill_between([0, 1], [0, 1], color=WORSE, alpha=0.08, linewidth=0)
+        panel.plot([0, 1], [0, 1], color="#888888", linewidth=0.8)
+        panel.scatter(
+            table["before"], table["after"], s=14, alpha=0.55, color=colours[label]
+        )
+        better = (table["after"] > table["before"]).mean()
+        worse = (table["after"] < table["before"]).mean()
+        panel.set_title(
+            f"{label}\n{better:.0%} better · {worse:.0%} worse",
+            fontsize=SMALL_SIZE,
+            color=colours[label],
+            weight="bold",
+        )
+        limits = (-0.02, 1.02)  # a dot at 100 % is seen whole
+        panel.set(xlim=limits, ylim=limits, aspect="equal", xticks=[0, 0.5, 1])
+        panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes[0].set_ylabel("accuracy after", fontsize=LABEL_SIZE)
+    figure.supxlabel("accuracy before adaptation, a dot a client", fontsize=LABEL_SIZE)
+    return figure
+
+
+def overhead_bars(overhead: pd.DataFrame, source: str) -> Figure:
+    """Rounds, traffic and compute until the target is reached (paper, Fig. 3).
+
+    Args:
+        overhead: The result of ``overhead_table``.
+        source: What the data are, for the title.
+    """
+    target = overhead["target"].iloc[0] if len(overhead) else np.nan
+    title = f"Cost of reaching {target:g} % validation accuracy · {source}"
+    height = 1.5 + 0.42 * max(len(overhead), 1)
+    figure, axes = panels(3, title, (11.5, height), share_y=True)
+    measures: list[tuple[str, str, Callable[[float], str]]] = [
+        ("rounds", "rounds", lambda value: f"{value:,.0f}"),
+        ("bytes_total", "traffic, received and sent", bytes_text),
+        ("flops", "compute by formula", flops_text),
+    ]
+    for panel, (column, name, text) in zip(axes, measures, strict=True):
+        notes = overhead["flops_difference"] if column == "flops" else None
+        _bars(panel, overhead, column, text, notes)
+        panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
+    axes[0].set_yticks(range(len(overhead)), overhead["algorithm"])
+    axes[0].set_ylim(len(overhead) - 0.4, -0.6)  # the first algorithm on top
+    return figure
+
+
+def _curves(
+    panel: Axes, histories: Tables, solid: str, dashed: str | None, value: str
+) -> None:
+    """A bold line an algorithm, its last value at its end, and a thin dashed one."""
+    panel.set_xlabel("round", fontsize=LABEL_SIZE)
+    panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    drawn: list[pd.Series] = []
+    ends: list[tuple[str, str, float]] = []
+    for label, colour in colours_of(histories).items():
+        if histories[label].empty:
+            continue
+        curve = histories[label].set_index("round")[solid].dropna()
+        if curve.empty:
+            continue
+        marker = "o" if len(curve) <= FEW_ROWS else None
+        panel.plot(curve, color=colour, linewidth=2, marker=marker, markersize=3.5)
+        drawn.append(curve)
+        last = float(curve.iloc[-1])
+        ends.append((f"{label} {value.format(last)}", colour, last))
+    if not drawn:
+        say(panel, "no round has been evaluated")
+        return
+    for label, colour in colours_of(histories).items():
+        if dashed is None or histories[label].empty:
+            continue
+        curve = histories[label].set_index("round")[dashed].dropna()
+        # FedAvg(Meta) before adapting is FedAvg: its dashes would cover that line
+        if not any(np.array_equal(curve, other) for other in drawn):
+            panel.plot(curve, color=colour, linewidth=1.1, linestyle=(0, (4, 2)))
+    panel.margins(x=0.01)
+    label_ends(panel, ends)
+
+
+def _name_line_styles(panel: Axes) -> None:
+    if not panel.lines:
+        return
+    solid = Line2D([], [], color=INK, linewidth=2, label="after adaptation")
+    dashed = Line2D(
+        [], [], color=INK, linewidth=1.1, linestyle=(0, (4, 2)), label="before"
+    )
+    panel.legend(
+        handles=[solid, dashed],
+        frameon=False,
+        fontsize=SMALL_SIZE,
+        loc="lower right",
+        bbox_to_anchor=(1, 1.0),
+        ncols=2,
+        borderaxespad=0.2,
+    )
+
+
+def _highest(histories: Tables, column: str, target: float | None) -> float:
+    """The upper limit of an accuracy axis: a little above all there is, at most 1."""
+    values = [
+        history[f"{column}_{when}"].max()
+        for history in histories.values()
+        if not history.empty
+        for when in ("before", "after")
+    ]
+    highest = np.nanmax([*values, target or 0.0, 0.05])
+    return float(min(1.0, 1.08 * highest))
+
+
+def _round_down(lowest: float) -> float:
+    """Where an accuracy axis begins: some way below the lowest client, in tenths."""
+    return max(0.0, np.floor(10 * lowest - 0.5) / 10)
+
+
+def _bars(
+    panel: Axes,
+    overhead: pd.DataFrame,
+    column: str,
+    text: Callable[[float], str],
+    counted: pd.Series | None,
+) -> None:
+    """A horizontal bar an algorithm with its value, or words where it has none."""
+    values = overhead[column].to_numpy(float, na_value=np.nan)
+    colours = colours_of(overhead["algorithm"])
+    best = overhead["best_accuracy"].tolist()
+    longest = np.nanmax(values) if np.isfinite(values).any() else 0.0
+    for place, (label, outcome, value) in enumerate(
+        zip(overhead["algorithm"], overhead["outcome"], values, strict=True)
+    ):
+        reached = outcome != NOT_REACHED
+        words = text(value) if reached else NOT_REACHED
+        if not reached and column == "rounds" and not pd.isna(best[place]):
+            words += f" (best {best[place]:.1f} %)"
+        if reached and counted is not None and np.isfinite(counted.iloc[place]):
+            words += f"  (counted {counted.iloc[place]:+.1f} %)"
+        if reached:
+            panel.barh(place, value, height=0.62, color=colours[label])
+        panel.annotate(
+            words,
+            (value if reached else 0, place),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL_SIZE,
+            color=INK if reached else "#777777",
+            style="normal" if reached else "italic",
+        )
+    # room for the words
+    panel.set_xlim(0, (longest or 1.0) * (1.35 if counted is None else 1.9))
+    panel.set_xticks([])
+    panel.grid(visible=False)
+    panel.spines["bottom"].set_visible(False)
+    panel.tick_params(axis="y", length=0)

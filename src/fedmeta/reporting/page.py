@@ -1,0 +1,123 @@
+"""The whole report as one HTML page that needs nothing but itself."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from fedmeta.reporting.tables import BASELINE
+from fedmeta.reporting.wording import column_of, headline_columns, readable
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page shows.
+
+    Attributes:
+        benchmark: The real data set's name, such as "FEMNIST".
+        source: What the data of this run are, such as "synthetic sample".
+        synthetic: Whether to say loudly that this is not the benchmark.
+        accuracy: The result of ``accuracy_table``.
+        fairness: The result of ``fairness_table``.
+        overhead: The result of ``overhead_table``.
+        figures: By the names "accuracy", "loss", "density", "adaptation", "overhead".
+        parameters: The run's parameters, nested as they are in the configuration.
+        statistics: Table 1 of the paper beside this run's data, if there is one.
+    """
+
+    benchmark: str
+    source: str
+    synthetic: bool
+    accuracy: pd.DataFrame
+    fairness: pd.DataFrame
+    overhead: pd.DataFrame
+    figures: Mapping[str, Figure]
+    parameters: Mapping[str, Any]
+    statistics: pd.DataFrame | None = None
+
+
+def render_page(report: Report) -> str:
+    """The page as HTML: style and figures inside, no request to anywhere."""
+    environment = Environment(
+        loader=PackageLoader("fedmeta.reporting", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        benchmark=report.benchmark,
+        source=report.source,
+        synthetic=report.synthetic,
+        summary=summary(report.accuracy),
+        headline=_rows(readable(report.accuracy[headline_columns(report.accuracy)])),
+        accuracy=_measures(report.accuracy),
+        fairness=_measures(report.fairness),
+        overhead=_measures(report.overhead),
+        # its columns are its own: "paper" there is no percentage
+        statistics=None
+        if report.statistics is None
+        else _rows(readable(report.statistics, columns={})),
+        figures={name: svg_data(figure) for name, figure in report.figures.items()},
+        parameters=flatten(report.parameters),
+    )
+
+
+def summary(accuracy: pd.DataFrame, baseline: str = BASELINE) -> str:
+    """The outcome in one or two sentences."""
+    measured = accuracy.dropna(subset=["micro_after"])
+    if measured.empty:
+        return "No test client has been evaluated."
+    best = measured.loc[measured["micro_after"].idxmax()]
+    text = (
+        f"After adapting to each test client, {best['algorithm']} classifies "
+        f"{best['micro_after']:.1f} % of the query records correctly"
+    )
+    if best["algorithm"] == baseline or pd.isna(best["gain"]):
+        return f"{text}."
+    return (
+        f"{text}, {best['gain']:.1f} points more than {baseline}, "
+        "whose model all clients share as it is."
+    )
+
+
+def svg_data(figure: Figure) -> str:
+    """The figure as a data URI: an image of its own, so ids of two cannot collide."""
+    buffer = BytesIO()
+    # no date and no random ids: the same figure gives the same page
+    with matplotlib.rc_context({"svg.hashsalt": "fedmeta"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def flatten(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested parameters as dotted names and text."""
+    flat: dict[str, str] = {}
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat
+
+
+def _rows(shown: pd.DataFrame) -> dict[str, list]:
+    """A readable table for the template."""
+    return {"titles": list(shown.columns), "rows": shown.to_numpy().tolist()}
+
+
+def _measures(table: pd.DataFrame) -> dict[str, list]:
+    """The table on its side, a row a measure with its meaning: it fits a page."""
+    shown = readable(table.drop(columns=["source", "algorithm"]))
+    columns = [column_of(name) for name in table.columns.drop(["source", "algorithm"])]
+    rows = [
+        (column.title, column.meaning, shown[column.title].tolist())
+        for column in columns
+    ]
+    return {"algorithms": table["algorithm"].tolist(), "rows": rows}

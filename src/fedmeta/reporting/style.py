@@ -1,0 +1,88 @@
+"""One look for all figures: few lines, direct labels, one colour an algorithm.
+
+Figures are made through matplotlib's object interface, so no global state is touched
+and any thread may draw.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import cycle
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, distinguishable with any colour vision; the baseline is grey.
+COLOURS = {
+    "FedAvg": "#595959",
+    "FedAvg(Meta)": "#D55E00",
+    "FedMeta(MAML)": "#0072B2",
+    "FedMeta(FOMAML)": "#CC79A7",
+    "FedMeta(Meta-SGD)": "#009E73",
+}
+OTHER_COLOURS = ["#E69F00", "#56B4E9", "#000000", "#8C6D00"]
+INK, FAINT, WORSE = "#222222", "#dddddd", "#D55E00"
+LABEL_SIZE, SMALL_SIZE = 10, 9
+
+
+def colours_of(labels: Iterable[str]) -> dict[str, str]:
+    """A colour for every label; the known algorithms always keep theirs."""
+    others = cycle(OTHER_COLOURS)
+    return {label: COLOURS.get(label) or next(others) for label in labels}
+
+
+def panels(
+    count: int, title: str, size: tuple[float, float], share_y: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """An empty figure of ``count`` panels in a row, ``size`` in inches."""
+    figure = Figure(figsize=size, dpi=120, layout="constrained", facecolor="white")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+    axes = figure.subplots(1, count, squeeze=False, sharey=share_y)[0]
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.spines[["left", "bottom"]].set_color("#888888")
+        panel.tick_params(colors=INK, labelsize=SMALL_SIZE, color="#888888")
+        panel.grid(color=FAINT, linewidth=0.7)
+        panel.set_axisbelow(True)
+    return figure, list(axes)
+
+
+def say(panel: Axes, text: str) -> None:
+    """Write a message where there is nothing to draw."""
+    panel.text(
+        0.5, 0.5, text, ha="center", va="center", transform=panel.transAxes, color=INK
+    )
+
+
+def label_ends(panel: Axes, ends: Sequence[tuple[str, str, float]]) -> None:
+    """Write (text, colour, y in data units) right of the panel without overlaps."""
+    panel.autoscale_view()
+    to_fraction = panel.transData + panel.transAxes.inverted()
+    x = panel.get_xlim()[1]
+    heights = [to_fraction.transform((x, y))[1] for _, _, y in ends]
+    for (text, colour, _), height in zip(ends, spaced(heights, 0.055), strict=True):
+        panel.text(
+            1.015,
+            height,
+            text,
+            color=colour,
+            va="center",
+            fontsize=SMALL_SIZE,
+            fontweight="bold",
+            transform=panel.transAxes,
+        )
+
+
+def spaced(heights: Sequence[float], gap: float) -> list[float]:
+    """Heights in [0, 1], moved apart to about ``gap``, as little as possible."""
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    placed = [heights[i] for i in order]
+    for _ in range(200):  # pushing neighbours apart settles long before
+        for i in range(1, len(placed)):
+            push = max(0.0, gap - (placed[i] - placed[i - 1])) / 2
+            placed[i - 1] -= push
+            placed[i] += push
+        if placed:
+            placed[0], placed[-1] = max(placed[0], 0.02), min(placed[-1], 1.0)
+    result = [0.0] * len(placed)
+    for i, height in zip(order, placed, strict=True):
+        result[i] = height
+    return result

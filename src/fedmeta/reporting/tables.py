@@ -1,0 +1,168 @@
+"""Accuracy and cost, one row an algorithm."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+Tables = Mapping[str, pd.DataFrame]  # an algorithm's label -> its history or scores
+
+BASELINE = "FedAvg"
+REACHED, NOT_REACHED = "reached", "not reached"
+COSTS = ["client_rounds", "bytes_down", "bytes_up", "flops", "flops_counted"]
+
+
+def accuracy_table(
+    scores: Tables,
+    histories: Tables,
+    paper: Mapping[str, float] | None,
+    source: str,
+    baseline: str = BASELINE,
+) -> pd.DataFrame:
+    """What every algorithm reached on the test clients, and what its training cost.
+
+    Args:
+        scores: A row a test client; see the package's docstring.
+        histories: A row an evaluated round, costs cumulative.
+        paper: Published micro accuracies after adaptation, in percent; algorithms may
+            be missing.
+        source: What the data are, such as "synthetic sample"; repeated in every row.
+        baseline: The algorithm that ``gain`` is measured against.
+
+    Returns:
+        A row an algorithm. Accuracies in percent: ``micro`` over query records,
+        ``macro`` over clients; losses in nats a record; ``difference`` (to the paper)
+        and ``gain`` in points; bytes and FLOPs summed over all rounds and clients.
+    """
+    rows = [
+        {
+            "algorithm": label,
+            "source": source,
+            **_test_results(table),
+            "paper": (paper or {}).get(label, np.nan),
+            **_training_cost(histories[label]),
+            **_best_validation(histories[label]),
+        }
+        for label, table in scores.items()
+    ]
+    table = pd.DataFrame(rows)
+    after = table["micro_after"]
+    table.insert(
+        table.columns.get_loc("paper") + 1, "difference", after - table["paper"]
+    )
+    base = after[table["algorithm"] == baseline]
+    gain = after - base.iloc[0] if len(base) else np.nan
+    table.insert(table.columns.get_loc("micro_after") + 1, "gain", gain)
+    return _whole_numbers(table)
+
+
+def overhead_table(
+    histories: Tables, target: float, source: str, baseline: str = BASELINE
+) -> pd.DataFrame:
+    """What it cost to reach an accuracy on the validation clients (paper, Fig. 3).
+
+    The accuracy is the un-smoothed micro accuracy after adaptation, at evaluated
+    rounds.
+
+    Args:
+        histories: A row an evaluated round, costs cumulative.
+        target: The accuracy to reach, a fraction.
+        source: What the data are; repeated in every row.
+        baseline: The algorithm whose bytes ``communication_reduction`` divides.
+
+    Returns:
+        A row an algorithm. Where ``outcome`` is "not reached" the costs are missing.
+        ``flops_difference`` is counted against analytic over the whole run, in percent.
+
+    Raises:
+        ValueError: If the target is no fraction.
+    """
+    if not 0 < target <= 1:
+        raise ValueError(
+            f"target accuracy is {target}, expected a fraction in (0, 1]; "
+            "write 74 % as 0.74"
+        )
+    rows = []
+    for label, history in histories.items():
+        row = first_reaching(history, target)
+        whole = _last(history)
+        rows.append(
+            {
+                "algorithm": label,
+                "source": source,
+                "target": 100 * target,
+                "outcome": NOT_REACHED if row is None else REACHED,
+                "best_accuracy": _best_validation(history)["best_validation_accuracy"],
+                "rounds": np.nan if row is None else row["round"],
+                **{name: np.nan if row is None else row[name] for name in COSTS},
+                "flops_difference": 100
+                * (_ratio(whole["flops_counted"], whole["flops"]) - 1),
+            }
+        )
+    table = pd.DataFrame(rows)
+    table.insert(
+        table.columns.get_loc("bytes_up") + 1,
+        "bytes_total",
+        table["bytes_down"] + table["bytes_up"],
+    )
+    base = table.loc[table["algorithm"] == baseline, "bytes_total"]
+    base_bytes = base.iloc[0] if len(base) else np.nan
+    table["communication_reduction"] = [
+        _ratio(base_bytes, spent) for spent in table["bytes_total"]
+    ]
+    return _whole_numbers(table)
+
+
+def first_reaching(history: pd.DataFrame, target: float) -> pd.Series | None:
+    """The first row whose accuracy after adaptation is at least the target, if any."""
+    if history.empty:
+        return None
+    reached = history[history["validation_accuracy_after"] >= target]
+    return None if reached.empty else reached.loc[reached["round"].idxmin()]
+
+
+def _test_results(scores: pd.DataFrame) -> dict[str, float]:
+    queries = scores["num_query"]
+    measured = scores[queries > 0]  # a client without a query record has no accuracy
+    results = {"test_clients": len(measured), "test_records": int(queries.sum())}
+    for name, column in [("micro", "correct"), ("macro", "correct"), ("loss", "loss")]:
+        for when in ("before", "after"):
+            sums = measured[f"{column}_{when}"]
+            mean = (
+                (sums / measured["num_query"]).mean()
+                if name == "macro"
+                else _ratio(sums.sum(), queries.sum())
+            )
+            results[f"{name}_{when}"] = mean if name == "loss" else 100 * mean
+    return results
+
+
+def _training_cost(history: pd.DataFrame) -> dict[str, float]:
+    last = _last(history)
+    return {"rounds": last["round"], **{name: last[name] for name in COSTS}}
+
+
+def _best_validation(history: pd.DataFrame) -> dict[str, float]:
+    names = ["best_validation_accuracy", "best_validation_round"]
+    if history.empty or history["validation_accuracy_after"].isna().all():
+        return dict.fromkeys(names, np.nan)
+    best = history.loc[history["validation_accuracy_after"].idxmax()]
+    values = [100 * best["validation_accuracy_after"], best["round"]]
+    return dict(zip(names, values, strict=True))
+
+
+def _last(history: pd.DataFrame) -> pd.Series:
+    if history.empty:
+        return pd.Series(dict.fromkeys(["round", *COSTS], np.nan))
+    return history.loc[history["round"].idxmax()]
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else np.nan
+
+
+def _whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Counts as integers that may be missing, so that a CSV reads 60 and not 60.0."""
+    counts = ["rounds", "best_validation_round", "client_rounds"]
+    counts += ["bytes_down", "bytes_up", "bytes_total"]
+    return table.astype({name: "Int64" for name in counts if name in table})

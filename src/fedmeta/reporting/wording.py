@@ -1,0 +1,167 @@
+"""Headings, meanings and units of the tables' columns, for people."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+MISSING = "–"
+PREFIXES = ["", "k", "M", "G", "T", "P", "E"]
+
+HEADLINE = ["algorithm", "micro_before", "micro_after", "gain", "paper", "difference"]
+HEADLINE += ["rounds", "bytes_down", "bytes_up", "flops"]
+
+
+class Column(NamedTuple):
+    """How a column is shown."""
+
+    title: str
+    text: Callable[[Any], str]
+    meaning: str = ""
+
+
+def bytes_text(count: float) -> str:
+    """Bytes with a decimal prefix, to three digits: 106 MB."""
+    return _with_prefix(count, "B")
+
+
+def flops_text(count: float) -> str:
+    """Floating-point operations with a decimal prefix, to three digits: 2.50 TFLOP."""
+    return _with_prefix(count, "FLOP")
+
+
+def readable(
+    table: pd.DataFrame, columns: Mapping[str, Column] | None = None
+) -> pd.DataFrame:
+    """The table as strings under headings; columns that are unknown keep their name.
+
+    Args:
+        table: Any table.
+        columns: How to show its columns; ``COLUMNS`` unless given.
+    """
+    return pd.DataFrame(
+        {
+            column.title: [
+                MISSING if pd.isna(value) else column.text(value)
+                for value in table[name]
+            ]
+            for name in table.columns
+            for column in [column_of(name, columns)]
+        }
+    )
+
+
+def headline_columns(accuracy: pd.DataFrame) -> list[str]:
+    """The few columns to show first, without those that are wholly missing."""
+    return [name for name in HEADLINE if not accuracy[name].isna().all()]
+
+
+def column_of(name: str, columns: Mapping[str, Column] | None = None) -> Column:
+    """How to show a column; a name that is not among ``columns`` is taken as it is."""
+    known = COLUMNS if columns is None else columns
+    return known.get(name, Column(str(name).replace("_", " "), _plain))
+
+
+def _with_prefix(count: float, unit: str) -> str:
+    value, prefixes = float(count), iter(PREFIXES)
+    prefix = next(prefixes)
+    while abs(value) >= 999.5 and prefix != PREFIXES[-1]:
+        value, prefix = value / 1000, next(prefixes)
+    # three significant digits; plain counts are whole
+    digits = 0 if not prefix else 2 - int(np.log10(max(abs(value), 1)))
+    return f"{value:.{max(digits, 0)}f} {prefix}{unit}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool | np.bool_ | str):
+        return str(value)
+    if isinstance(value, int | np.integer) or float(value).is_integer():
+        return f"{int(value):,}"
+    return f"{value:,.2f}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1f} %"
+
+
+def _points(value: float) -> str:
+    return f"{round(value, 1) + 0.0:+.1f}"  # never -0.0
+
+
+def _decimals(digits: int) -> Callable[[float], str]:
+    return lambda value: f"{value:.{digits}f}"
+
+
+COLUMNS = {
+    "algorithm": Column("Algorithm", str),
+    "source": Column("Data", str),
+    "test_clients": Column("Test clients", _plain, "never seen in training"),
+    "test_records": Column("Test records", _plain, "the test clients' query records"),
+    "micro_before": Column(
+        "Accuracy before", _percent, "share of all query records, as trained"
+    ),
+    "micro_after": Column(
+        "Accuracy after",
+        _percent,
+        "the same, once the model has adapted to each client's support records",
+    ),
+    "gain": Column("Over FedAvg", _points, "accuracy after, in points"),
+    "macro_before": Column(
+        "Mean client accuracy before", _percent, "every client counts the same"
+    ),
+    "macro_after": Column(
+        "Mean client accuracy after", _percent, "every client counts the same"
+    ),
+    "loss_before": Column("Loss before", _decimals(3), "nats a query record"),
+    "loss_after": Column("Loss after", _decimals(3), "nats a query record"),
+    "paper": Column("Paper", _percent, "published accuracy after adaptation"),
+    "difference": Column("Ours – paper", _points, "points"),
+    "rounds": Column("Rounds", _plain),
+    "client_rounds": Column("Client updates", _plain, "clients summed over rounds"),
+    "bytes_down": Column("Received", bytes_text, "by all clients from the server"),
+    "bytes_up": Column("Sent", bytes_text, "by all clients to the server"),
+    "bytes_total": Column("Traffic", bytes_text, "received and sent, all clients"),
+    "flops": Column("Compute", flops_text, "all clients, by formula"),
+    "flops_counted": Column("Compute, counted", flops_text, "by an operation counter"),
+    "flops_difference": Column(
+        "Counted – formula",
+        lambda value: f"{value:+.2f} %",
+        "over the whole run; within 2 % is the requirement",
+    ),
+    "best_validation_accuracy": Column(
+        "Best validation accuracy", _percent, "after adaptation, over all rounds"
+    ),
+    "best_validation_round": Column("… at round", _plain),
+    "target": Column("Target", _percent),
+    "outcome": Column("Target was", str),
+    "best_accuracy": Column("Best accuracy", _percent, "on validation clients"),
+    "communication_reduction": Column(
+        "FedAvg's traffic / this",
+        lambda value: f"{value:.2f}×",
+        "above 1 saves communication",
+    ),
+    "clients": Column("Clients", _plain),
+    "mean": Column("Mean", _percent),
+    "variance": Column("Variance", _decimals(1), "squared points; low is even"),
+    "sd": Column("Standard deviation", _decimals(1), "points"),
+    "minimum": Column("Lowest", _percent),
+    "p5": Column("5th percentile", _percent, "1 client in 20 is below"),
+    "p10": Column("10th percentile", _percent),
+    "p25": Column("25th percentile", _percent),
+    "p50": Column("Median", _percent),
+    "worst_tenth": Column("Worst 10 %", _percent, "mean of the lowest tenth"),
+    "best_tenth": Column("Best 10 %", _percent, "mean of the highest tenth"),
+    "jain": Column("Jain's index", _decimals(4), "1 is perfectly even"),
+    "gini": Column("Gini coefficient", _decimals(4), "0 is perfectly even"),
+    "entropy": Column("Entropy", _decimals(4), "nats; at most log(clients)"),
+    "kl_to_uniform": Column("KL to uniform", _decimals(4), "nats; 0 is even"),
+    "cosine_to_equal": Column("Cosine to equal", _decimals(4), "1 is perfectly even"),
+    "share_perfect": Column("All correct", _percent, "clients without a mistake"),
+    "share_better": Column("Better after adapting", _percent, "of clients"),
+    "share_unchanged": Column("Unchanged", _percent, "of clients"),
+    "share_worse": Column("Worse after adapting", _percent, "of clients"),
+    "share_worse_than_baseline": Column(
+        "Worse off than with plain FedAvg", _percent, "of clients"
+    ),
+}

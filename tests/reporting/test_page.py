@@ -1,0 +1,142 @@
+import re
+
+import pandas as pd
+import pytest
+from report_samples import all_figures, make_scores
+
+from fedmeta.reporting.fairness import fairness_table
+from fedmeta.reporting.page import Report, flatten, render_page, summary, svg_data
+from fedmeta.reporting.tables import accuracy_table, overhead_table
+from fedmeta.reporting.terminal import terminal_text
+from fedmeta.reporting.wording import bytes_text, flops_text, readable
+
+
+def make_report(histories, scores, synthetic=True, paper=None):
+    source = "synthetic sample" if synthetic else "FEMNIST (LEAF)"
+    return Report(
+        benchmark="FEMNIST",
+        source=source,
+        synthetic=synthetic,
+        accuracy=accuracy_table(scores, histories, paper, source),
+        fairness=fairness_table(scores, source),
+        overhead=overhead_table(histories, 0.5, source),
+        figures=all_figures(histories, scores),
+        parameters={"maml": {"inner_lr": 0.001}, "seed": 0},
+        statistics=pd.DataFrame({"quantity": ["clients"], "paper": [3500]}),
+    )
+
+
+class TestPage:
+    def test_is_self_contained(self, histories, scores):
+        html = render_page(make_report(histories, scores))
+        addresses = re.findall(r'(?:src|href)="([^"]+)"', html)
+        assert len([a for a in addresses if a.startswith("data:image/svg")]) == 5
+        others = {a for a in addresses if not a.startswith("data:")}
+        assert others == {"http://127.0.0.1:4141", "http://127.0.0.1:5000"}
+        assert "url(" not in html and "<script" not in html and "<link" not in html
+
+    def test_says_loudly_that_a_sample_is_no_benchmark(self, histories, scores):
+        banner = "Synthetic sample – not FEMNIST"
+        assert banner in render_page(make_report(histories, scores))
+        real = render_page(make_report(histories, scores, synthetic=False))
+        assert banner not in real and "synthetic" not in real.lower()
+
+    def test_shows_tables_and_parameters(self, histories, scores):
+        html = render_page(make_report(histories, scores))
+        assert "FedMeta(Meta-SGD)" in html and "not reached" in html
+        assert "maml.inner_lr" in html and "0.001" in html
+        assert "<td>3,500</td>" in html  # the statistics' paper column is no percentage
+
+    def test_paper_column_only_where_there_is_one(self, histories, scores):
+        without = render_page(make_report(histories, scores))
+        assert "The paper's numbers are for" not in without
+        report = make_report(histories, scores, paper={"FedAvg": 76.79})
+        assert "The paper's numbers are for" in render_page(report)
+
+    def test_escapes_what_it_is_given(self, histories, scores):
+        scores = {"<b>x</b>": scores["FedAvg"]}
+        html = render_page(make_report({"<b>x</b>": histories["FedAvg"]}, scores))
+        assert "<b>x</b>" not in html
+
+    def test_nothing_at_all(self, empty_history):
+        nobody = {"FedAvg": make_scores([], [], [])}
+        html = render_page(make_report({"FedAvg": empty_history}, nobody))
+        assert "No test client has been evaluated." in html
+        assert "<td>nan</td>" not in html and "<td>–</td>" in html
+
+
+def test_the_same_tables_give_the_same_drawing(histories, scores):
+    first, second = (
+        svg_data(all_figures(histories, scores)["accuracy"]) for _ in range(2)
+    )
+    assert first == second
+
+
+def test_summary_names_the_best(histories, scores):
+    text = summary(accuracy_table(scores, histories, None, "sample"))
+    assert "FedMeta(MAML) classifies 90.0 %" in text and "50.0 points more" in text
+
+
+def test_summary_when_the_baseline_is_best(histories, scores):
+    one = {"FedAvg": scores["FedAvg"]}
+    assert "points" not in summary(accuracy_table(one, histories, None, "sample"))
+
+
+def test_flatten():
+    assert flatten({"a": {"b": 1, "c": {"d": None}}, "e": [1]}) == {
+        "a.b": "1",
+        "a.c.d": "None",
+        "e": "[1]",
+    }
+
+
+class TestTerminal:
+    def test_fits_80_characters_unbroken(self, histories, scores):
+        paper = {"FedMeta(Meta-SGD)": 89.26}
+        table = accuracy_table(scores, histories, paper, "sample")
+        table["rounds"], table["flops"] = 2000, 2.54e14
+        table["bytes_down"] = table["bytes_up"] = 422_800_000_000
+        lines = terminal_text(table, "sample", "Next: make ui").splitlines()
+        assert max(map(len, lines)) <= 80
+        row = next(line for line in lines if "Meta-SGD" in line)
+        assert (
+            row.split()
+            == (
+                "FedMeta(Meta-SGD) 30.0 % 70.0 % 89.3 % 2,000 423 GB 423 GB 254 TFLOP"
+            ).split()
+        )
+        assert "sample" in lines[0] and "Next: make ui" in lines[-1]
+
+    def test_leaves_out_a_paper_that_says_nothing(self, histories, scores):
+        table = accuracy_table(scores, histories, None, "sample")
+        assert "Paper" not in terminal_text(table, "sample")
+
+    def test_nothing_at_all(self, empty_history):
+        nobody = {"FedAvg": make_scores([], [], [])}
+        table = accuracy_table(nobody, {"FedAvg": empty_history}, None, "sample")
+        assert "FedAvg" in terminal_text(table, "sample")
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, "0 B"),
+        (512, "512 B"),
+        (1000, "1.00 kB"),
+        (999_900, "1.00 MB"),
+        (105_700_000, "106 MB"),
+        (12_680_000_000, "12.7 GB"),
+    ],
+)
+def test_bytes_in_decimal_prefixes(count, expected):
+    assert bytes_text(count) == expected
+
+
+def test_flops_text():
+    assert flops_text(2.5e14) == "250 TFLOP"
+
+
+def test_readable_leaves_unknown_columns_alone():
+    shown = readable(pd.DataFrame({"records_per_user": [1234.5], "gain": [-0.01]}))
+    assert shown.iloc[0].tolist() == ["1,234.50", "+0.0"]
+    assert list(shown.columns) == ["records per user", "Over FedAvg"]

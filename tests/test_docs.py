@@ -1,0 +1,195 @@
+"""What the README and the docs tell a reader to type must exist."""
+
+import importlib.util
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Commands that nothing here can check, each with the reason why it is right.
+KNOWN = {
+    ". .venv/bin/activate": "made by make setup",
+}
+FROM_OUTSIDE = {"FEMNIST"}  # variables that tests and CI read from the environment
+SECTIONS = [
+    "About this baseline",
+    "Experimental Setup",
+    "Environment Setup",
+    "Running the Experiments",
+    "Expected Results",
+]
+
+
+def commands(page: Path) -> Iterator[str]:
+    """The lines of a page's bash fences, without comments."""
+    for fence in re.findall(r"^```bash\n(.*?)^```", page.read_text(), re.M | re.S):
+        for line in fence.replace("\\\n", " ").splitlines():
+            if line.strip() and not line.startswith("#"):
+                yield line.strip()
+
+
+@cache
+def make_names() -> tuple[set[str], set[str]]:
+    """Targets and overridable variables of the Makefile."""
+    text = (ROOT / "Makefile").read_text()
+    return (
+        set(re.findall(r"^([a-z-]+):", text, re.M)),
+        set(re.findall(r"^([A-Z_]+) \?=", text, re.M)),
+    )
+
+
+@cache
+def pipelines() -> set[str]:
+    from fedmeta.pipeline_registry import register_pipelines  # noqa: PLC0415
+
+    return set(register_pipelines())
+
+
+@cache
+def parameters(env: str) -> Mapping[str, Any]:
+    from kedro.config import OmegaConfigLoader  # noqa: PLC0415
+    from kedro.framework.project import configure_project, settings  # noqa: PLC0415
+
+    configure_project("fedmeta")
+    return OmegaConfigLoader(
+        str(ROOT / "conf"), env=env, **settings.CONFIG_LOADER_ARGS
+    )["parameters"]
+
+
+def problem(command: str) -> str | None:
+    """What is wrong with a command, or None."""
+    words = shlex.split(command)
+    if command in KNOWN:
+        return None
+    if words[0] == "make":
+        return problem_of_make(words[1:])
+    if words[:2] == ["kedro", "run"]:
+        return problem_of_run(words[2:])
+    return "unknown command: check it here, or add it to KNOWN with the reason"
+
+
+def problem_of_make(words: list[str]) -> str | None:
+    targets, variables = make_names()
+    for word in words:
+        name, assigns, _ = word.partition("=")
+        if name not in ((variables | FROM_OUTSIDE) if assigns else targets):
+            return f"make knows no {name}"
+    return None
+
+
+def problem_of_run(words: list[str]) -> str | None:
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    env = given.pop("--env", "local")
+    if not (ROOT / "conf" / env).is_dir():
+        return f"there is no conf/{env}"
+    for option, value in given.items():
+        if option in ("--pipeline", "--pipelines"):
+            if value not in pipelines():
+                return f"no pipeline {value}"
+        elif option == "--params":
+            for pair in value.split(","):
+                key = pair.split("=")[0]
+                if key not in runtime_parameters() | key_paths(parameters(env)):
+                    return f"no parameter {key} with --env {env}"
+        else:
+            return f"option {option} is not checked here"
+    return None
+
+
+@cache
+def runtime_parameters() -> set[str]:
+    """Names that the configuration itself looks up among ``--params``."""
+    files = (ROOT / "conf").rglob("*.yml")
+    found = re.findall(
+        r"\${runtime_params:(\w+)", "".join(f.read_text() for f in files)
+    )
+    return set(found)
+
+
+def key_paths(tree: Mapping[str, Any], prefix: str = "") -> set[str]:
+    """Every key of nested mappings, such as ``femnist.training.rounds``."""
+    paths = set()
+    for key, value in tree.items():
+        paths.add(f"{prefix}{key}")
+        if isinstance(value, Mapping):
+            paths |= key_paths(value, f"{prefix}{key}.")
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [
+        pytest.param(page, command, id=f"{page.name}: {command}")
+        for page in PAGES
+        for command in dict.fromkeys(commands(page))
+    ],
+)
+def test_command_exists(page: Path, command: str) -> None:
+    assert (found := problem(command)) is None, f"{page}: `{command}`: {found}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "make femnits",
+        "make test ARG=-x",
+        "kedro run --pipeline femnist",
+        "kedro run --env papers",
+        "kedro run --params femnist.training.round=3",
+        "kedro run --parms femnist.training.rounds=3",
+        "rm -rf data",
+    ],
+)
+def test_wrong_command_is_found(command: str) -> None:
+    assert problem(command) is not None
+
+
+def test_readme_has_every_section_of_the_template() -> None:
+    assert re.findall(r"^## (.+)$", PAGES[0].read_text(), re.M)[:5] == SECTIONS
+
+
+def test_relative_links_of_the_readme() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[0].read_text())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_readme_tables_are_those_of_the_csv_files() -> None:
+    spec = importlib.util.spec_from_file_location("hook", ROOT / "docs/from_csv.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    text = PAGES[0].read_text()
+    for path in re.findall(r"<!-- table: (\S+) -->", text):
+        shown = f"<!-- table: {path} -->\n\n{hook.table(ROOT / path)}\n"
+        assert shown in text, f"README.md should show:\n{shown}"
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = [re.match(r"[\w-]+", d)[0] for d in project["dependencies"]]
+    explained = re.findall(
+        r"^\| ([\w-]+) \|", (ROOT / "docs/design.md").read_text(), re.M
+    )
+    assert [name for name in names if name not in explained] == []
+
+
+def test_locks_hold_what_the_project_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for lock, needs in (
+        ("requirements.lock", project["dependencies"]),
+        ("requirements-dev.lock", sum(project["optional-dependencies"].values(), [])),
+    ):
+        locked = set(re.findall(r"^([\w-]+)==", (ROOT / lock).read_text(), re.M))
+        names = {re.match(r"[\w-]+", need)[0] for need in needs}
+        assert names <= locked, f"{lock}: run `make lock`"
+
+
+def test_no_page_has_open_ends() -> None:
+    assert [page.name for page in PAGES if "TODO(lead)" in page.read_text()] == []
