@@ -5,7 +5,7 @@ Written out as a dictionary: Kedro's `find_pipelines` does not allow composed na
 
 from kedro.pipeline import Pipeline
 
-from fedmeta.benchmarks import BENCHMARKS
+from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines import evaluation, ingestion, preparation, reporting, training
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from fedmeta.benchmarks import Benchmark
+from fedmeta.benchmarks.registry import Benchmark
 from fedmeta.core.evaluation import evaluate_clients
 from fedmeta.core.trees import tree_map
 from fedmeta.data.federated import FederatedDataset

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from fedmeta.benchmarks import BENCHMARKS
+from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines.binding import bind
 from fedmeta.pipelines.evaluation.nodes import evaluate

@@ -4,7 +4,7 @@ import hashlib
 import logging
 from pathlib import Path
 
-from fedmeta.benchmarks import Benchmark
+from fedmeta.benchmarks.registry import Benchmark
 from fedmeta.datasets import PackedSource
 from fedmeta.pipelines.options import RawOptions
 from fedmeta.pipelines.progress import progress

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from fedmeta.benchmarks import Benchmark
+from fedmeta.benchmarks.registry import Benchmark
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.partition import partition_examples, split_clients
 from fedmeta.data.statistics import client_statistics

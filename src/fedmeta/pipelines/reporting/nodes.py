@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from fedmeta.benchmarks import Benchmark
+from fedmeta.benchmarks.registry import Benchmark
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.pipelines.options import PartitionOptions, ReportOptions

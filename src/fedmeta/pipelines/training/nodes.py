@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from fedmeta.benchmarks import Benchmark
+from fedmeta.benchmarks.registry import Benchmark
 from fedmeta.core.cost import analytic_flops, counted_flops, traffic
 from fedmeta.core.engine import run_rounds
 from fedmeta.core.evaluation import evaluate_clients

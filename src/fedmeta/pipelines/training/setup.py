@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
-from fedmeta.benchmarks import Benchmark
+from fedmeta.benchmarks.registry import Benchmark
 from fedmeta.core.backends import sequential, threaded, vectorized
 from fedmeta.core.model import Model
 from fedmeta.core.types import Algorithm, Backend, ClientId, MakeTask

@@ -1,0 +1,54 @@
+"""The floating-point rate that this machine reaches at best, in float32.
+
+    python benchmarks/ceiling.py [threads]
+
+Convolutions and matrix products large enough that nothing but arithmetic counts.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+from fedmeta.core.allocator import keep_freed_memory
+from fedmeta.models.product import product
+
+
+def rates(threads: int, passes: int = 5) -> dict[str, float]:
+    """FLOP/s of each kind of operation, the best of ``passes``."""
+    torch.set_num_threads(threads)
+    last = torch.channels_last
+    images = torch.randn(88, 64, 14, 14).contiguous(memory_format=last)
+    kernel = torch.randn(64, 64, 5, 5).contiguous(memory_format=last)
+    point = torch.randn(256, 256, 1, 1).contiguous(memory_format=last)
+    deep = torch.randn(32, 256, 14, 14).contiguous(memory_format=last)
+    square = torch.randn(1024, 1024)
+    operations: dict[str, tuple[Callable[[], object], float]] = {
+        "5x5 convolution": (
+            lambda: F.conv2d(images, kernel, padding=2),
+            2 * images.numel() * 64 * 25,
+        ),
+        "1x1 convolution": (lambda: F.conv2d(deep, point), 2 * deep.numel() * 256),
+        "matrix product, torch": (lambda: square @ square, 2 * 1024**3),
+        "matrix product, oneDNN": (lambda: product(square, square), 2 * 1024**3),
+    }
+    with torch.no_grad():
+        return {
+            name: flops / min(_seconds(operation) for _ in range(passes))
+            for name, (operation, flops) in operations.items()
+        }
+
+
+def _seconds(operation: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    operation()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    keep_freed_memory()
+    threads = int(sys.argv[1]) if len(sys.argv) > 1 else torch.get_num_threads()
+    for name, rate in rates(threads).items():
+        print(f"{name:24s} {rate / 1e9:7.0f} GFLOP/s with {threads} threads")

@@ -1,0 +1,151 @@
+"""Seconds of a round of local computation, ours against a plain loop.
+
+    python benchmarks/rounds.py [--threads 2] [--passes 5] [--clients 4]
+
+Both sides run in this process on the same random data, in float32, with the same
+allocator settings, and take turns; what is printed are the best times and the median of
+the ratios of neighbours. The plain loop gives all threads to each operation, ours one
+to each client. A round is the work of its clients, their mean and the server's step.
+On a shared machine, ``--threads 1`` compares processor times, which others disturb
+less.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from ceiling import rates
+from reference import (
+    Client,
+    fedavg_round,
+    femnist_network,
+    maml_round,
+    meta_sgd_round,
+)
+
+from fedmeta.core.algorithms import fedavg, maml, meta_sgd
+from fedmeta.core.allocator import keep_freed_memory
+from fedmeta.core.backends import sequential, threaded
+from fedmeta.core.cost import analytic_flops
+from fedmeta.core.engine import run_rounds
+from fedmeta.core.optimizers import adam
+from fedmeta.core.types import Algorithm, Batch, Task
+from fedmeta.models.cnn import femnist_cnn
+
+ALPHA, BETA = 1e-3, 1e-4
+MODEL = femnist_cnn()
+OURS: dict[str, Callable[[], Algorithm]] = {
+    "MAML": lambda: maml(MODEL.loss, inner_lr=ALPHA, server=adam(BETA)),
+    "FOMAML": lambda: maml(
+        MODEL.loss, inner_lr=ALPHA, first_order=True, server=adam(BETA)
+    ),
+    "Meta-SGD": lambda: meta_sgd(MODEL.loss, alpha_init=ALPHA, server=adam(BETA)),
+    "FedAvg": lambda: fedavg(MODEL.loss, local=adam(BETA)),
+}
+
+
+def plain_rounds(clients: Sequence[Client]) -> dict[str, Callable[[], None]]:
+    """A function per algorithm that runs a round of the plain loop."""
+
+    def meta(**options) -> Callable[[], None]:
+        network = femnist_network()
+        server = torch.optim.Adam(network.parameters(), lr=BETA)
+        return partial(maml_round, network, server, clients, ALPHA, **options)
+
+    def with_step_sizes() -> Callable[[], None]:
+        network = femnist_network()
+        alpha = {
+            name: torch.full_like(p, ALPHA).requires_grad_()
+            for name, p in network.named_parameters()
+        }
+        server = torch.optim.Adam([*network.parameters(), *alpha.values()], lr=BETA)
+        return partial(meta_sgd_round, network, alpha, server, clients)
+
+    return {
+        "MAML": meta(),
+        "FOMAML": meta(first_order=True),
+        "Meta-SGD": with_step_sizes(),
+        "FedAvg": partial(fedavg_round, femnist_network(), clients, BETA),
+    }
+
+
+def our_round(
+    algorithm: Algorithm, clients: Sequence[Client], threads: int
+) -> Callable[[], None]:
+    """A function that runs a round through the engine."""
+    backend = threaded(threads) if threads > 1 else sequential
+    names = [str(i) for i in range(len(clients))]
+
+    def make_task(client: str, round_number: int) -> Task:
+        (x, y), (x_query, y_query) = clients[int(client)]
+        orders = torch.randperm(len(y) + len(y_query)).expand(algorithm.passes, -1)
+        return Task(Batch(x, y), Batch(x_query, y_query), orders)
+
+    for_each = backend(algorithm.client_update, make_task)
+    state = algorithm.init(MODEL.init(0))
+
+    def run() -> None:
+        nonlocal state
+        ((_, state, _),) = run_rounds(algorithm, state, [names], for_each)
+
+    return run
+
+
+def seconds(run: Callable[[], None], torch_threads: int, clock) -> float:
+    """How long ``run`` takes with so many threads an operation."""
+    torch.set_num_threads(torch_threads)
+    start = clock()
+    run()
+    return clock() - start
+
+
+def main() -> None:
+    """Print a table: seconds of both, their ratio, and what share of the ceiling."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for option, default in {
+        "threads": 2,
+        "passes": 5,
+        "clients": 4,
+        "support": 44,
+        "query": 176,
+    }.items():
+        parser.add_argument(f"--{option}", type=int, default=default)
+    options = parser.parse_args()
+    keep_freed_memory()
+    clock = time.perf_counter if options.threads > 1 else time.process_time
+
+    def examples(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.rand(rows, 784), torch.randint(62, (rows,))
+
+    torch.manual_seed(0)
+    clients = [
+        (examples(options.support), examples(options.query))
+        for _ in range(options.clients)
+    ]
+    ceiling = max(rates(options.threads).values())
+    print(f"ceiling {ceiling / 1e9:.0f} GFLOP/s with {options.threads} threads")
+    print("algorithm  plain s   ours s  ratio  ours GFLOP/s  of ceiling")
+    plain = plain_rounds(clients)
+    for name, make in OURS.items():
+        algorithm = make()
+        ours = our_round(algorithm, clients, options.threads)
+        pairs = [
+            (seconds(plain[name], options.threads, clock), seconds(ours, 1, clock))
+            for _ in range(options.passes + 1)
+        ][1:]  # the first warms up
+        best = [min(column) for column in zip(*pairs, strict=True)]
+        ratio = statistics.median(a / b for a, b in pairs)
+        work = algorithm.work(options.support, options.query)
+        rate = options.clients * analytic_flops(work, MODEL.flops) / best[1]
+        print(
+            f"{name:9s} {best[0]:8.3f} {best[1]:8.3f} {ratio:5.2f}x"
+            f" {rate / 1e9:13.0f} {rate / ceiling:11.0%}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
