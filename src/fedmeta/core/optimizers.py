@@ -5,6 +5,7 @@ gives them away and uses only what comes back (`fresh` makes copies to give). Lo
 training with Adam is bound by memory traffic, and this is what saves most of it.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -55,6 +56,12 @@ def adam(lr: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Op
     def fused(grads: Any, state: Any, params: Any) -> tuple[Any, Any]:
         leaves = [tree_leaves(tree) for tree in (params, grads, *state.values())]
         weights, gradients, means, squares, steps = leaves
+        # The kernel pairs numbers by their place in memory, but convolutions may hand
+        # out gradients whose dimensions are laid out in another order.
+        gradients = [
+            g if g.stride() == w.stride() else torch.empty_like(w).copy_(g)
+            for g, w in zip(gradients, weights, strict=True)
+        ]
         torch._foreach_add_(steps, 1)
         torch._fused_adam_(
             weights,
@@ -86,7 +93,8 @@ def adam(lr: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Op
         )
         moved = tree_map(
             lambda p, m, s, t: keep(
-                p - lr * (m / (1 - b1**t)) / ((s / (1 - b2**t)).sqrt() + eps), p
+                p - lr * (m / _unbias(b1, t)) / ((s / _unbias(b2, t)).sqrt() + eps),
+                p,
             ),
             params,
             mean,
@@ -101,6 +109,11 @@ def adam(lr: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Op
         return masked(grads, state, params, active)
 
     return Optimizer(init, update)
+
+
+def _unbias(b: float, step: Tensor) -> Tensor:
+    """1 - b**step; written so, float32 loses four digits of it where b is .999."""
+    return -torch.expm1(step * (math.log(b) if b else -math.inf))
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": sgd, "adam": adam}
