@@ -16,7 +16,9 @@ from fedmeta.core.allocator import keep_freed_memory
 from fedmeta.models.product import product
 
 
-def rates(threads: int, passes: int = 5) -> dict[str, float]:
+def rates(
+    threads: int, passes: int = 5, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """FLOP/s of each kind of operation, the best of ``passes``."""
     torch.set_num_threads(threads)
     last = torch.channels_last
@@ -36,15 +38,15 @@ def rates(threads: int, passes: int = 5) -> dict[str, float]:
     }
     with torch.no_grad():
         return {
-            name: flops / min(_seconds(operation) for _ in range(passes))
+            name: flops / min(_seconds(operation, clock) for _ in range(passes))
             for name, (operation, flops) in operations.items()
         }
 
 
-def _seconds(operation: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _seconds(operation: Callable[[], object], clock: Callable[[], float]) -> float:
+    start = clock()
     operation()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 if __name__ == "__main__":

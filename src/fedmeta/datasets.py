@@ -4,9 +4,9 @@ A file appears under its name only when it is complete, so that neither a full d
 Ctrl-C leaves half of one to be taken for whole.
 """
 
+import errno
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -203,17 +203,31 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place if all goes well."""
+    """A temporary path beside ``path`` that takes its place if all goes well.
+
+    Raises:
+        OSError: when the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
         if not temporary.is_symlink():
+            temporary.chmod(mode)  # some writers put a private file in its place
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
+    except Exception as error:
+        # By its text: Kedro and safetensors wrap the error in kinds of their own.
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"{path}: no space left on the disk; free some and run again (nothing"
+            " half-written was left)",
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -2,6 +2,13 @@
 
 import warnings
 
+from fedmeta.hooks import CheckParameters, ShowTheWay
+from fedmeta.session import Session
+from fedmeta.tracking import MlflowHook
+
+SESSION_CLASS = Session
+HOOKS = (CheckParameters(), MlflowHook(), ShowTheWay())
+
 # An environment such as conf/paper names only the parameters that differ.
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
@@ -11,3 +18,7 @@ CONFIG_LOADER_ARGS = {
 
 # Kedro 1.7 calls a function that omegaconf is about to rename: nothing to do here.
 warnings.filterwarnings("ignore", message="register_new_resolver")
+
+# Namespaces of nodes are stages and algorithms, which Kedro-Viz folds into a box each;
+# dataset names begin with the benchmark. Kedro warns where the two differ.
+warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")

@@ -122,7 +122,7 @@ NETWORKS = {
     "convolution": (smooth_convolution(), 16),
     # Kinks are of measure zero; at this point none is within reach of the steps.
     "cnn": (
-        femnist_cnn(channels=(2, 3), hidden=4, classes=CLASSES, image_size=4),
+        femnist_cnn(channels=(1, 2), hidden=3, classes=CLASSES, image_size=4),
         16,
     ),
 }

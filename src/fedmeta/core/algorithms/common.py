@@ -23,6 +23,17 @@ WEIGHTS: dict[str, Callable[[Task], Tensor]] = {
 }
 
 
+def weight_of(name: str) -> Callable[[Task], Tensor]:
+    """The entry of `WEIGHTS` of that name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if name not in WEIGHTS:
+        raise ValueError(f"unknown weights {name!r}; one of {', '.join(WEIGHTS)}")
+    return WEIGHTS[name]
+
+
 def theta_only(server: Optimizer) -> Callable[[Params], ServerState]:
     """Initial state of an algorithm that learns an initialisation alone."""
 

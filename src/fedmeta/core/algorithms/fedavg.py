@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from fedmeta.core.algorithms.common import WEIGHTS, applied_by, theta_only
+from fedmeta.core.algorithms.common import applied_by, theta_only, weight_of
 from fedmeta.core.gradients import Loss, slices
 from fedmeta.core.inner import Plan, train
 from fedmeta.core.optimizers import Optimizer, sgd
@@ -56,6 +56,7 @@ def fedavg(  # noqa: PLR0913
         weights: a client's share in that mean, a name of `WEIGHTS`.
         chunk: records differentiated at once; bounds memory, changes nothing.
     """
+    weight = weight_of(weights)
 
     def adapt(meta: MetaParams, support: Batch) -> Params:
         if fine_tuning is None:
@@ -71,7 +72,7 @@ def fedavg(  # noqa: PLR0913
         ]
         trained, seen = train(loss, meta["theta"], batches, local, chunk)
         update = {"theta": tree_sub(meta["theta"], trained)}
-        return ClientOutput(update, WEIGHTS[weights](task), {"loss": seen})
+        return ClientOutput(update, weight(task), {"loss": seen})
 
     return Algorithm(
         init=theta_only(server),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from fedmeta.core.algorithms.common import WEIGHTS, applied_by, theta_only
+from fedmeta.core.algorithms.common import applied_by, theta_only, weight_of
 from fedmeta.core.gradients import Loss, count, slices
 from fedmeta.core.inner import MetaGradient, Plan, descend, meta_gradient
 from fedmeta.core.optimizers import Optimizer, fresh
@@ -153,7 +153,7 @@ def meta_sgd(  # noqa: PLR0913
 def _client_update(
     gradient: GradientOfQueryLoss, local: LocalSteps | None, weights: str
 ) -> Callable[[MetaParams, Task], ClientOutput]:
-    weight = WEIGHTS[weights]
+    weight = weight_of(weights)
 
     def send_gradient(meta: MetaParams, task: Task) -> ClientOutput:
         result = gradient(meta, task.support, task.query)
@@ -170,7 +170,8 @@ def _client_update(
             moved, state = local.optimizer.update(
                 _as_update(result), state, moved, active
             )
-            seen = seen + _loss_seen(result, query)
+            part = _loss_seen(result, query)
+            seen = seen + (part if active is None else active * part)
         return ClientOutput(tree_sub(meta, moved), weight(task), {"loss": seen})
 
     return send_gradient if local is None else send_model

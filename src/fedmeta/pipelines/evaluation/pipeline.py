@@ -30,7 +30,7 @@ def create_pipeline(benchmark: str, algorithm: str) -> Pipeline:
                 },
                 f"{home}.scores",
                 name="evaluate",
-                namespace=home,
+                namespace=algorithm,
             )
         ]
     )

@@ -17,14 +17,14 @@ def create_pipeline(benchmark: str) -> Pipeline:
                 {"raw": f"params:{benchmark}.raw"},
                 f"{benchmark}.raw_files",
                 name="find_raw",
-                namespace=benchmark,
+                namespace="ingestion",
             ),
             Node(
                 bind(pack, benchmark=entry),
                 {"raw_files": f"{benchmark}.raw_files"},
                 f"{benchmark}.records",
                 name="pack",
-                namespace=benchmark,
+                namespace="ingestion",
             ),
         ]
     )

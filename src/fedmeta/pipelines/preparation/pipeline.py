@@ -18,21 +18,21 @@ def create_pipeline(benchmark: str) -> Pipeline:
                 {"records": records, "selection": f"params:{benchmark}.selection"},
                 clients,
                 name="select",
-                namespace=benchmark,
+                namespace="preparation",
             ),
             Node(
                 bind(describe, benchmark=entry),
                 {"records": records, "clients": clients},
                 f"{benchmark}.statistics",
                 name="describe",
-                namespace=benchmark,
+                namespace="preparation",
             ),
             Node(
                 split,
                 {"clients": clients, "partition": f"params:{benchmark}.partition"},
                 f"{benchmark}.client_split",
                 name="split",
-                namespace=benchmark,
+                namespace="preparation",
             ),
             Node(
                 divide,
@@ -43,7 +43,7 @@ def create_pipeline(benchmark: str) -> Pipeline:
                 },
                 f"{benchmark}.support_query",
                 name="divide",
-                namespace=benchmark,
+                namespace="preparation",
             ),
         ]
     )

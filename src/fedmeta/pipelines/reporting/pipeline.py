@@ -30,14 +30,14 @@ def create_pipeline(benchmark: str) -> Pipeline:
                 {**shared, "partition": f"params:{benchmark}.partition", **results},
                 [f"{home}.{table}_table" for table in TABLES],
                 name="tabulate",
-                namespace=home,
+                namespace="report",
             ),
             Node(
                 bind(draw, benchmark=entry, names=names),
                 {**shared, "overhead": f"{home}.overhead_table", **results},
                 [f"{home}.{figure}_figure" for figure in FIGURES],
                 name="draw",
-                namespace=home,
+                namespace="report",
             ),
             Node(
                 bind(compose, benchmark=entry, names=names),
@@ -50,7 +50,7 @@ def create_pipeline(benchmark: str) -> Pipeline:
                 },
                 f"{home}.page",
                 name="compose",
-                namespace=home,
+                namespace="report",
             ),
         ]
     )

@@ -41,7 +41,7 @@ def create_pipeline(benchmark: str, algorithm: str) -> Pipeline:
                 },
                 [f"{home}.checkpoint", *(f"{benchmark}.{n}.history" for n in names)],
                 name="train",
-                namespace=home,
+                namespace=algorithm,
             )
         ]
     )

@@ -1,0 +1,109 @@
+"""Kedro hooks around a run: parameters are checked before it, the way on is shown."""
+
+import difflib
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import settings
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+
+class CheckParameters:
+    """Refuses misspelt parameters before any work starts."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Kedro adds whatever is given by --params, where nothing may ever read it.
+
+        Raises:
+            ValueError: for a key that is in no parameters file and not in globals.yml.
+        """
+        given = context.config_loader.runtime_params
+        if given:
+            refuse_unknown(given, known_keys(context))
+        self._parameters = context.config_loader["parameters"]
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Kedro checks parameters with a type; these have their factory's arguments.
+
+        Without this, an error in the last algorithm's block shows after hours.
+
+        Raises:
+            ValueError: for an unknown option, or a wrong type.
+        """
+        # Late: torch takes seconds to import, and other commands do without.
+        from fedmeta.pipelines.checks import check_factories  # noqa: PLC0415
+
+        check_factories(self._parameters)
+
+
+class ShowTheWay:
+    """Says at the end of a run where its results can be seen."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        self._project = Path(context.project_path)
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        for name in sorted(pipeline.outputs()):
+            if name.endswith(".report.page"):
+                page = Path(catalog.get(name)._filepath)
+                log.info("Report: %s", _relative(page, self._project))
+        log.info("Graph and figures: make viz (or: kedro viz run)")
+        log.info("Curves of all runs, to compare: make ui (or: mlflow ui)")
+
+
+def known_keys(context: KedroContext) -> set[str]:
+    """Dotted keys of the parameters files and of globals.yml, mappings included.
+
+    The base environment's count even where a later one replaces a mapping by null.
+    """
+    loader, keys = context.config_loader, set()
+    for env in {settings.CONFIG_LOADER_ARGS["base_env"], loader.env}:
+        plain = type(loader)(
+            loader.conf_source, env=env, **settings.CONFIG_LOADER_ARGS
+        )
+        keys.update(_dotted(plain["parameters"]), _dotted(plain["globals"]))
+    return keys
+
+
+def refuse_unknown(given: Mapping[str, Any], known: set[str]) -> None:
+    """One error for all keys of ``given`` that are not known, with the nearest ones.
+
+    The options of what is chosen by a name, such as an optimiser, depend on the name:
+    they are checked where it is built.
+    """
+    unknown = [
+        key
+        for key in _dotted(given)
+        if key not in known and f"{key.rpartition('.')[0]}.name" not in known
+    ]
+    if unknown:
+        raise ValueError("; ".join(_explain(key, known) for key in unknown))
+
+
+def _explain(key: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(key, sorted(known), n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(near)}?" if near else "none is like it"
+    return f"unknown parameter {key!r}: {hint} (all are in conf/base/parameters_*.yml)"
+
+
+def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Keys of the tree; those below an unknown mapping come with it, deepest only."""
+    for key, value in tree.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{prefix}{key}.")
+
+
+def _relative(path: Path, project: Path) -> Path:
+    return path.relative_to(project) if path.is_relative_to(project) else path

@@ -1,0 +1,79 @@
+"""How a run of `kedro run` ends when it does not end well: in a line, not a page."""
+
+import re
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from kedro.framework.session import KedroSession
+from kedro.io import DatasetError
+from kedro.validation.exceptions import ParameterValidationError
+
+DETAILS = "error.log"  # in the project's folder; git ignores *.log
+# What a user can do something about; any other error is a defect, shown in full.
+USER_ERRORS = (ValueError, DatasetError, ParameterValidationError, OSError)
+NOISE = r"For further information visit \S+"  # pydantic's, about its own error types
+
+
+class Session(KedroSession):
+    """Kedro's session, whose errors a user can act on are told in one line."""
+
+    def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """`KedroSession.run`, telling hooks of Ctrl-C, which Kedro does not."""
+        try:
+            return super().run(*args, **kwargs)
+        except KeyboardInterrupt:
+            for plugin in self._hook_manager.get_plugins():
+                getattr(plugin, "on_interrupt", lambda: None)()
+            raise
+
+    def __exit__(self, exc_type: Any, exc_value: Any, tb_: Any) -> None:
+        super().__exit__(exc_type, exc_value, tb_)
+        if click.get_current_context(silent=True) is None:
+            return  # used from Python, where an exception is what is wanted
+        if isinstance(exc_value, KeyboardInterrupt):
+            raise Stopped from None
+        if isinstance(exc_value, USER_ERRORS):
+            raise click.ClickException(
+                message_of(exc_value) + _keep_details(exc_value, self._project_path)
+            ) from None
+
+
+class Stopped(click.ClickException):
+    """Ctrl-C."""
+
+    exit_code = 130  # 128 + SIGINT, as shells have it
+
+    def __init__(self) -> None:
+        super().__init__("stopped")
+
+    def show(self, file: Any = None) -> None:
+        click.echo(
+            "\nStopped. Evaluated rounds are kept: the same command goes on from there.",
+            err=True,
+        )
+
+
+def message_of(error: BaseException) -> str:
+    """The message of the error that started it, where Kedro has wrapped that."""
+    first = next((e for e in _chain(error) if not isinstance(e, DatasetError)), error)
+    # An OSError says what, and the DatasetError around it says where.
+    told = first if isinstance(first, ValueError) else error
+    return " ".join(re.sub(NOISE, "", str(told)).split())
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _keep_details(error: BaseException, project: Path) -> str:
+    path = project / DETAILS
+    try:
+        path.write_text("".join(traceback.format_exception(error)))
+    except OSError:  # the disk is full, perhaps
+        return ""
+    return f"\n(details: {path})"

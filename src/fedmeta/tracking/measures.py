@@ -1,0 +1,87 @@
+"""What MLflow is told of a run: pure functions of its tables and parameters."""
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from fedmeta.reporting.fairness import client_accuracies
+
+SECTIONS = ("train", "validation")  # prefixes of history columns; the rest are costs
+
+
+class Point(NamedTuple):
+    """One value of one curve."""
+
+    name: str  # "section/measure": MLflow's charts have a section for each prefix
+    value: float
+    round: int
+
+
+def curve_points(history: pd.DataFrame, after: int) -> Iterator[Point]:
+    """The points of a history's rounds later than ``after``; NaN are left out."""
+    for row in history[history["round"] > after].to_dict(orient="records"):
+        number = int(row.pop("round"))
+        for column, value in row.items():
+            if not math.isnan(value):
+                yield Point(metric_name(column), float(value), number)
+
+
+def metric_name(column: str) -> str:
+    """ "train_loss" -> "train/loss", "bytes_up" -> "cost/bytes_up"."""
+    section, _, measure = column.partition("_")
+    return f"{section}/{measure}" if section in SECTIONS else f"cost/{column}"
+
+
+def final_metrics(scores: pd.DataFrame) -> dict[str, float]:
+    """Fractions of the test clients' query records (micro) and of clients (macro)."""
+    records = scores["num_query"].sum()
+    clients = client_accuracies(scores)
+    metrics = {
+        f"test/{measure}_{when}": float(value)
+        for when in ("before", "after")
+        for measure, value in {
+            "accuracy": scores[f"correct_{when}"].sum() / records,
+            "macro_accuracy": clients[when].mean(),
+            "loss": scores[f"loss_{when}"].sum() / records,
+        }.items()
+    }
+    worse = clients["after"] < clients["before"]
+    return {**metrics, "test/share_made_worse": float(worse.mean())}
+
+
+def run_parameters(
+    blocks: Mapping[str, Any], own: Collection[str], others: Collection[str]
+) -> dict[str, str]:
+    """Parameters of one algorithm's run, flat.
+
+    Args:
+        blocks: A benchmark's blocks of parameters by name.
+        own: Names of the algorithm's blocks, the one that is trained first. They are
+            called "algorithm", so that equal options of different algorithms meet in
+            one column.
+        others: Names of blocks of other algorithms: left out.
+    """
+    algorithm = {k: v for name in own for k, v in (blocks.get(name) or {}).items()}
+    shared = {k: v for k, v in blocks.items() if k not in {*own, *others}}
+    return dict(_flat({"algorithm": algorithm, **shared}))
+
+
+def run_name(algorithm: str, parameters: Mapping[str, str]) -> str:
+    """The difference first: the UI cuts names at 20 characters."""
+    fraction = parameters.get("partition.support_fraction", "?")
+    return f"{algorithm} p{fraction} s{parameters.get('training.seed', '?')}"
+
+
+def experiment_name(benchmark: str, store: str, synthetic: bool) -> str:
+    """Generated data never go under the name of the real ones."""
+    return f"{benchmark} (synthetic {store})" if synthetic else benchmark
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)

@@ -1,0 +1,416 @@
+"""The conformance suite: every algorithm of the table through the same contracts.
+
+To add an algorithm here: its settings, as lines of `SETTINGS`.
+"""
+
+import copy
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+import torch
+from toys import (
+    CLASSES,
+    SIZES,
+    assert_trees_close,
+    assert_trees_equal,
+    cast,
+    flat,
+    normal,
+    quadratic_batch,
+    quadratic_loss,
+    scalar_batch,
+    scalar_loss,
+    tanh_net,
+    task_of,
+    tasks,
+)
+
+from fedmeta.core.algorithms import ALGORITHMS, FineTuning, LocalSteps
+from fedmeta.core.backends import pad_task, sequential, threaded, vectorized
+from fedmeta.core.engine import run_rounds
+from fedmeta.core.evaluation import evaluate_clients
+from fedmeta.core.inner import Plan
+from fedmeta.core.optimizers import adam, sgd
+from fedmeta.core.types import Batch, Task
+
+ADAM, SGD = {"local": adam(0.05)}, {"local": sgd(0.1)}
+LOCAL = LocalSteps(adam(0.05), support_size=2, query_size=3)
+MAML_LIKE = {
+    "one_step": {"server": adam(0.05)},
+    "three_steps": {"server": sgd(0.2), "plan": Plan(3), "weights": "num_query"},
+    "minibatches": {"server": adam(0.05), "plan": Plan(2, 2)},
+    "local": {"server": sgd(1.0), "local": LOCAL, "weights": "num_examples"},
+    "local_minibatches": {
+        "server": adam(0.05),
+        "plan": Plan(2, 1),
+        "local": LocalSteps(sgd(0.1), support_size=3, query_size=2),
+    },
+}
+META_SGD = {name: {"alpha_init": 0.3, **s} for name, s in MAML_LIKE.items()}
+SETTINGS = {
+    "fedavg": {
+        "adam": {**ADAM, "batch_size": 3, "weights": "num_examples"},
+        "sgd": {**SGD, "batch_size": None, "epochs": 2, "weights": "num_query"},
+        "server_adam": {**SGD, "batch_size": 2, "server": adam(0.05)},
+    },
+    "fedavg_meta": {
+        "adam": {**ADAM, "fine_tuning": FineTuning(adam(0.05), 2, 2)},
+        "sgd": {**SGD, "fine_tuning": FineTuning(sgd(0.1), 3, None)},
+    },
+    "maml": {name: {"inner_lr": 0.3, **s} for name, s in MAML_LIKE.items()},
+    "fomaml": {name: {"inner_lr": 0.3, **s} for name, s in MAML_LIKE.items()},
+    "meta_sgd": {
+        **META_SGD,
+        "drawn": {**META_SGD["one_step"], "alpha_init": (0.1, 0.5)},
+        "bounded": {**META_SGD["three_steps"], "alpha_range": (0.0, 0.31)},
+        "first_order": {**META_SGD["one_step"], "first_order": True},
+    },
+}
+CLIENTS = list(SIZES)
+MODEL = tanh_net()
+BACKENDS = {
+    "threaded": threaded(2),
+    "vectorized": vectorized(2),
+}
+
+
+class Case(NamedTuple):
+    """One algorithm under one setting."""
+
+    name: str
+    options: dict
+
+    def build(self, loss=MODEL.loss, **more):
+        return ALGORITHMS[self.name].factory(loss, **{**self.options, **more})
+
+    def start(self, dtype=torch.float64, model=MODEL):
+        return self.build(model.loss).init(cast(model.init(1), dtype))
+
+
+CASES = [
+    pytest.param(Case(name, options), id=f"{name}-{setting}")
+    for name, settings in SETTINGS.items()
+    for setting, options in settings.items()
+]
+every_algorithm = pytest.mark.parametrize("case", CASES)
+
+
+def make_tasks(algorithm, dtype=torch.float64):
+    return tasks(dtype, algorithm.passes)
+
+
+def outputs(algorithm, meta, backend=sequential, dtype=torch.float64):
+    """(update, weight, metrics) of every client, by client."""
+    for_each = backend(algorithm.client_update, make_tasks(algorithm, dtype))
+    return {client: o._asdict() for client, o in for_each(meta, CLIENTS, 1)}
+
+
+def rows(algorithm, meta, backend=sequential, dtype=torch.float64, chunk=None):
+    make_task = make_tasks(algorithm, dtype)
+    return pd.DataFrame(
+        evaluate_clients(algorithm, MODEL, meta, CLIENTS, make_task, backend, chunk)
+    )
+
+
+def query_loss(table):
+    return table["loss_after"].sum() / table["num_query"].sum()
+
+
+def test_the_suite_knows_every_algorithm():
+    assert SETTINGS.keys() == ALGORITHMS.keys()
+
+
+@every_algorithm
+def test_shapes(case):
+    algorithm, theta = case.build(), MODEL.init(1)
+    state = algorithm.init(theta)
+    assert state.round == 0
+    assert_trees_equal(state.meta["theta"], theta)
+    for output in outputs(algorithm, state.meta).values():
+        # the update is shaped like the broadcast
+        assert_trees_close(output["update"], state.meta, rtol=0, atol=float("inf"))
+        assert output["weight"].shape == ()
+        assert output["weight"] > 0
+        assert all(value.shape == (2,) for value in output["metrics"].values())
+    after = algorithm.server_update(state, outputs(algorithm, state.meta)["ann"]["update"])
+    assert after.round == 1
+    assert_trees_close(after.meta, state.meta, rtol=0, atol=float("inf"))
+
+
+TOLERANCES = [
+    pytest.param(torch.float64, {"rtol": 1e-9, "atol": 1e-12}, id="float64"),
+    pytest.param(torch.float32, {"rtol": 1e-3, "atol": 1e-4}, id="float32"),
+]
+
+
+@every_algorithm
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_backends_agree(case, dtype, tolerance, backend):
+    algorithm, meta = case.build(), case.start(dtype).meta
+    one_by_one = outputs(algorithm, meta, sequential, dtype)
+    other = outputs(algorithm, meta, BACKENDS[backend], dtype)
+    assert list(other) == CLIENTS  # in the order of the cohort
+    for client in CLIENTS:
+        for part in ("update", "metrics", "weight"):
+            ours = {part: other[client][part]}
+            wanted = {part: one_by_one[client][part]}
+            assert_trees_close(ours, wanted, check_dtype=False, **tolerance)
+    ours = rows(algorithm, meta, BACKENDS[backend], dtype)
+    wanted = rows(algorithm, meta, sequential, dtype)
+    pd.testing.assert_frame_equal(ours, wanted, check_dtype=False, **tolerance)
+
+
+@every_algorithm
+@pytest.mark.parametrize(("support", "query"), [(7, 9), (12, 20)])
+def test_padding_changes_nothing(case, support, query):
+    algorithm, meta = case.build(), case.start().meta
+    make_task = make_tasks(algorithm)
+    for client in CLIENTS:
+        task = make_task(client, 1)
+        padded = pad_task(task, support, query)
+        assert len(padded.support.y), len(padded.query.y) == (support, query)
+        alone, together = (algorithm.client_update(meta, t) for t in (task, padded))
+        assert_trees_close(together.update, alone.update, rtol=1e-9, atol=1e-12)
+        assert_trees_close(together.metrics, alone.metrics, rtol=1e-9, atol=1e-12)
+        assert together.weight == alone.weight
+        alone, together = (algorithm.adapt(meta, t.support) for t in (task, padded))
+        assert_trees_close(together, alone, rtol=1e-9, atol=1e-12)
+
+
+@every_algorithm
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_chunks_change_nothing(case, chunk):
+    whole, chunked = case.build(), case.build(chunk=chunk)
+    meta = case.start().meta
+    alone, together = outputs(whole, meta), outputs(chunked, meta)
+    for client in CLIENTS:
+        assert_trees_close(
+            together[client]["update"], alone[client]["update"], rtol=1e-9, atol=1e-12
+        )
+    pd.testing.assert_frame_equal(
+        rows(chunked, meta, chunk=chunk), rows(whole, meta), rtol=1e-9
+    )
+
+
+@every_algorithm
+def test_the_same_task_gives_the_same_bits(case):
+    meta = case.start(torch.float32).meta
+    first, second = (outputs(case.build(), meta, dtype=torch.float32) for _ in "12")
+    assert_trees_equal(first, second)
+
+
+@every_algorithm
+def test_nothing_given_is_changed(case):
+    algorithm, state = case.build(), case.start()
+    task = make_tasks(algorithm)("eve", 1)
+    # A few rounds in, so that the moments of optimisers are not all zero.
+    for _ in range(2):
+        state = algorithm.server_update(state, algorithm.client_update(state.meta, task).update)
+    before = copy.deepcopy((state, task))
+    output = algorithm.client_update(state.meta, task)
+    algorithm.adapt(state.meta, task.support)
+    update = copy.deepcopy(output.update)
+    algorithm.server_update(state, output.update)
+    after = algorithm.server_update(state, output.update)
+    assert_trees_equal(state.meta, before[0].meta)
+    assert_trees_equal(state.opt_state, before[0].opt_state)
+    assert_trees_equal(output.update, update)
+    for ours, wanted in zip((*task.support, *task.query), (*before[1].support, *before[1].query), strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=0, atol=0)
+    # and what comes out is no view of what went in
+    held = copy.deepcopy(after)
+    for leaf in (*state.meta["theta"].values(), *output.update["theta"].values()):
+        leaf.zero_()
+    assert_trees_equal(after.meta, held.meta)
+
+
+@every_algorithm
+def test_who_adapts(case):
+    meta = case.start().meta
+    adapted = case.build().adapt(meta, task_of("eve", 1, torch.float64, 0).support)
+    if case.name == "fedavg":
+        assert adapted is meta["theta"]
+    else:
+        assert (flat(adapted) - flat(meta["theta"])).norm() > 1e-3
+
+
+@every_algorithm
+def test_rounds_lower_the_query_loss(case):
+    algorithm, state = case.build(), case.start()
+    fixed = make_tasks(algorithm)  # the same records every round
+    for_each = sequential(algorithm.client_update, lambda client, _: fixed(client, 0))
+    losses = [query_loss(rows(algorithm, state.meta))]
+    for _, now, _ in run_rounds(algorithm, state, [CLIENTS] * 5, for_each):
+        losses.append(query_loss(rows(algorithm, now.meta)))
+    assert losses[1] < losses[0]
+    assert losses[-1] < losses[0] - 0.02
+
+
+# What distinguishes the members of the family
+
+
+def one(value):
+    return {"w": torch.tensor(value, dtype=torch.float64)}
+
+
+def test_a_round_of_maml_by_hand():
+    # As in test_inner: gradient .45; the server steps by .2 of it: 1 - .09 = .91
+    algorithm = ALGORITHMS["maml"].factory(scalar_loss, inner_lr=0.1, server=sgd(0.2))
+    task = Task(scalar_batch(0.0), scalar_batch(0.4), torch.zeros(0, 2))
+    state = algorithm.init(one(1.0))
+    output = algorithm.client_update(state.meta, task)
+    assert output.metrics["loss"].tolist() == pytest.approx([0.125, 1])
+    state = algorithm.server_update(state, output.update)
+    assert state.meta["theta"]["w"] == pytest.approx(0.91)
+    assert algorithm.adapt(state.meta, scalar_batch(0.0))["w"] == pytest.approx(0.819)
+
+
+def test_a_round_of_meta_sgd_by_hand():
+    # theta as above; alpha .1 + .2 * .5 = .2, kept under .15
+    options = {"alpha_init": 0.1, "server": sgd(0.2), "alpha_range": (0.0, 0.15)}
+    algorithm = ALGORITHMS["meta_sgd"].factory(scalar_loss, **options)
+    task = Task(scalar_batch(0.0), scalar_batch(0.4), torch.zeros(0, 2))
+    state = algorithm.init(one(1.0))
+    output = algorithm.client_update(state.meta, task)
+    assert output.update["alpha"]["w"] == pytest.approx(-0.5)
+    state = algorithm.server_update(state, output.update)
+    assert state.meta["theta"]["w"] == pytest.approx(0.91)
+    assert state.meta["alpha"]["w"] == pytest.approx(0.15)
+
+
+def test_a_round_of_fedavg_by_hand():
+    # 1 -> .9 (target 0) -> .84 (target .3, slope .6): the model moves by .16
+    algorithm = ALGORITHMS["fedavg"].factory(scalar_loss, local=sgd(0.1), batch_size=1)
+    task = Task(scalar_batch(0.0), scalar_batch(0.3), torch.tensor([[0, 1]]))
+    state = algorithm.init(one(1.0))
+    output = algorithm.client_update(state.meta, task)
+    assert output.update["theta"]["w"] == pytest.approx(0.16)
+    state = algorithm.server_update(state, output.update)
+    assert state.meta["theta"]["w"] == pytest.approx(0.84)
+    # the other order: 1 -> .93 -> .837
+    task = task._replace(orders=torch.tensor([[1, 0]]))
+    output = algorithm.client_update(algorithm.init(one(1.0)).meta, task)
+    assert output.update["theta"]["w"] == pytest.approx(0.163)
+
+
+def test_closed_form_of_fedavg_rounds():
+    """K local steps on |theta - c|² / 2 end at c + (1 - lr)^K (theta - c)."""
+    theta, c = normal(4, seed=1), normal(4, seed=2)
+    batch = quadratic_batch(torch.eye(4, dtype=torch.float64), c)
+    algorithm = ALGORITHMS["fedavg"].factory(
+        quadratic_loss, local=sgd(0.1), epochs=3, batch_size=1
+    )
+    task = Task(batch, batch, torch.tensor([[0, 1]] * 3))
+    update = algorithm.client_update({"theta": {"w": theta}}, task).update
+    wanted = theta - (c + 0.9**6 * (theta - c))
+    torch.testing.assert_close(update["theta"]["w"], wanted)
+
+
+def test_one_local_step_is_a_step_of_the_server():
+    """Meta-steps on the client with one pair of batches: Algorithm 1 with SGD."""
+    task = task_of("eve", 1, torch.float64, 0)
+    local = LocalSteps(sgd(0.2), support_size=100, query_size=100)
+    for name, first in (("maml", {"inner_lr": 0.3}), ("meta_sgd", {"alpha_init": 0.3})):
+        sends_gradient = ALGORITHMS[name].factory(MODEL.loss, **first, server=sgd(0.2))
+        sends_model = ALGORITHMS[name].factory(
+            MODEL.loss, **first, server=sgd(1.0), local=local
+        )
+        state = sends_gradient.init(MODEL.init(1))
+        one_way, other_way = (
+            a.server_update(state, a.client_update(state.meta, task).update)
+            for a in (sends_gradient, sends_model)
+        )
+        assert_trees_close(one_way.meta, other_way.meta, rtol=1e-12, atol=1e-14)
+
+
+def test_local_steps_pair_batches_until_one_set_ends():
+    task = task_of("eve", 1, torch.float64, 0)  # 7 support and 9 query records
+    pairs = LocalSteps(sgd(1.0), support_size=3, query_size=2).pairs(task)
+    sizes = [(len(s.y), len(q.y)) for s, q in pairs]
+    assert sizes == [(3, 2), (3, 2), (1, 2)]
+
+
+def test_fedavg_meta_trains_as_fedavg():
+    options = {"local": adam(0.05), "batch_size": 3}
+    plain = ALGORITHMS["fedavg"].factory(MODEL.loss, **options)
+    tuned = ALGORITHMS["fedavg_meta"].factory(
+        MODEL.loss, **options, fine_tuning=FineTuning(sgd(0.1))
+    )
+    meta = plain.init(MODEL.init(1)).meta
+    assert_trees_equal(outputs(plain, meta), outputs(tuned, meta))
+
+
+def test_step_sizes_are_drawn_within_their_range():
+    factory = ALGORITHMS["meta_sgd"].factory
+    algorithm = factory(MODEL.loss, alpha_init=(0.1, 0.5), server=sgd(1.0))
+    alpha = flat(algorithm.init(MODEL.init(1)).meta["alpha"])
+    assert 0.1 <= alpha.min() < 0.2
+    assert 0.4 < alpha.max() <= 0.5
+    again = flat(algorithm.init(MODEL.init(2)).meta["alpha"])
+    torch.testing.assert_close(alpha, again, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_unknown_weights_are_refused_at_once(name):
+    options = next(iter(SETTINGS[name].values()))
+    with pytest.raises(ValueError, match="unknown weights 'by_size'; one of uniform"):
+        Case(name, {**options, "weights": "by_size"}).build()
+
+
+# Does it pay? Clients name the same two groups of points differently.
+
+GROUPS = tanh_net(hidden=24, features=6)
+
+
+def named_differently(client: str, round_number: int, passes: int) -> Task:
+    """Class by whether two features agree in sign; a client may swap the names."""
+    number = int(client)
+    generator = torch.Generator().manual_seed(1000 * number + round_number)
+    x = torch.randn(40, 6, generator=generator)
+    x[:, :2] += x[:, :2].sign()
+    y = ((x[:, 0] * x[:, 1] > 0) ^ bool(number % 5 < 2)).long()
+    orders = [torch.randperm(40, generator=generator) for _ in range(passes)]
+    return Task(
+        Batch(x[:10], y[:10]),
+        Batch(x[10:], y[10:]),
+        torch.stack(orders) if passes else torch.zeros(0, 40).long(),
+    )
+
+
+def accuracy_after_training(name, rounds=250, **options):
+    """Accuracy on query records of clients never trained on, after adaptation."""
+    algorithm = ALGORITHMS[name].factory(GROUPS.loss, **options)
+    state = algorithm.init(cast(GROUPS.init(3), torch.float32))
+
+    def make_task(client, number):
+        return named_differently(client, number, algorithm.passes)
+
+    for_each = vectorized(10)(algorithm.client_update, make_task)
+    generator = torch.Generator().manual_seed(0)
+    cohorts = (
+        [str(i) for i in torch.randperm(200, generator=generator)[:10].tolist()]
+        for _ in range(rounds)
+    )
+    for _, now, _ in run_rounds(algorithm, state, cohorts, for_each):
+        state = now
+    unseen = [str(i) for i in range(200, 300)]
+    table = pd.DataFrame(
+        evaluate_clients(
+            algorithm, GROUPS, state.meta, unseen, make_task, vectorized(100)
+        )
+    )
+    return table["accuracy_after"].sum() / table["num_query"].sum()
+
+
+def test_learning_to_adapt_beats_fine_tuning_beats_nothing():
+    local = {"local": adam(0.01), "batch_size": 10}
+    tuning = FineTuning(sgd(0.5), 1, None)  # one step, as FedMeta has
+    fedavg = accuracy_after_training("fedavg", **local)
+    tuned = accuracy_after_training("fedavg_meta", **local, fine_tuning=tuning)
+    maml = accuracy_after_training("maml", inner_lr=0.5, server=adam(0.01))
+    meta_sgd = accuracy_after_training("meta_sgd", alpha_init=0.5, server=adam(0.01))
+    print(fedavg, tuned, maml, meta_sgd)
+    assert fedavg + 0.05 < tuned
+    assert tuned + 0.05 < min(maml, meta_sgd)

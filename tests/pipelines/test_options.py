@@ -1,0 +1,198 @@
+"""Parameters that are wrong end in one line that names key, value and what is known."""
+
+import copy
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from fedmeta.core.algorithms import ALGORITHMS, FineTuning
+from fedmeta.core.inner import Plan
+from fedmeta.models.cnn import femnist_cnn
+from fedmeta.pipelines.options import (
+    PartitionOptions,
+    SelectionOptions,
+    TrainingOptions,
+    build,
+    build_algorithm,
+)
+from fedmeta.pipelines.training.setup import choose_backend, choose_device
+
+ADAM = {"name": "adam", "lr": 0.001}
+GOOD = {
+    "fedavg": {"local": ADAM, "epochs": 1, "batch_size": 10},
+    "fedavg_meta": {"local": ADAM, "fine_tuning": {"optimizer": ADAM, "epochs": 2}},
+    "maml": {"inner_lr": 0.05, "server": ADAM, "plan": {"batch_size": None}},
+    "fomaml": {
+        "inner_lr": 0.05,
+        "server": ADAM,
+        "local": {"optimizer": ADAM, "support_size": 10, "query_size": 10},
+    },
+    "meta_sgd": {
+        "alpha_init": [0.005, 0.1],
+        "alpha_range": [0, 1],
+        "server": {"name": "sgd", "lr": 1},
+    },
+}
+TRAINING = {
+    "rounds": 4,
+    "clients_per_round": 2,
+    "evaluate_every": 2,
+    "evaluation_clients": None,
+    "resample": False,
+    "seed": 0,
+    "device": "auto",
+    "backend": "auto",
+    "workers": 4,
+}
+PARTITION = {
+    "clients": [0.8, 0.1, 0.1],
+    "support_fraction": 0.2,
+    "strategy": "random",
+    "seed": 0,
+}
+
+
+def refused(name, **changes):
+    """The one line with which an algorithm's options are refused."""
+    with pytest.raises(ValueError) as error:
+        build_algorithm(name, None, {**copy.deepcopy(GOOD[name]), **changes})
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_good_options(name):
+    assert build_algorithm(name, None, GOOD[name]).work(1, 1).gradients >= 2
+
+
+def test_values_become_what_the_factory_takes():
+    taken = {}
+
+    def factory(loss, *, plan: Plan, fine_tuning: FineTuning | None = None):
+        taken.update(plan=plan, fine_tuning=fine_tuning)
+
+    plan = {"epochs": 5, "batch_size": None}
+    build(factory, {"plan": plan, "fine_tuning": None}, "it", None)
+    assert taken == {"plan": Plan(5, None), "fine_tuning": None}
+    build(factory, {"plan": {}, "fine_tuning": {"optimizer": ADAM}}, "it", None)
+    assert taken["plan"] == Plan()
+    assert taken["fine_tuning"].batch_size == 10
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_misspelt_option(name):
+    text = refused(name, wieghts="uniform")
+    assert text.startswith(f"{name}: unknown option 'wieghts'; known are ")
+    assert "weights" in text
+    assert "loss" not in text
+
+
+def test_misspelt_option_of_a_part():
+    text = refused("maml", plan={"epoch": 1})
+    assert "maml" in text
+    assert "unknown option 'epoch'; known are epochs, batch_size" in text
+    text = refused("fedavg_meta", fine_tuning={"optimizer": ADAM, "steps": 1})
+    assert "unknown option 'steps'; known are optimizer, epochs, batch_size" in text
+    text = refused("maml", server={"name": "adam", "rate": 1})
+    assert "unknown option 'rate'; known are lr, b1, b2, eps" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "parts"),
+    [
+        ("fedavg", {"epochs": "one"}, ["epochs", "'one'", "integer"]),
+        ("fedavg", {"epochs": 1.5}, ["epochs", "1.5", "integer"]),
+        ("maml", {"inner_lr": None}, ["inner_lr", "None", "number"]),
+        ("maml", {"plan": 3}, ["plan", "3", "mapping"]),
+        ("meta_sgd", {"alpha_init": [0.1]}, ["alpha_init", "[0.1]"]),
+        ("maml", {"server": 0.1}, ["server", "0.1", "sgd, adam"]),
+    ],
+)
+def test_wrong_type(name, changes, parts):
+    text = refused(name, **changes)
+    assert all(part in text for part in [name, *parts])
+
+
+def test_missing_option():
+    options = {"server": ADAM}
+    with pytest.raises(ValueError, match="maml: option 'inner_lr': Field required"):
+        build_algorithm("maml", None, options)
+
+
+def test_block_that_is_no_mapping():
+    with pytest.raises(ValueError, match="maml: expected a mapping of options, not None"):
+        build_algorithm("maml", None, None)
+
+
+def test_unknown_algorithm():
+    with pytest.raises(ValueError) as error:
+        build_algorithm("mmal", None, {})
+    assert str(error.value) == (
+        "unknown algorithm 'mmal'; one of fedavg, fedavg_meta, maml, fomaml, meta_sgd"
+    )
+
+
+def test_unknown_optimizer():
+    text = refused("maml", server={"name": "adamw", "lr": 1})
+    assert "server" in text
+    assert "'adamw'" in text
+    assert "one of sgd, adam" in text
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_unknown_weights(name):
+    text = refused(name, weights="by_size")
+    assert "unknown weights 'by_size'; one of uniform, num_examples, num_query" in text
+
+
+def test_model_options():
+    with pytest.raises(ValueError, match="model: unknown option 'hiden'; known are chan"):
+        build(femnist_cnn, {"hiden": 3}, "model")
+    with pytest.raises(ValueError, match="unknown initialization 'zeros'; one of py"):
+        build(femnist_cnn, {"initialization": "zeros"}, "model")
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "changes", "parts"),
+    [
+        (TrainingOptions, TRAINING, {"round": 1}, ["round", "Extra"]),
+        (TrainingOptions, TRAINING, {"rounds": 0}, ["rounds", "greater than 0"]),
+        (TrainingOptions, TRAINING, {"backend": "vmap"}, ["backend", "'vmap'", "threaded"]),
+        (TrainingOptions, TRAINING, {"device": "tpu"}, ["device", "'tpu'", "'cuda'"]),
+        (TrainingOptions, TRAINING, {"workers": 0}, ["workers"]),
+        (PartitionOptions, PARTITION, {"support_fraction": 1.0}, ["support_fraction", "less than 1"]),
+        (PartitionOptions, PARTITION, {"support_fraction": 0}, ["support_fraction", "greater than 0"]),
+        (PartitionOptions, PARTITION, {"clients": [0.8, 0.2, 0.0]}, ["clients", "greater than 0"]),
+        (PartitionOptions, PARTITION, {"clients": [0.8, 0.2]}, ["clients.2"]),
+    ],
+)
+def test_typed_options(options, values, changes, parts):
+    options(**values)
+    with pytest.raises(ValidationError) as error:
+        options(**values, **changes) if set(changes) - set(values) else options(
+            **{**values, **changes}
+        )
+    assert all(part in str(error.value) for part in parts)
+
+
+def test_misspelt_selection():
+    with pytest.raises(ValidationError, match="min_record"):
+        SelectionOptions(min_record=3)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there():
+    assert choose_device("auto").type == "cpu"
+    with pytest.raises(ValueError, match="torch sees no GPU: use 'auto' or 'cpu'"):
+        choose_device("cuda")
+
+
+@pytest.mark.parametrize("name", ["auto", "sequential", "threaded", "vectorized"])
+def test_every_backend_can_be_chosen(name):
+    training = TrainingOptions(**{**TRAINING, "backend": name})
+    for_each = choose_backend(training, torch.device("cpu"))(
+        lambda meta, task: task, lambda client, number: torch.zeros(1)
+    )
+    assert callable(for_each)

@@ -1,0 +1,352 @@
+"""Artefacts are there whole or not at all, and come back as they were."""
+
+import errno
+import os
+import stat
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from kedro.io import DatasetError
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from fedmeta import datasets
+from fedmeta.core.types import ServerState
+from fedmeta.data.federated import ClientRecords
+from fedmeta.datasets import (
+    AtomicCSVDataset,
+    AtomicJSONDataset,
+    AtomicParquetDataset,
+    Checkpoint,
+    CheckpointDataset,
+    EarlierCheckpointsDataset,
+    PackedDataset,
+    PackedSource,
+    atomic,
+    read_checkpoint,
+    write_checkpoint,
+)
+
+FRAME = pd.DataFrame({"round": [0, 5], "loss": [float("nan"), 0.1 + 0.2]})
+HISTORY = {
+    "maml": pd.DataFrame(
+        {
+            "round": [0, 5],
+            "train_loss": [float("nan"), 1 / 3],
+            "flops": [0, 2**60],
+        }
+    )
+}
+
+
+def checkpoint(fingerprint="a" * 64, number=5, finished=False) -> Checkpoint:
+    generator = torch.Generator().manual_seed(number)
+    draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    theta = {"conv.weight": draw(3, 2, 2, 2), "bias": draw(2)}
+    # as a channels-last gradient leaves it behind
+    theta["conv.weight"] = theta["conv.weight"].to(memory_format=torch.channels_last)
+    moments = {
+        "mean": {"theta": {"conv.weight": draw(3, 2, 2, 2), "bias": draw(2)}},
+        "step": {"theta": {"conv.weight": torch.tensor(5.0), "bias": torch.tensor(5.0)}},
+    }
+    state = ServerState({"theta": theta}, moments, number)
+    return Checkpoint(fingerprint, state, HISTORY, finished)
+
+
+def assert_same_trees(a, b):
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for name in a:
+            assert_same_trees(a[name], b[name])
+    else:
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)
+
+
+def assert_same(a: Checkpoint, b: Checkpoint):
+    assert (a.fingerprint, a.finished) == (b.fingerprint, b.finished)
+    assert a.state.round == b.state.round
+    assert_same_trees(a.state.meta, b.state.meta)
+    assert_same_trees(a.state.opt_state, b.state.opt_state)
+    assert a.history.keys() == b.history.keys()
+    for name, frame in a.history.items():
+        pd.testing.assert_frame_equal(frame, b.history[name], check_exact=True)
+
+
+# Atomic files
+
+
+def test_atomic_replaces_at_the_end(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with atomic(path) as temporary:
+        temporary.write_text("old")
+        assert not path.exists()
+    with atomic(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_atomic_leaves_the_old_file_and_no_litter(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), atomic(path) as temporary:
+        temporary.write_text("half of the n")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_can_be_read_by_those_who_may_read_new_files(tmp_path):
+    """Not the mode of temporary files, which is their owner's alone."""
+    with atomic(tmp_path / "a") as temporary:
+        temporary.write_text("a")
+    (tmp_path / "b").touch()
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"]
+    assert modes[0] == modes[1]
+
+
+DATASETS = {
+    "csv": (AtomicCSVDataset, {"save_args": {"index": False}}, FRAME),
+    "parquet": (AtomicParquetDataset, {}, FRAME),
+    "json": (AtomicJSONDataset, {}, {"train": ["a", "b"], "checksum": "c"}),
+}
+
+
+@pytest.fixture(params=DATASETS)
+def kept(request, tmp_path):
+    """A dataset that has been saved once, its path and what it holds."""
+    kind, options, data = DATASETS[request.param]
+    path = tmp_path / f"a.{request.param}"
+    dataset = kind(filepath=str(path), **options)
+    dataset.save(data)
+    return dataset, path, data
+
+
+def assert_holds(dataset, path, data):
+    loaded = dataset.load()
+    if isinstance(data, pd.DataFrame):
+        pd.testing.assert_frame_equal(loaded, data)
+    else:
+        assert loaded == data
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_round_trip(kept):
+    assert_holds(*kept)
+
+
+FULL = "no space left on the disk; free some and run again"
+
+
+def test_full_disk_while_a_table_is_written(kept, monkeypatch):
+    dataset, path, data = kept
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(datasets.os, "fsync", full)
+    with pytest.raises(DatasetError, match=FULL) as error:
+        dataset.save(data)
+    assert f"{path}: " in str(error.value)
+    assert_holds(dataset, path, data)
+
+
+def test_failure_in_the_middle_of_a_table(tmp_path):
+    class Bad:
+        def __str__(self):
+            raise RuntimeError("in the middle")
+
+    path = tmp_path / "a.csv"
+    dataset = AtomicCSVDataset(filepath=str(path), save_args={"index": False})
+    dataset.save(FRAME)
+    rows = pd.DataFrame({"a": [1.0] * 10_000 + [Bad()]}, dtype=object)
+    with pytest.raises(DatasetError):
+        dataset.save(rows)
+    assert_holds(dataset, path, FRAME)
+
+
+# Checkpoints
+
+
+def test_checkpoints_come_back_bit_equal(tmp_path):
+    path = tmp_path / "maml.safetensors"
+    for finished in (False, True):
+        write_checkpoint(path, checkpoint(finished=finished))
+        assert_same(read_checkpoint(path), checkpoint(finished=finished))
+
+
+def test_a_server_without_state(tmp_path):
+    path = tmp_path / "fedavg.safetensors"
+    plain = checkpoint()
+    plain = plain._replace(state=plain.state._replace(opt_state={}))
+    write_checkpoint(path, plain)
+    assert_same(read_checkpoint(path), plain)
+
+
+@pytest.mark.parametrize("left", [0, 5, 200, -1])
+def test_truncated_checkpoint(tmp_path, left):
+    path = tmp_path / "maml.safetensors"
+    write_checkpoint(path, checkpoint())
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(ValueError, match="delete it and run again") as error:
+        read_checkpoint(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_damaged_or_foreign_checkpoint(tmp_path):
+    path = tmp_path / "maml.safetensors"
+    path.write_text("not a checkpoint at all")
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        read_checkpoint(path)
+    save_file({"weight": torch.ones(2)}, path)
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        read_checkpoint(path)
+
+
+def test_full_disk_while_a_checkpoint_is_written(tmp_path, monkeypatch):
+    path = tmp_path / "maml.safetensors"
+    dataset = CheckpointDataset(str(path))
+    dataset.save(checkpoint())
+    before = sorted(file.name for file in tmp_path.iterdir())
+
+    def full(tensors, target, metadata):
+        target.write_bytes(b"half of a checkp")
+        raise SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        )
+
+    monkeypatch.setattr(datasets, "save_file", full)
+    with pytest.raises(DatasetError, match=FULL):
+        dataset.save(checkpoint(number=6))
+    assert sorted(file.name for file in tmp_path.iterdir()) == before
+    assert_same(dataset.load(), checkpoint())
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A folder on a disk of 256 KiB; only root can make one."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no small disk can be mounted: {error}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(tiny_disk):
+    path = tiny_disk / "maml.safetensors"
+    models = CheckpointDataset(str(path))
+    models.save(checkpoint())
+    large = ServerState({"theta": {"w": torch.ones(100_000)}}, {}, 6)
+    with pytest.raises(DatasetError, match=FULL):
+        models.save(checkpoint()._replace(state=large))
+    assert_same(models.load(), checkpoint())
+
+    frame = pd.DataFrame({"a": np.random.default_rng(0).random(50_000)})
+    for kind in (AtomicCSVDataset, AtomicParquetDataset):
+        table = kind(filepath=str(tiny_disk / "table"))
+        table.save(frame[:5])
+        with pytest.raises(DatasetError, match=FULL):
+            table.save(frame)
+        assert len(table.load()) == 5
+
+    records = PackedDataset(str(tiny_disk / "records.arrow"))
+    records.save(source("one"))
+    many = (
+        ClientRecords(f"c{i}", {"label": np.zeros(100_000, np.uint8)}) for i in range(9)
+    )
+    with pytest.raises(DatasetError, match=FULL):
+        records.save(PackedSource(many, {"source_files": "two"}))
+    assert labels(records) == [0, 0, 0]
+    assert not [file for file in tiny_disk.iterdir() if file.name.startswith(".")]
+
+
+def test_earlier_checkpoints_by_fingerprint(tmp_path):
+    path = tmp_path / "maml.safetensors"
+    newest, earlier = CheckpointDataset(str(path)), EarlierCheckpointsDataset(str(path))
+    assert not newest.exists()
+    assert earlier.exists()
+    assert earlier.load()("a" * 64) is None
+    newest.save(checkpoint("a" * 64, 5))
+    newest.save(checkpoint("b" * 64, 2))
+    newest.save(checkpoint("b" * 64, 3))
+    assert newest.exists()
+    assert_same(newest.load(), checkpoint("b" * 64, 3))
+    assert_same(earlier.load()("a" * 64), checkpoint("a" * 64, 5))
+    assert_same(earlier.load()("b" * 64), checkpoint("b" * 64, 3))
+    assert earlier.load()("c" * 64) is None
+    assert len(list(tmp_path.iterdir())) == 3  # two files and the link
+    with pytest.raises(DatasetError, match="written by the training alone"):
+        earlier.save(1)
+
+
+def test_damaged_earlier_checkpoint_is_not_taken_for_none(tmp_path):
+    path = tmp_path / "maml.safetensors"
+    CheckpointDataset(str(path)).save(checkpoint())
+    path.resolve().write_bytes(b"")
+    with pytest.raises(ValueError, match="delete it and run again"):
+        EarlierCheckpointsDataset(str(path)).load()("a" * 64)
+
+
+# Packed data
+
+
+def source(files, value=0):
+    def clients():
+        for name in ("ann", "bob"):
+            yield ClientRecords(name, {"label": np.full(3, value, np.uint8)})
+
+    return PackedSource(clients(), {"source_files": files, "synthetic": "true"})
+
+
+def labels(dataset):
+    return dataset.load().columns("ann")["label"].tolist()
+
+
+def test_packed_again_only_when_raw_files_change(tmp_path):
+    path = tmp_path / "records.arrow"
+    dataset = PackedDataset(str(path))
+    assert not dataset.exists()
+    dataset.save(source("one"))
+    assert dataset.exists()
+    written = path.stat().st_mtime_ns
+
+    same = source("one", value=7)
+    dataset.save(same)
+    assert path.stat().st_mtime_ns == written
+    assert next(same.clients).client_id == "ann"  # not one client was read
+    dataset.save(source("two", value=7))
+    assert labels(dataset) == [7, 7, 7]
+
+
+def test_a_damaged_packed_file_is_packed_again(tmp_path):
+    path = tmp_path / "records.arrow"
+    dataset = PackedDataset(str(path))
+    dataset.save(source("one"))
+    path.write_bytes(path.read_bytes()[:100])
+    dataset.save(source("one", value=7))
+    assert labels(dataset) == [7, 7, 7]
+
+
+def test_packing_that_fails_keeps_the_old_file(tmp_path):
+    dataset = PackedDataset(str(tmp_path / "records.arrow"))
+    dataset.save(source("one"))
+
+    def failing():
+        yield ClientRecords("ann", {"label": np.full(3, 7, np.uint8)})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dataset.save(PackedSource(failing(), {"source_files": "two"}))
+    assert labels(dataset) == [0, 0, 0]
+    assert len(list(tmp_path.iterdir())) == 1
