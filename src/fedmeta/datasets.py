@@ -70,7 +70,6 @@ class Checkpoint(NamedTuple):
     fingerprint: str  # of the data and options that the training depends on
     state: ServerState
     history: dict[str, pd.DataFrame]  # algorithm -> a row an evaluated round
-    finished: bool
 
 
 class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
@@ -160,7 +159,6 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     header = {
         "fingerprint": checkpoint.fingerprint,
         "round": str(state.round),
-        "finished": json.dumps(checkpoint.finished),
         "history": json.dumps(
             {
                 name: frame.to_dict(orient="list")
@@ -191,8 +189,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         state = ServerState(
             tree["meta"], tree.get("opt_state", {}), int(header["round"])
         )
-        finished = json.loads(header["finished"])
-        return Checkpoint(header["fingerprint"], state, history, finished)
+        return Checkpoint(header["fingerprint"], state, history)
     except FileNotFoundError:
         raise
     except Exception as error:  # safetensors raises its own kinds

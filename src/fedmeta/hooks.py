@@ -69,9 +69,7 @@ def known_keys(context: KedroContext) -> set[str]:
     """
     loader, keys = context.config_loader, set()
     for env in {settings.CONFIG_LOADER_ARGS["base_env"], loader.env}:
-        plain = type(loader)(
-            loader.conf_source, env=env, **settings.CONFIG_LOADER_ARGS
-        )
+        plain = type(loader)(loader.conf_source, env=env, **settings.CONFIG_LOADER_ARGS)
         keys.update(_dotted(plain["parameters"]), _dotted(plain["globals"]))
     return keys
 

@@ -51,7 +51,7 @@ class Stopped(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         click.echo(
-            "\nStopped. Evaluated rounds are kept: the same command goes on from there.",
+            "\nStopped. Evaluated rounds are kept; the same command goes on from them.",
             err=True,
         )
 

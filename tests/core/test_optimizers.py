@@ -80,6 +80,36 @@ def test_steps_that_do_not_count_leave_no_trace(name):
     assert_trees_equal(last([off, on, off, on, off]), last([on, on]))
 
 
+def backwards(tree):
+    if isinstance(tree, dict):
+        return {name: backwards(tree[name]) for name in reversed(tree)}
+    return tree
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_parts_are_found_by_name(name):
+    """The parts of a checkpoint come in another order than those of a gradient."""
+    optimizer = OPTIMIZERS[name](0.1)
+    state = optimizer.init(tree(99))
+    wanted, wanted_state = optimizer.update(tree(0), state, tree(99), None)
+    state = backwards(optimizer.init(tree(99)))
+    moved, state = optimizer.update(tree(0), state, backwards(tree(99)), None)
+    assert_trees_equal(moved, wanted)
+    assert_trees_equal(state, wanted_state)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_gradients_may_lie_otherwise_in_memory(name):
+    params = {"w": normal(2, 3, 4, 4, seed=1)}
+    slope = normal(2, 3, 4, 4, seed=2)
+    ends = []
+    for laid_out in (slope, slope.to(memory_format=torch.channels_last)):
+        optimizer = OPTIMIZERS[name](0.1)
+        state = optimizer.init(params)
+        ends.append(optimizer.update({"w": laid_out}, state, fresh(params), None)[0])
+    assert_trees_equal(*ends)
+
+
 def test_first_step_of_adam_by_hand():
     """Moments are corrected for their start at zero: a step of lr along the sign."""
     params = {"w": torch.tensor([1.0, 1.0, 1.0]).double()}

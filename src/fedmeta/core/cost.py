@@ -54,9 +54,12 @@ def counted_flops(
 
     base = flops(1, 1)
     per_support, per_query = flops(2, 1) - base, flops(1, 2) - base
-    return lambda support, query: (
-        base + (support - 1) * per_support + (query - 1) * per_query
-    )
+
+    def count(support: int, query: int) -> float:
+        work = algorithm.work(support, query)
+        return base + (work.support - 1) * per_support + (work.query - 1) * per_query
+
+    return count
 
 
 def _first(task: Task, support: int, query: int) -> Task:

@@ -52,10 +52,15 @@ def _step(params: Params, slopes: Params, alpha: StepSize) -> Params:
     return tree_map(lambda p, s: torch.add(p, s, alpha=-alpha), params, slopes)
 
 
-def _times(alpha: StepSize, vector: Params) -> Params:
+def _minus_curvature(
+    vector: Params, product: Callable[[Params], Params], alpha: StepSize
+) -> Params:
+    """v - H (alpha * v), in the memory of v: a pass less over the whole model."""
     if isinstance(alpha, dict):
-        return tree_map(torch.mul, vector, alpha)
-    return tree_map(lambda v: v * alpha, vector)
+        curved = product(tree_map(torch.mul, vector, alpha))
+        return tree_map(Tensor.sub_, vector, curved)
+    curved = product(vector)
+    return tree_map(lambda v, c: v.sub_(c, alpha=alpha), vector, curved)
 
 
 def descend(
@@ -141,12 +146,12 @@ def meta_gradient(  # noqa: PLR0913
     while tape:  # popping frees each step's graph as soon as it has been used
         slopes, product = tape.pop()
         if learns_alpha:
-            part = tree_map(lambda s, v: -s * v, slopes, vector)
+            part = tree_map(lambda s, v: torch.mul(s, v).neg_(), slopes, vector)
             alpha_gradient = (
                 part
                 if alpha_gradient is None
-                else tree_map(torch.add, alpha_gradient, part)
+                else tree_map(Tensor.add_, alpha_gradient, part)
             )
         if product is not None:
-            vector = tree_map(torch.sub, vector, product(_times(alpha, vector)))
+            vector = _minus_curvature(vector, product, alpha)
     return MetaGradient(vector, alpha_gradient, value)

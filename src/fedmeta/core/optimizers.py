@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fedmeta.core.trees import tree_clone, tree_leaves, tree_map
+from fedmeta.core.trees import leaves_like, tree_clone, tree_map
 
 fresh = tree_clone
 
@@ -54,8 +54,10 @@ def adam(lr: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Op
         }
 
     def fused(grads: Any, state: Any, params: Any) -> tuple[Any, Any]:
-        leaves = [tree_leaves(tree) for tree in (params, grads, *state.values())]
-        weights, gradients, means, squares, steps = leaves
+        weights, gradients, means, squares, steps = (
+            leaves_like(params, tree)
+            for tree in (params, grads, state["mean"], state["square"], state["step"])
+        )
         # The kernel pairs numbers by their place in memory, but convolutions may hand
         # out gradients whose dimensions are laid out in another order.
         gradients = [

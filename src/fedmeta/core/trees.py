@@ -11,6 +11,14 @@ tree_map = pytree.tree_map
 tree_leaves = pytree.tree_leaves
 
 
+def leaves_like(like: Any, tree: Any) -> list[Tensor]:
+    """Leaves of ``tree`` in the order of ``like``, found by name.
+
+    Two dictionaries of equal keys may differ in order: those of a checkpoint are sorted.
+    """
+    return pytree.tree_structure(like).flatten_up_to(tree)
+
+
 def tree_clone(tree: Any) -> Any:
     """Copy every tensor, so that the copy may be overwritten."""
     return tree_map(torch.clone, tree)

@@ -52,10 +52,12 @@ class ServerState(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Records that one client update passes through the model, for cost accounting."""
+    """Records that one client update works on, for cost accounting."""
 
-    gradients: int  # forward and backward
-    hessian_products: int  # backward through that backward
+    support: int  # different ones used of the support set
+    query: int
+    gradients: int  # passed forward and backward, each as often as it is
+    hessian_products: int  # passed backward through that backward
 
 
 class Algorithm(NamedTuple):

@@ -89,7 +89,7 @@ class TrainingOptions(Options):
     seed: int
     device: Literal["auto", "cpu", "cuda"]
     backend: Literal["auto", "sequential", "threaded", "vectorized"]
-    workers: PositiveInt  # clients at a time on the parallel backends
+    clients_at_once: PositiveInt | None  # None: one a core, or a round's on a GPU
 
 
 class ReportOptions(Options):

@@ -46,7 +46,7 @@ class Followed(NamedTuple):
     kinds: dict[str, str]  # dataset -> its mark
     files: dict[str, Path]  # dataset -> its file
     tags: dict[str, str]  # of every MLflow run
-    provenance: dict[str, dict[str, str]]  # benchmark -> tags that say what the data are
+    provenance: dict[str, dict[str, str]]  # benchmark -> tags of its data
     checkpoints: dict[str, tuple[str, Any]]  # node -> fingerprint, learned parameters
     runs: dict[Owner, Any]  # MLflow runs that were opened
     artifacts: set[str]  # datasets of that mark that were saved
@@ -187,7 +187,9 @@ class MlflowHook:
             run.end(status, error)
         self._followed = None
 
-    def _run(self, owner: Owner, node: Node, history: pd.DataFrame | None = None) -> Any:
+    def _run(
+        self, owner: Owner, node: Node, history: pd.DataFrame | None = None
+    ) -> Any:
         """The MLflow run of an algorithm: the one opened, an earlier one, or a new one.
 
         An earlier one that knows more rounds than a history's beginning is that of

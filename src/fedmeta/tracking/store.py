@@ -79,8 +79,9 @@ class Run:
     def begin(self, tags: Mapping[str, str], parameters: Mapping[str, str]) -> None:
         """Running, with these tags, and those parameters that it has not yet.
 
-        A run that has ended well stays as it is, whatever becomes of others. MLflow keeps a parameter's first value: where a run is gone on with, only
-        options that do not change its results, such as the device, can differ.
+        A run that has ended well stays as it is, whatever becomes of others. MLflow
+        keeps a parameter's first value: where a run is gone on with, only options that
+        do not change its results, such as the device, can differ.
         """
         if self.ended:
             return

@@ -79,7 +79,7 @@ def fedavg(  # noqa: PLR0913
         adapt=adapt,
         client_update=client_update,
         server_update=applied_by(server),
-        work=lambda support, query: Work(epochs * (support + query), 0),
+        work=lambda s, q: Work(s, q, epochs * (s + q), 0),
         passes=epochs,
     )
 

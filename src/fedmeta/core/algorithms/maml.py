@@ -1,5 +1,6 @@
 """FedMeta with MAML, first-order MAML and Meta-SGD (Chen et al., Algorithm 1)."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -39,6 +40,15 @@ class LocalSteps(NamedTuple):
         """As many pairs as both sets have batches for."""
         supports = slices(task.support, self.support_size)
         return zip(supports, slices(task.query, self.query_size), strict=False)
+
+    def used(self, support: int, query: int) -> tuple[int, int]:
+        """Records of so large sets that are in a pair."""
+        pairs = min(
+            math.ceil(support / self.support_size), math.ceil(query / self.query_size)
+        )
+        return min(support, pairs * self.support_size), min(
+            query, pairs * self.query_size
+        )
 
 
 def maml(  # noqa: PLR0913
@@ -84,7 +94,7 @@ def maml(  # noqa: PLR0913
         ),
         client_update=_client_update(gradient, local, weights),
         server_update=applied_by(server),
-        work=_work(plan, first_order),
+        work=_work(plan, first_order, local),
     )
 
 
@@ -146,7 +156,7 @@ def meta_sgd(  # noqa: PLR0913
         ),
         client_update=_client_update(gradient, local, weights),
         server_update=server_update,
-        work=_work(plan, first_order),
+        work=_work(plan, first_order, local),
     )
 
 
@@ -209,9 +219,13 @@ def _first_alpha(
     return draw
 
 
-def _work(plan: Plan, first_order: bool) -> Callable[[int, int], Work]:
+def _work(
+    plan: Plan, first_order: bool, local: LocalSteps | None
+) -> Callable[[int, int], Work]:
     def work(support: int, query: int) -> Work:
+        if local is not None:
+            support, query = local.used(support, query)
         inner = plan.epochs * support
-        return Work(inner + query, 0 if first_order else inner)
+        return Work(support, query, inner + query, 0 if first_order else inner)
 
     return work

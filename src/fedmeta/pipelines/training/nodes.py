@@ -48,8 +48,11 @@ def train(
         after the last: Kedro saves them as they come.
     """
     data = Data(records, clients, client_split, support_query)
-    # Which device and backend compute does not change what is computed.
-    decisive = training.model_dump(exclude={"device", "backend", "workers"})
+    # How long it goes on, and which device and backend compute, decide nothing that
+    # has been computed.
+    decisive = training.model_dump(
+        exclude={"rounds", "device", "backend", "clients_at_once"}
+    )
     fingerprint = data.fingerprint(decisive, model, algorithms)
     ordered = {name: algorithms[name] for name in names}
     setup = prepare(benchmark, data, training, model, ordered)
@@ -60,8 +63,14 @@ def train(
     checkpoint = earlier(fingerprint)
     if checkpoint is not None:
         log.info("%s: goes on after round %d", names[0], checkpoint.state.round)
+        if checkpoint.state.round > training.rounds:
+            raise ValueError(
+                f"{names[0]} has been trained for {checkpoint.state.round} rounds with"
+                f" these options, more than the {training.rounds} now asked for; ask"
+                " for as many, or move its checkpoint away"
+            )
         yield (checkpoint, *(checkpoint.history[name] for name in names))
-        if checkpoint.finished:
+        if checkpoint.state.round == training.rounds:
             return
         state = _moved(checkpoint.state, setup)
         rows = {n: f.to_dict(orient="records") for n, f in checkpoint.history.items()}
@@ -79,8 +88,7 @@ def train(
                 {"round": state.round, "train_loss": train_loss, **scores, **spent}
             )
         history = {name: pd.DataFrame(rows[name]) for name in names}
-        finished = state.round == training.rounds
-        return Checkpoint(fingerprint, state, history, finished)
+        return Checkpoint(fingerprint, state, history)
 
     if not rows[names[0]]:
         checkpoint = judged(state, float("nan"))

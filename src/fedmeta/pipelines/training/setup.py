@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
 from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 
 from fedmeta.benchmarks.registry import Benchmark
+from fedmeta.core.allocator import keep_freed_memory
 from fedmeta.core.backends import sequential, threaded, vectorized
 from fedmeta.core.model import Model
 from fedmeta.core.types import Algorithm, Backend, ClientId, MakeTask
@@ -70,6 +72,7 @@ def prepare(
         for name, block in algorithms.items()
     }
     device = choose_device(training.device)
+    keep_freed_memory()
     passes = next(iter(built.values())).passes
 
     def tasks(passes: int, resample: bool) -> MakeTask:
@@ -112,11 +115,22 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def choose_backend(training: TrainingOptions, device: torch.device) -> Backend:
-    """The backend of that name; "auto" suits the device."""
-    suits = {"cpu": "sequential", "cuda": "vectorized"}[device.type]
+    """The backend of that name; "auto" suits the device.
+
+    On a CPU clients run side by side, each on one core: torch's own threads would make
+    every small operation wait for the slowest core, and the result would depend on
+    how many there are.
+    """
+    suits = {"cpu": "threaded", "cuda": "vectorized"}[device.type]
     name = suits if training.backend == "auto" else training.backend
+    if name == "threaded":
+        torch.set_num_threads(1)
+    at_once = training.clients_at_once or {
+        "cpu": min(os.cpu_count() or 1, training.clients_per_round),
+        "cuda": training.clients_per_round,
+    }[device.type]
     return {
         "sequential": sequential,
-        "threaded": threaded(training.workers),
-        "vectorized": vectorized(training.workers),
+        "threaded": threaded(at_once),
+        "vectorized": vectorized(at_once),
     }[name]

@@ -1,0 +1,101 @@
+"""Both web applications, as a user sees them after a smoke run."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from servers import fetch
+
+from fedmeta.core.algorithms import ALGORITHMS
+
+pytestmark = pytest.mark.browser
+
+# Shown in Kedro-Viz's graph when everything is folded: SVG texts of its nodes.
+LABELS = (
+    "return [...document.querySelectorAll('.pipeline-node__text')]"
+    ".map(n => n.textContent)"
+)
+STAGES = {"ingestion", "preparation", "report"}
+FIGURES = ("accuracy", "loss", "density", "adaptation", "overhead")
+CHARTS = "machine_learning&compareRunsMode=CHART"  # of MLflow's page of runs
+
+
+@pytest.fixture(autouse=True)
+def browser_first(browser: Any) -> None:
+    """Without a browser nothing else need be started."""
+
+
+def test_graph_shows_a_box_a_stage_and_algorithm(
+    browser: Any, viz: str, see: Callable[..., Any]
+) -> None:
+    browser.get(f"{viz}/?pid=femnist_fedmeta")
+    see(f"{LABELS}.includes('ingestion')")
+    labels = set(browser.execute_script(LABELS))
+    assert labels >= STAGES | set(ALGORITHMS)
+    assert not {label for label in labels if label.startswith("params:")}
+    assert "train" not in labels  # folded
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_graph_previews_figures(
+    figure: str, browser: Any, viz: str, see: Callable[..., Any]
+) -> None:
+    node = node_id(viz, f"femnist.report.{figure}_figure")
+    browser.get(f"{viz}/?pid=femnist_fedmeta&sid={node}")
+    width = see(
+        "const i = document.querySelector('.pipeline-metadata__plot img,"
+        " .pipeline-metadata img'); return i && i.complete && i.naturalWidth"
+    )
+    assert width > 300
+
+
+def test_graph_previews_tables(browser: Any, viz: str, see: Callable[..., Any]) -> None:
+    node = node_id(viz, "femnist.maml.scores")
+    browser.get(f"{viz}/?pid=femnist_fedmeta&sid={node}")
+    assert "correct_after" in see(
+        "const t = document.querySelector('.pipeline-metadata table');"
+        " return t && t.innerText"
+    )
+
+
+def test_runs_are_named_for_their_algorithm(
+    browser: Any, mlflow_ui: str, see: Callable[..., Any]
+) -> None:
+    browser.get(runs_page(mlflow_ui))
+    for name in ALGORITHMS:
+        see(f"return document.body.innerText.includes('{name} p0.2 s0')")
+    assert "synthetic" in see("return document.body.innerText")
+
+
+def test_curves_lie_over_one_another_and_results_are_bars(
+    browser: Any, mlflow_ui: str, see: Callable[..., Any]
+) -> None:
+    browser.get(runs_page(mlflow_ui))
+    # Charts are drawn as they come into view.
+    lines = see(
+        "return Math.max(0, ...[...document.querySelectorAll('.js-plotly-plot')]"
+        ".map(p => p.querySelectorAll('.scatterlayer .trace').length))"
+    )
+    assert lines >= len(ALGORITHMS)
+    see(
+        "const c = [...document.querySelectorAll('*')].find("
+        "e => e.children.length == 0 && e.textContent.startsWith('test/accuracy'));"
+        " if (c) c.scrollIntoView();"
+        " return document.querySelectorAll('.barlayer .point').length"
+        f" >= {len(ALGORITHMS)}"
+    )
+
+
+def node_id(viz: str, dataset: str) -> str:
+    nodes = fetch(f"{viz}/api/main")["nodes"]
+    return next(node["id"] for node in nodes if node["name"] == dataset)
+
+
+def runs_page(mlflow_ui: str) -> str:
+    experiments = fetch(
+        f"{mlflow_ui}/ajax-api/2.0/mlflow/experiments/search", {"max_results": 10}
+    )["experiments"]
+    (number,) = (
+        e["experiment_id"] for e in experiments if e["name"].startswith("femnist (syn")
+    )
+    return f"{mlflow_ui}/#/experiments/{number}/runs?workflowType={CHARTS}"

@@ -1,0 +1,198 @@
+"""The registered pipelines, and a run of the smallest through Kedro."""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.datasets import read_checkpoint
+from fedmeta.pipeline_registry import register_pipelines
+from fedmeta.pipelines.training import nodes
+
+ROOT = Path(__file__).parents[2]
+PIPELINES = register_pipelines()
+TRAINED = [name for name, entry in ALGORITHMS.items() if entry.trained_as is None]
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    """A copy of the project without data."""
+    path = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "conf", path / "conf")
+    shutil.copy(ROOT / "pyproject.toml", path)
+    (path / "src").mkdir()  # Kedro wants one; the package is installed
+    return path
+
+
+def session(project, env="smoke", **params):
+    bootstrap_project(project)
+    return KedroSession.create(project, env=env, runtime_params=params)
+
+
+def run(project, pipeline, env="smoke", **params):
+    # Folders of raw files are relative to where a run is started.
+    with contextlib.chdir(project), session(project, env, **params) as opened:
+        return opened.run(pipeline_name=pipeline)
+
+
+@pytest.fixture(scope="session")
+def finished(project):
+    """The project after a whole run."""
+    run(project, "femnist_fedmeta")
+    return project
+
+
+def test_what_is_registered():
+    runs = {f"femnist_{name}" for name in (*ALGORITHMS, "data", "fedmeta")}
+    assert set(PIPELINES) == {*runs, "__default__"}
+    assert PIPELINES["__default__"] == PIPELINES["femnist_fedmeta"]
+    everything = set(PIPELINES["femnist_fedmeta"].nodes)
+    assert all(set(pipeline.nodes) <= everything for pipeline in PIPELINES.values())
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_pipelines_take_parameters_and_checkpoints_alone(name):
+    """Everything else that a node reads is made by another node before it."""
+    free = PIPELINES[name].inputs()
+    others = {n for n in free if not n.startswith("params:")}
+    assert all(n.endswith(".earlier_checkpoints") for n in others)
+    trained = [n for n in TRAINED if f"femnist.{n}.earlier_checkpoints" in others]
+    assert bool(trained) == (name != "femnist_data")
+
+
+@pytest.mark.parametrize("env", ["base", "smoke", "paper"])
+def test_every_dataset_and_parameter_is_in_the_configuration(project, env):
+    with session(project, env) as opened:
+        catalog = opened.load_context().catalog
+        resolver = catalog.config_resolver
+        for pipeline in PIPELINES.values():
+            for name in pipeline.datasets():
+                if name.startswith("params:"):
+                    assert name in catalog, name
+                else:
+                    assert resolver.match_dataset_pattern(name), name
+
+
+def test_a_whole_run_leaves_every_artefact(finished):
+    data = finished / "data"
+    files = {str(p.relative_to(data)) for p in data.rglob("*") if p.is_file()}
+    home = "smoke/femnist/p0.2_seed0"
+    expected = {
+        "02_intermediate/smoke/femnist/records.arrow",
+        "03_primary/smoke/femnist/clients.parquet",
+        f"03_primary/{home}/support_query.parquet",
+        *(f"06_models/{home}/{name}.safetensors" for name in TRAINED),
+        *(
+            f"07_model_output/{home}/{name}_{kind}.csv"
+            for name in ALGORITHMS
+            for kind in ("history", "scores")
+        ),
+        f"08_reporting/{home}/accuracy.csv",
+        f"08_reporting/{home}/report.html",
+    }
+    assert expected <= files
+    litter = [f for f in files if ".partial" in f or Path(f).name.startswith(".")]
+    assert litter == []
+
+
+def test_results_of_a_run(finished):
+    output = finished / "data/07_model_output/smoke/femnist/p0.2_seed0"
+    for name in ALGORITHMS:
+        history = pd.read_csv(output / f"{name}_history.csv")
+        assert history["round"].tolist() == [0, 2, 4]
+        agree = history["flops_counted"] / history["flops"].where(history["flops"] > 0)
+        # 2 % for the networks that results are made with (tests/core/test_cost.py); in
+        # this one the first layer, of which torch counts a product more, weighs more.
+        assert agree.dropna().sub(1).abs().max() < 0.05
+    scores = {n: pd.read_csv(output / f"{n}_scores.csv") for n in ALGORITHMS}
+    for table in scores.values():
+        assert table["client_id"].tolist() == scores["maml"]["client_id"].tolist()
+        assert (table["num_query"] == scores["maml"]["num_query"]).all()
+        assert (table["correct_after"] <= table["num_query"]).all()
+    plain, tuned = scores["fedavg"], scores["fedavg_meta"]
+    assert (plain["correct_before"] == plain["correct_after"]).all()
+    assert (plain["loss_before"] == tuned["loss_before"]).all()
+    assert (tuned["loss_before"] != tuned["loss_after"]).all()
+
+
+def test_the_report_says_that_data_are_synthetic(finished):
+    page = finished / "data/08_reporting/smoke/femnist/p0.2_seed0/report.html"
+    assert "synthetic" in page.read_text().lower()
+
+
+def checkpoint(project, name, seed=0):
+    folder = project / f"data/06_models/smoke/femnist/p0.2_seed{seed}"
+    return read_checkpoint(folder / f"{name}.safetensors")
+
+
+def test_ctrl_c_keeps_what_was_evaluated_and_resumes(finished, monkeypatch):
+    genuine = nodes.run_rounds
+
+    def interrupted(*args):
+        for number, state, metrics in genuine(*args):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield number, state, metrics
+
+    monkeypatch.setattr(nodes, "run_rounds", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(finished, "femnist_meta_sgd", seed=1)
+    stopped = checkpoint(finished, "meta_sgd", seed=1)
+    assert (stopped.state.round, stopped.finished) == (2, False)
+    output = finished / "data/07_model_output/smoke/femnist/p0.2_seed1"
+    history = pd.read_csv(output / "meta_sgd_history.csv")
+    assert history["round"].tolist() == [0, 2]
+    assert not list(finished.joinpath("data").rglob(".*"))
+
+    starts = []
+
+    def watched(algorithm, state, *rest):
+        starts.append(state.round)
+        return genuine(algorithm, state, *rest)
+
+    monkeypatch.setattr(nodes, "run_rounds", watched)
+    run(finished, "femnist_meta_sgd", seed=1)
+    assert starts == [2]
+    assert checkpoint(finished, "meta_sgd", seed=1).finished
+
+
+def test_a_second_run_neither_packs_nor_trains(finished, monkeypatch):
+    records = finished / "data/02_intermediate/smoke/femnist/records.arrow"
+    written = records.stat().st_mtime_ns
+
+    def never(*args):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(nodes, "run_rounds", never)
+    before = checkpoint(finished, "maml")
+    # With a sample the raw files are drawn anew, so they are taken as they are.
+    run(finished, "femnist_maml", femnist={"raw": {"sample": None}})
+    assert records.stat().st_mtime_ns == written
+    assert checkpoint(finished, "maml").fingerprint == before.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"femnist": {"training": {"rounds": 0}}}, "rounds.*greater than 0"),
+        ({"femnist": {"training": {"clients_per_round": 99}}}, "clients_per_round is 99"),
+        ({"support_fraction": 1.5}, "support_fraction.*less than 1"),
+        ({"femnist": {"maml": {"weights": "by_size"}}}, "unknown weights 'by_size'"),
+        ({"femnist": {"maml": {"server": {"name": "adamw"}}}}, "one of sgd, adam"),
+        ({"femnist": {"training": {"backend": "vmap"}}}, "backend.*vmap"),
+        ({"femnist": {"maml": {"inner_rate": 1}}}, "inner_rate"),
+    ],
+)
+def test_wrong_parameters_stop_a_run(finished, params, message, monkeypatch):
+    def never(*args):
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(nodes, "run_rounds", never)
+    with pytest.raises(Exception, match="(?s)" + message) as error:
+        run(finished, "femnist_maml", **params)
+    assert not isinstance(error.value, AssertionError)

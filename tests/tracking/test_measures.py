@@ -1,0 +1,58 @@
+"""What MLflow is told, by hand."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from fedmeta.tracking.measures import (
+    Point,
+    curve_points,
+    experiment_name,
+    metric_name,
+    run_name,
+    run_parameters,
+)
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        ("train_loss", "train/loss"),
+        ("validation_macro_accuracy_before", "validation/macro_accuracy_before"),
+        ("bytes_down", "cost/bytes_down"),
+        ("flops", "cost/flops"),
+    ],
+)
+def test_sections(column: str, name: str) -> None:
+    assert metric_name(column) == name
+
+
+def test_only_new_rounds_and_no_nan() -> None:
+    history = pd.DataFrame(
+        {"round": [0, 5, 10], "train_loss": [math.nan, 2.0, 1.0], "flops": [0, 3, 6]}
+    )
+    assert list(curve_points(history, after=0)) == [
+        Point("train/loss", 2.0, 5),
+        Point("cost/flops", 3.0, 5),
+        Point("train/loss", 1.0, 10),
+        Point("cost/flops", 6.0, 10),
+    ]
+    assert list(curve_points(history, after=-1))[0] == Point("cost/flops", 0.0, 0)
+    assert list(curve_points(history, after=10)) == []
+
+
+def test_equal_options_of_two_algorithms_meet_in_one_column() -> None:
+    blocks = {"model": {"hidden": 8}, "a": {"lr": 1}, "b": {"lr": 2}}
+    assert run_parameters(blocks, ["a"], {"b"})["algorithm.lr"] == "1"
+    assert run_parameters(blocks, ["b"], {"a"}) == {
+        "algorithm.lr": "2",
+        "model.hidden": "8",
+    }
+
+
+def test_names() -> None:
+    parameters = {"partition.support_fraction": "0.2", "training.seed": "0"}
+    assert len(run_name("fedavg_meta", parameters)) <= 20
+    assert experiment_name("femnist", "sample", True) == "femnist (synthetic sample)"
+    assert experiment_name("femnist", "paper", False) == "femnist"

@@ -1,0 +1,194 @@
+"""A Kedro pipeline with the shape of the real ones, over in milliseconds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from kedro.framework.hooks.manager import _create_hook_manager
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node, Pipeline
+from kedro.runner import SequentialRunner
+from kedro_datasets.pandas import CSVDataset
+
+from fedmeta.pipelines.binding import bind
+from fedmeta.tracking import MlflowHook
+
+PARAMETERS = {
+    "toy": {
+        "partition": {"support_fraction": 0.2},
+        "training": {"rounds": 4, "seed": 7, "device": "cpu"},
+        "alpha": {"lr": 0.1, "server": {"name": "sgd"}},
+        "beta": {"steps": 2},  # shares alpha's training
+    }
+}
+
+
+class Records(NamedTuple):
+    metadata: dict[str, str]
+    checksum: str
+
+
+class State(NamedTuple):
+    meta: dict[str, dict[str, torch.Tensor]]
+
+
+class Checkpoint(NamedTuple):
+    fingerprint: str
+    state: State
+
+
+def history(last: int) -> pd.DataFrame:
+    """Rounds 0, 2, .. ``last``."""
+    rounds = list(range(0, last + 1, 2))
+    return pd.DataFrame(
+        {
+            "round": rounds,
+            "train_loss": [float("nan")] + [1.0 / r for r in rounds[1:]],
+            "validation_accuracy_after": [r / 10 for r in rounds],
+            "bytes_up": [100 * r for r in rounds],
+        }
+    )
+
+
+def train(
+    records: Records,
+    split: dict,
+    partition: dict,
+    training: dict,
+    alpha: dict,
+    beta: dict,
+    begin: int,
+    fails: BaseException | None,
+) -> Iterator[tuple]:
+    checkpoint = Checkpoint(
+        f"fingerprint of lr {alpha['lr']}", State({"theta": {"w": torch.ones(2)}})
+    )
+    for last in range(begin, training["rounds"] + 1, 2):
+        if fails is not None and last == 4:
+            raise fails
+        yield checkpoint, history(last), history(last)
+
+
+def evaluate(checkpoint: Checkpoint, records: Records) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "client_id": ["a", "b"],
+            "num_query": [10, 30],
+            "correct_before": [5, 15],
+            "correct_after": [4, 30],
+            "loss_before": [10.0, 30.0],
+            "loss_after": [5.0, 15.0],
+        }
+    )
+
+
+def run(
+    project: Path,
+    *,
+    begin: int = 0,
+    fails: BaseException | None = None,
+    synthetic: bool = True,
+    lr: float = 0.1,
+    device: str = "cpu",
+) -> None:
+    """As `KedroSession.run` does it: the hooks are told, the runner runs.
+
+    Args:
+        project: where the store and the data are.
+        begin: the round up to which an earlier training got.
+        fails: raised after two rounds.
+        synthetic: what the data say of themselves.
+        lr: of the algorithm.
+        device: an option that changes no result.
+    """
+    blocks = PARAMETERS["toy"]
+    blocks = {
+        **blocks,
+        "alpha": {**blocks["alpha"], "lr": lr},
+        "training": {**blocks["training"], "device": device},
+    }
+    names = ("alpha", "beta")
+    pipeline = Pipeline(
+        [
+            Node(
+                bind(train, begin=begin, fails=fails),
+                {
+                    "records": "toy.records",
+                    "split": "toy.client_split",
+                    **{key: f"params:toy.{key}" for key in blocks},
+                },
+                ["toy.alpha.checkpoint", "toy.alpha.history", "toy.beta.history"],
+                name="train",
+            ),
+            *(
+                Node(
+                    evaluate,
+                    ["toy.alpha.checkpoint", "toy.records"],
+                    f"toy.{name}.scores",
+                    name=f"evaluate_{name}",
+                )
+                for name in names
+            ),
+            Node(
+                lambda *scores: pd.concat(scores),
+                [f"toy.{name}.scores" for name in names],
+                "toy.report.table",
+                name="tabulate",
+            ),
+        ]
+    )
+    records = Records({"synthetic": str(synthetic).lower()}, "data-checksum")
+    catalog = DataCatalog(
+        {
+            "toy.records": _memory(records, "data"),
+            "toy.client_split": _memory({"checksum": "split-checksum"}, "split"),
+            "toy.alpha.checkpoint": _memory(mark="checkpoint"),
+            **{
+                f"toy.{name}.{kind}": _file(project, f"{name}_{kind}", kind)
+                for name in names
+                for kind in ("history", "scores")
+            },
+            "toy.report.table": _file(project, "table", "artifact"),
+            **{f"params:toy.{key}": MemoryDataset(v) for key, v in blocks.items()},
+        }
+    )
+    hook = MlflowHook()
+    hook.after_context_created(
+        SimpleNamespace(
+            project_path=project,
+            config_loader={"parameters": {"toy": blocks}, "globals": {"store": "demo"}},
+        )
+    )
+    hooks = _create_hook_manager()
+    hooks.register(hook)
+    told = {
+        "pipeline": pipeline,
+        "catalog": catalog,
+        "run_params": {"pipeline_names": ["toy"], "env": None, "run_id": "now"},
+    }
+    hooks.hook.before_pipeline_run(**told)
+    try:
+        result = SequentialRunner().run(pipeline, catalog, hooks)
+    except KeyboardInterrupt:
+        hook.on_interrupt()
+        raise
+    except Exception as error:
+        hooks.hook.on_pipeline_error(error=error, **told)
+        raise
+    hooks.hook.after_pipeline_run(run_result=result, **told)
+
+
+def _memory(data: Any = None, mark: str = "") -> MemoryDataset:
+    given = {} if data is None else {"data": data}
+    return MemoryDataset(**given, copy_mode="assign", metadata={"mlflow": mark})
+
+
+def _file(project: Path, name: str, mark: str) -> CSVDataset:
+    return CSVDataset(
+        filepath=str(project / f"{name}.csv"),
+        save_args={"index": False},
+        metadata={"mlflow": mark},
+    )
