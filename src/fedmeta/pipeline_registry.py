@@ -28,7 +28,9 @@ def register_pipelines() -> dict[str, Pipeline]:
         for name, run in runs.items():
             pipelines[f"{benchmark}_{name}"] = data + run
         pipelines[f"{benchmark}_fedmeta"] = (
-            data + sum(runs.values(), Pipeline([])) + reporting.create_pipeline(benchmark)
+            data
+            + sum(runs.values(), Pipeline([]))
+            + reporting.create_pipeline(benchmark)
         )
     pipelines["__default__"] = pipelines["femnist_fedmeta"]
     return pipelines

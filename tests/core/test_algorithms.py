@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 from toys import (
-    CLASSES,
     SIZES,
     assert_trees_close,
     assert_trees_equal,
@@ -133,7 +132,9 @@ def test_shapes(case):
         assert output["weight"].shape == ()
         assert output["weight"] > 0
         assert all(value.shape == (2,) for value in output["metrics"].values())
-    after = algorithm.server_update(state, outputs(algorithm, state.meta)["ann"]["update"])
+    after = algorithm.server_update(
+        state, outputs(algorithm, state.meta)["ann"]["update"]
+    )
     assert after.round == 1
     assert_trees_close(after.meta, state.meta, rtol=0, atol=float("inf"))
 
@@ -207,7 +208,9 @@ def test_nothing_given_is_changed(case):
     task = make_tasks(algorithm)("eve", 1)
     # A few rounds in, so that the moments of optimisers are not all zero.
     for _ in range(2):
-        state = algorithm.server_update(state, algorithm.client_update(state.meta, task).update)
+        state = algorithm.server_update(
+            state, algorithm.client_update(state.meta, task).update
+        )
     before = copy.deepcopy((state, task))
     output = algorithm.client_update(state.meta, task)
     algorithm.adapt(state.meta, task.support)
@@ -217,7 +220,11 @@ def test_nothing_given_is_changed(case):
     assert_trees_equal(state.meta, before[0].meta)
     assert_trees_equal(state.opt_state, before[0].opt_state)
     assert_trees_equal(output.update, update)
-    for ours, wanted in zip((*task.support, *task.query), (*before[1].support, *before[1].query), strict=True):
+    for ours, wanted in zip(
+        (*task.support, *task.query),
+        (*before[1].support, *before[1].query),
+        strict=True,
+    ):
         torch.testing.assert_close(ours, wanted, rtol=0, atol=0)
     # and what comes out is no view of what went in
     held = copy.deepcopy(after)

@@ -73,7 +73,7 @@ def test_operations_of_a_round_by_hand():
     assert analytic_flops(work, flops) == bound - spared
     assert ALGORITHMS["fomaml"].factory(None, inner_lr=1.0, server=sgd(1.0)).work(
         44, 176
-    ) == (220, 0)
+    ) == (44, 176, 220, 0)
 
 
 def test_local_steps_cost_what_their_pairs_do():

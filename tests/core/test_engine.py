@@ -57,7 +57,9 @@ def test_two_rounds_by_hand():
 
 
 def test_metrics_are_of_one_round():
-    metrics = [m["loss"].tolist() for _, _, m in rounds(sending(sgd(1.0)), [["ann"]] * 2)]
+    metrics = [
+        m["loss"].tolist() for _, _, m in rounds(sending(sgd(1.0)), [["ann"]] * 2)
+    ]
     assert metrics == [[6, 2], [6, 2]]
 
 
@@ -77,7 +79,7 @@ def test_the_servers_adam_remembers():
 def test_rounds_go_on_from_a_state():
     algorithm = sending(adam(0.1))
     whole = [s for _, s, _ in rounds(algorithm, [["ann"], ["bob"], ["ann"]])]
-    (number, last, _), = rounds(algorithm, [["ann"]], whole[1])
+    ((number, last, _),) = rounds(algorithm, [["ann"]], whole[1])
     assert number == 3
     assert_trees_equal(last._asdict()["meta"], whole[2].meta)
     assert_trees_equal(last.opt_state, whole[2].opt_state)
@@ -135,7 +137,9 @@ def test_a_round_without_clients_is_refused():
 )
 def test_weights_of_the_mean(weights, shares):
     make_task = tasks()
-    update = fedavg(lambda p, b: p["w"].sum(), local=sgd(0.1), weights=weights).client_update
+    update = fedavg(
+        lambda p, b: p["w"].sum(), local=sgd(0.1), weights=weights
+    ).client_update
     meta = {"theta": {"w": torch.zeros(1).double()}}
     assert list(SIZES.values())[:2] == [(3, 5), (5, 2)]
     got = [float(update(meta, make_task(c, 1)).weight) for c in ("ann", "bob")]

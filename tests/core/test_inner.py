@@ -41,9 +41,7 @@ def test_one_step_by_hand():
     assert exact.theta["w"] == pytest.approx(0.45)
     assert exact.query_loss == pytest.approx(0.125)  # (.9 - .4)² / 2
     assert exact.alpha is None
-    first = meta_gradient(
-        scalar_loss, one(1.0), support, query, 0.1, first_order=True
-    )
+    first = meta_gradient(scalar_loss, one(1.0), support, query, 0.1, first_order=True)
     assert first.theta["w"] == pytest.approx(0.5)
     # the slope at theta was 1, that of the query .5: alpha's gradient is -1 * .5
     learned = meta_gradient(scalar_loss, one(1.0), support, query, one(0.1))
@@ -55,9 +53,7 @@ def test_two_steps_by_hand():
     # 1 -> .5 -> .25 with step .5 towards 0; query target 0: slope .25, times .5² = .0625
     # alpha: d(1 - a)² / da = -2 (1 - a) = -1, times .25
     support = [scalar_batch(0.0)] * 2
-    result = meta_gradient(
-        scalar_loss, one(1.0), support, scalar_batch(0.0), one(0.5)
-    )
+    result = meta_gradient(scalar_loss, one(1.0), support, scalar_batch(0.0), one(0.5))
     assert result.theta["w"] == pytest.approx(0.0625)
     assert result.alpha["w"] == pytest.approx(-0.25)
 
@@ -229,7 +225,9 @@ def test_plan_goes_over_the_support_in_order():
     support = scalar_batch(0, 1, 2, 3, 4)
     sizes = [b.x.tolist() for b in Plan(epochs=2, batch_size=2).batches(support)]
     assert sizes == [[0, 1], [2, 3], [4]] * 2
-    assert [b.x.tolist() for b in Plan(epochs=3).batches(support)] == [[0, 1, 2, 3, 4]] * 3
+    assert [b.x.tolist() for b in Plan(epochs=3).batches(support)] == [
+        [0, 1, 2, 3, 4]
+    ] * 3
 
 
 def test_batches_of_padding_leave_adam_where_it_was():
@@ -237,6 +235,8 @@ def test_batches_of_padding_leave_adam_where_it_was():
     full = Batch(torch.ones(2).double(), torch.zeros(2).long(), torch.ones(2).double())
     empty = full._replace(mask=torch.zeros(2).double())
     alone, seen = train(scalar_loss, one(3.0), [full, full], adam(0.1))
-    padded, seen_too = train(scalar_loss, one(3.0), [full, empty, full, empty], adam(0.1))
+    padded, seen_too = train(
+        scalar_loss, one(3.0), [full, empty, full, empty], adam(0.1)
+    )
     assert_trees_close(padded, alone, rtol=0, atol=0)
     torch.testing.assert_close(seen, seen_too, rtol=0, atol=0)

@@ -36,7 +36,9 @@ def walk(optimizer, params, active=(None,) * STEPS):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
+@pytest.mark.parametrize(
+    ("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-6)]
+)
 def test_steps_are_those_of_torch(name, dtype, rtol):
     ours = walk(OPTIMIZERS[name](0.1), tree(99, dtype))
     leaves = [p for group in tree(99, dtype).values() for p in group.values()]
@@ -51,10 +53,14 @@ def test_steps_are_those_of_torch(name, dtype, rtol):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
+@pytest.mark.parametrize(
+    ("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-6)]
+)
 def test_masked_is_unmasked_where_all_steps_count(name, dtype, rtol):
     plain = walk(OPTIMIZERS[name](0.1), tree(99, dtype))
-    masked = walk(OPTIMIZERS[name](0.1), tree(99, dtype), [torch.ones((), dtype=dtype)] * STEPS)
+    masked = walk(
+        OPTIMIZERS[name](0.1), tree(99, dtype), [torch.ones((), dtype=dtype)] * STEPS
+    )
     for a, b in zip(masked, plain, strict=True):
         assert_trees_close(a, b, rtol=rtol, atol=0.1 * rtol)
 
@@ -116,7 +122,9 @@ def test_first_step_of_adam_by_hand():
     slopes = {"w": torch.tensor([4.0, -0.1, 0.0]).double()}
     optimizer = adam(0.1)
     moved, state = optimizer.update(slopes, optimizer.init(params), params, None)
-    torch.testing.assert_close(moved["w"], torch.tensor([0.9, 1.1, 1.0]).double(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        moved["w"], torch.tensor([0.9, 1.1, 1.0]).double(), rtol=1e-6, atol=0
+    )
     assert state["step"]["w"] == 1
 
 
@@ -124,9 +132,14 @@ def test_groups_have_optimizers_of_their_own():
     both = grouped({"theta": sgd(0.5), "alpha": adam(0.1)})
     params = tree(99)
     moved, state = both.update(tree(0), both.init(params), fresh(params), None)
-    torch.testing.assert_close(moved["theta"]["w"], params["theta"]["w"] - 0.5 * tree(0)["theta"]["w"])
     torch.testing.assert_close(
-        (moved["alpha"]["w"] - params["alpha"]["w"]).abs(), torch.full((3, 2), 0.1).double(), rtol=1e-5, atol=0
+        moved["theta"]["w"], params["theta"]["w"] - 0.5 * tree(0)["theta"]["w"]
+    )
+    torch.testing.assert_close(
+        (moved["alpha"]["w"] - params["alpha"]["w"]).abs(),
+        torch.full((3, 2), 0.1).double(),
+        rtol=1e-5,
+        atol=0,
     )
     assert set(state) == {"theta", "alpha"}
 

@@ -60,7 +60,10 @@ def test_no_clients_of_positive_weight(pairs):
 
 
 def test_bytes_copies_and_differences():
-    tree = {"theta": {"w": torch.ones(3, 2)}, "step": torch.zeros((), dtype=torch.float64)}
+    tree = {
+        "theta": {"w": torch.ones(3, 2)},
+        "step": torch.zeros((), dtype=torch.float64),
+    }
     assert tree_nbytes(tree) == 4 * 6 + 8
     copy = tree_clone(tree)
     copy["theta"]["w"].zero_()

@@ -133,9 +133,7 @@ def flat(tree: Params) -> Tensor:
 def unflat(vector: Tensor, like: Params) -> Params:
     sizes = [math.prod(leaf.shape) for leaf in like.values()]
     parts = vector.split(sizes)
-    return {
-        n: p.reshape(like[n].shape) for n, p in zip(like, parts, strict=True)
-    }
+    return {n: p.reshape(like[n].shape) for n, p in zip(like, parts, strict=True)}
 
 
 def finite_differences(
@@ -147,8 +145,9 @@ def finite_differences(
     for i in range(len(point)):
         nudge = torch.zeros_like(point)
         nudge[i] = step
-        up, down = function(unflat(point + nudge, at)), function(
-            unflat(point - nudge, at)
+        up, down = (
+            function(unflat(point + nudge, at)),
+            function(unflat(point - nudge, at)),
         )
         slopes[i] = (up - down) / (2 * step)
     return unflat(slopes, at)

@@ -43,7 +43,7 @@ TRAINING = {
     "seed": 0,
     "device": "auto",
     "backend": "auto",
-    "workers": 4,
+    "clients_at_once": None,
 }
 PARTITION = {
     "clients": [0.8, 0.1, 0.1],
@@ -122,7 +122,9 @@ def test_missing_option():
 
 
 def test_block_that_is_no_mapping():
-    with pytest.raises(ValueError, match="maml: expected a mapping of options, not None"):
+    with pytest.raises(
+        ValueError, match="maml: expected a mapping of options, not None"
+    ):
         build_algorithm("maml", None, None)
 
 
@@ -148,7 +150,9 @@ def test_unknown_weights(name):
 
 
 def test_model_options():
-    with pytest.raises(ValueError, match="model: unknown option 'hiden'; known are chan"):
+    with pytest.raises(
+        ValueError, match="model: unknown option 'hiden'; known are chan"
+    ):
         build(femnist_cnn, {"hiden": 3}, "model")
     with pytest.raises(ValueError, match="unknown initialization 'zeros'; one of py"):
         build(femnist_cnn, {"initialization": "zeros"}, "model")
@@ -159,12 +163,32 @@ def test_model_options():
     [
         (TrainingOptions, TRAINING, {"round": 1}, ["round", "Extra"]),
         (TrainingOptions, TRAINING, {"rounds": 0}, ["rounds", "greater than 0"]),
-        (TrainingOptions, TRAINING, {"backend": "vmap"}, ["backend", "'vmap'", "threaded"]),
+        (
+            TrainingOptions,
+            TRAINING,
+            {"backend": "vmap"},
+            ["backend", "'vmap'", "threaded"],
+        ),
         (TrainingOptions, TRAINING, {"device": "tpu"}, ["device", "'tpu'", "'cuda'"]),
-        (TrainingOptions, TRAINING, {"workers": 0}, ["workers"]),
-        (PartitionOptions, PARTITION, {"support_fraction": 1.0}, ["support_fraction", "less than 1"]),
-        (PartitionOptions, PARTITION, {"support_fraction": 0}, ["support_fraction", "greater than 0"]),
-        (PartitionOptions, PARTITION, {"clients": [0.8, 0.2, 0.0]}, ["clients", "greater than 0"]),
+        (TrainingOptions, TRAINING, {"clients_at_once": 0}, ["clients_at_once"]),
+        (
+            PartitionOptions,
+            PARTITION,
+            {"support_fraction": 1.0},
+            ["support_fraction", "less than 1"],
+        ),
+        (
+            PartitionOptions,
+            PARTITION,
+            {"support_fraction": 0},
+            ["support_fraction", "greater than 0"],
+        ),
+        (
+            PartitionOptions,
+            PARTITION,
+            {"clients": [0.8, 0.2, 0.0]},
+            ["clients", "greater than 0"],
+        ),
         (PartitionOptions, PARTITION, {"clients": [0.8, 0.2]}, ["clients.2"]),
     ],
 )

@@ -37,7 +37,7 @@ TRAINING = TrainingOptions(
     seed=0,
     device="cpu",
     backend="sequential",
-    workers=2,
+    clients_at_once=2,
 )
 TRAINED = [name for name, entry in ALGORITHMS.items() if entry.trained_as is None]
 
@@ -127,7 +127,7 @@ def assert_same_end(one, other, one_folder, other_folder):
         for folder in (one_folder, other_folder)
     ]
     for a, b in ((one[0], other[0]), kept, (one[0], kept[0])):
-        assert (a.fingerprint, a.finished) == (b.fingerprint, True)
+        assert a.fingerprint == b.fingerprint
         assert a.state.round == b.state.round == TRAINING.rounds
         for part in ("meta", "opt_state"):
             assert_same_bits(*(_sorted(getattr(c.state, part)) for c in (a, b)))
@@ -158,9 +158,7 @@ def test_left_between_rounds_and_resumed(data, unbroken, tmp_path, name, kept):
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_ctrl_c_within_a_round_and_resumed(
-    data, unbroken, tmp_path, name, monkeypatch
-):
+def test_ctrl_c_within_a_round_and_resumed(data, unbroken, tmp_path, name, monkeypatch):
     """Twice, on a client's work in the middle of a round."""
     whole, folder = unbroken[name]
     genuine = nodes.run_rounds
@@ -195,6 +193,26 @@ def test_a_finished_training_is_not_trained_again(data, unbroken, name, monkeypa
     again = list(chunks(data, folder, name))
     assert len(again) == 1
     assert_same_end(whole, again[0], folder, folder)
+
+
+def test_more_rounds_go_on_from_the_last_one(data, unbroken, tmp_path):
+    longer = TRAINING.model_copy(update={"rounds": 10})
+    whole = run(data, tmp_path / "whole", "meta_sgd", longer)
+    run(data, tmp_path, "meta_sgd")
+    first, *_ = resumed = list(chunks(data, tmp_path, "meta_sgd", longer))
+    assert first[0].state.round == 7
+    for part in ("meta", "opt_state"):
+        assert_same_bits(
+            *(_sorted(getattr(c[0].state, part)) for c in (whole, resumed[-1]))
+        )
+    assert resumed[-1][1]["round"].tolist() == [0, 2, 4, 6, 7, 8, 10]
+
+
+def test_fewer_rounds_than_were_trained(data, unbroken):
+    _, folder = unbroken["maml"]
+    shorter = TRAINING.model_copy(update={"rounds": 5})
+    with pytest.raises(ValueError, match="trained for 7 rounds .* more than the 5"):
+        run(data, folder, "maml", shorter)
 
 
 def test_changed_options_start_anew_and_keep_the_old_checkpoint(data, tmp_path):
@@ -270,7 +288,9 @@ def test_history(unbroken):
             assert history.loc[0, list(nodes.COSTS)].eq(0).all()
             assert not history.drop(columns="train_loss").isna().any(axis=None)
             sent = tree_nbytes(checkpoint.state.meta)
-            assert history["bytes_down"].tolist() == [sent * n for n in (0, 6, 12, 18, 21)]
+            assert history["bytes_down"].tolist() == [
+                sent * n for n in (0, 6, 12, 18, 21)
+            ]
             assert (history["bytes_up"] - history["bytes_down"]).iloc[-1] == 8 * 21
             accuracies = history.filter(like="accuracy")
             assert accuracies.ge(0).all(axis=None)

@@ -37,9 +37,7 @@ def analytic_flops(work: Work, forward: ForwardFlops) -> int:
     return work.gradients * gradient + work.hessian_products * hessian_product
 
 
-def counted_flops(
-    algorithm: Algorithm, meta: MetaParams, task: Task
-) -> CountFlops:
+def counted_flops(algorithm: Algorithm, meta: MetaParams, task: Task) -> CountFlops:
     """Operations of a client update, counted while torch computes three small ones.
 
     The count is linear in the numbers of records, so that three updates on one or

@@ -5,7 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from torch import Tensor
 
 from fedmeta.core.trees import weighted_mean
-from fedmeta.core.types import Algorithm, ClientId, ForEachClient, MetaParams, ServerState
+from fedmeta.core.types import (
+    Algorithm,
+    ClientId,
+    ForEachClient,
+    MetaParams,
+    ServerState,
+)
 
 
 def run_rounds(

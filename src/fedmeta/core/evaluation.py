@@ -26,7 +26,7 @@ from fedmeta.core.types import (
 EVALUATION_ROUND = 0  # the round number that evaluation tasks are drawn for
 
 
-def evaluate_clients(  # noqa: PLR0913
+def evaluate_clients(
     algorithm: Algorithm,
     model: Model,
     meta: MetaParams,

@@ -48,7 +48,9 @@ class Plan(NamedTuple):
 
 def _step(params: Params, slopes: Params, alpha: StepSize) -> Params:
     if isinstance(alpha, dict):
-        return tree_map(lambda p, s, a: torch.addcmul(p, a, s, value=-1), params, slopes, alpha)
+        return tree_map(
+            lambda p, s, a: torch.addcmul(p, a, s, value=-1), params, slopes, alpha
+        )
     return tree_map(lambda p, s: torch.add(p, s, alpha=-alpha), params, slopes)
 
 
@@ -77,7 +79,7 @@ def descend(
     return theta
 
 
-def train(  # noqa: PLR0913
+def train(
     loss: Loss,
     theta: Params,
     batches: Sequence[Batch],
@@ -108,7 +110,7 @@ class MetaGradient(NamedTuple):
     query_loss: Tensor  # [] after adaptation
 
 
-def meta_gradient(  # noqa: PLR0913
+def meta_gradient(
     loss: Loss,
     theta: Params,
     batches: Sequence[Batch],

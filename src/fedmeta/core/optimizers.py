@@ -82,9 +82,7 @@ def adam(lr: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Op
         )
         return params, state
 
-    def masked(
-        grads: Any, state: Any, params: Any, active: Tensor
-    ) -> tuple[Any, Any]:
+    def masked(grads: Any, state: Any, params: Any, active: Tensor) -> tuple[Any, Any]:
         step = tree_map(lambda s: s + active, state["step"])
         keep = lambda new, old: torch.where(active > 0, new, old)  # noqa: E731
         mean = tree_map(

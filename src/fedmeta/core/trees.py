@@ -14,7 +14,7 @@ tree_leaves = pytree.tree_leaves
 def leaves_like(like: Any, tree: Any) -> list[Tensor]:
     """Leaves of ``tree`` in the order of ``like``, found by name.
 
-    Two dictionaries of equal keys may differ in order: those of a checkpoint are sorted.
+    Dictionaries of equal keys may differ in order: those of a checkpoint are sorted.
     """
     return pytree.tree_structure(like).flatten_up_to(tree)
 

@@ -23,7 +23,7 @@ Examples = Callable[[dict[str, np.ndarray], np.ndarray], tuple[Tensor, Tensor]]
 COHORT_STREAM, TASK_STREAM = 1, 2
 
 
-def task_maker(  # noqa: PLR0913
+def task_maker(
     dataset: FederatedDataset,
     clients: pd.DataFrame,
     partition: pd.DataFrame,

@@ -32,7 +32,7 @@ class FineTuning(NamedTuple):
     batch_size: int | None = 10  # None: the whole support set at once
 
 
-def fedavg(  # noqa: PLR0913
+def fedavg(
     loss: Loss,
     *,
     local: Optimizer,
@@ -87,6 +87,4 @@ def fedavg(  # noqa: PLR0913
 def _ordered(task: Task, order: torch.Tensor) -> Batch:
     """Support and query records together, in the given order."""
     columns = zip(task.support, task.query, strict=True)
-    return Batch(
-        *(None if s is None else torch.cat([s, q])[order] for s, q in columns)
-    )
+    return Batch(*(None if s is None else torch.cat([s, q])[order] for s, q in columns))

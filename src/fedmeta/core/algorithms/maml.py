@@ -8,7 +8,13 @@ import torch
 
 from fedmeta.core.algorithms.common import applied_by, theta_only, weight_of
 from fedmeta.core.gradients import Loss, count, slices
-from fedmeta.core.inner import MetaGradient, Plan, descend, meta_gradient
+from fedmeta.core.inner import (
+    MetaGradient,
+    Plan,
+    StepSize,
+    descend,
+    meta_gradient,
+)
 from fedmeta.core.optimizers import Optimizer, fresh
 from fedmeta.core.trees import tree_map, tree_sub
 from fedmeta.core.types import (
@@ -51,7 +57,7 @@ class LocalSteps(NamedTuple):
         )
 
 
-def maml(  # noqa: PLR0913
+def maml(
     loss: Loss,
     *,
     inner_lr: float,
@@ -76,29 +82,20 @@ def maml(  # noqa: PLR0913
         chunk: records differentiated at once; bounds memory, changes nothing.
     """
 
-    def gradient(meta: MetaParams, support: Batch, query: Batch) -> MetaGradient:
-        return meta_gradient(
-            loss,
-            meta["theta"],
-            plan.batches(support),
-            query,
-            inner_lr,
-            first_order=first_order,
-            chunk=chunk,
-        )
-
-    return Algorithm(
-        init=theta_only(server),
-        adapt=lambda meta, support: descend(
-            loss, meta["theta"], plan.batches(support), inner_lr, chunk
-        ),
-        client_update=_client_update(gradient, local, weights),
-        server_update=applied_by(server),
-        work=_work(plan, first_order, local),
+    return _learner(
+        loss,
+        theta_only(server),
+        lambda meta: inner_lr,
+        applied_by(server),
+        plan=plan,
+        local=local,
+        first_order=first_order,
+        weights=weights,
+        chunk=chunk,
     )
 
 
-def meta_sgd(  # noqa: PLR0913
+def meta_sgd(
     loss: Loss,
     *,
     alpha_init: float | tuple[float, float],
@@ -110,7 +107,7 @@ def meta_sgd(  # noqa: PLR0913
     weights: str = "uniform",
     chunk: int | None = None,
 ) -> Algorithm:
-    """Learn the initialisation and a step size for each of its numbers (Li et al. 2017).
+    """Learn the initialisation and the step size of each number (Li et al. 2017).
 
     Args:
         loss: mean loss of a batch.
@@ -126,17 +123,6 @@ def meta_sgd(  # noqa: PLR0913
         chunk: records differentiated at once; bounds memory, changes nothing.
     """
 
-    def gradient(meta: MetaParams, support: Batch, query: Batch) -> MetaGradient:
-        return meta_gradient(
-            loss,
-            meta["theta"],
-            plan.batches(support),
-            query,
-            meta["alpha"],
-            first_order=first_order,
-            chunk=chunk,
-        )
-
     def init(theta: Params) -> ServerState:
         meta = {"theta": theta, "alpha": tree_map(_first_alpha(alpha_init), theta)}
         return ServerState(meta, server.init(meta), 0)
@@ -149,11 +135,51 @@ def meta_sgd(  # noqa: PLR0913
             tree_map(lambda a: a.clamp_(*alpha_range), state.meta["alpha"])
         return state
 
+    return _learner(
+        loss,
+        init,
+        lambda meta: meta["alpha"],
+        server_update,
+        plan=plan,
+        local=local,
+        first_order=first_order,
+        weights=weights,
+        chunk=chunk,
+    )
+
+
+def _learner(
+    loss: Loss,
+    init: Callable[[Params], ServerState],
+    step_size: Callable[[MetaParams], StepSize],
+    server_update: Callable[[ServerState, MetaParams], ServerState],
+    *,
+    plan: Plan,
+    local: LocalSteps | None,
+    first_order: bool,
+    weights: str,
+    chunk: int | None,
+) -> Algorithm:
+    """What learners of an initialisation have in common: all but their step sizes."""
+
+    def adapt(meta: MetaParams, support: Batch) -> Params:
+        batches = plan.batches(support)
+        return descend(loss, meta["theta"], batches, step_size(meta), chunk)
+
+    def gradient(meta: MetaParams, support: Batch, query: Batch) -> MetaGradient:
+        return meta_gradient(
+            loss,
+            meta["theta"],
+            plan.batches(support),
+            query,
+            step_size(meta),
+            first_order=first_order,
+            chunk=chunk,
+        )
+
     return Algorithm(
         init=init,
-        adapt=lambda meta, support: descend(
-            loss, meta["theta"], plan.batches(support), meta["alpha"], chunk
-        ),
+        adapt=adapt,
         client_update=_client_update(gradient, local, weights),
         server_update=server_update,
         work=_work(plan, first_order, local),

@@ -12,6 +12,7 @@ from fedmeta.data.federated import FederatedDataset
 from fedmeta.pipelines.options import PartitionOptions, ReportOptions
 from fedmeta.reporting import fairness, figures, page, tables, terminal
 
+
 def tabulate(
     benchmark: Benchmark,
     names: list[str],

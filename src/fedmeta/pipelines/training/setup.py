@@ -125,10 +125,13 @@ def choose_backend(training: TrainingOptions, device: torch.device) -> Backend:
     name = suits if training.backend == "auto" else training.backend
     if name == "threaded":
         torch.set_num_threads(1)
-    at_once = training.clients_at_once or {
-        "cpu": min(os.cpu_count() or 1, training.clients_per_round),
-        "cuda": training.clients_per_round,
-    }[device.type]
+    at_once = (
+        training.clients_at_once
+        or {
+            "cpu": min(os.cpu_count() or 1, training.clients_per_round),
+            "cuda": training.clients_per_round,
+        }[device.type]
+    )
     return {
         "sequential": sequential,
         "threaded": threaded(at_once),
