@@ -11,6 +11,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import settings
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
+from omegaconf import OmegaConf
 
 log = logging.getLogger(__name__)
 
@@ -55,22 +56,28 @@ class ShowTheWay:
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         for name in sorted(pipeline.outputs()):
-            if name.endswith(".report.page"):
-                page = Path(catalog.get(name)._filepath)
-                log.info("Report: %s", _relative(page, self._project))
-        log.info("Graph and figures: make viz (or: kedro viz run)")
-        log.info("Curves of all runs, to compare: make ui (or: mlflow ui)")
+            path = Path(getattr(catalog.get(name), "_filepath", ""))
+            if path.suffix == ".html":
+                log.info("Report: %s", _relative(path, self._project))
+        log.info("Graph and figures: make viz (or kedro viz run)")
 
 
 def known_keys(context: KedroContext) -> set[str]:
     """Dotted keys of the parameters files and of globals.yml, mappings included.
 
     The base environment's count even where a later one replaces a mapping by null.
+    Read from the files: a second config loader would take over the resolvers of the
+    first, which are global, and with them this run's parameters.
     """
     loader, keys = context.config_loader, set()
-    for env in {settings.CONFIG_LOADER_ARGS["base_env"], loader.env}:
-        plain = type(loader)(loader.conf_source, env=env, **settings.CONFIG_LOADER_ARGS)
-        keys.update(_dotted(plain["parameters"]), _dotted(plain["globals"]))
+    args = settings.CONFIG_LOADER_ARGS
+    for env in (args["base_env"], loader.env or args["default_run_env"]):
+        for kind in ("parameters", "globals"):
+            for pattern in loader.config_patterns[kind]:
+                for path in Path(loader.conf_source, env).glob(pattern):
+                    if path.suffix in (".yml", ".yaml"):
+                        plain = OmegaConf.to_container(OmegaConf.load(path))
+                        keys.update(_dotted(plain or {}))
     return keys
 
 
@@ -80,11 +87,12 @@ def refuse_unknown(given: Mapping[str, Any], known: set[str]) -> None:
     The options of what is chosen by a name, such as an optimiser, depend on the name:
     they are checked where it is built.
     """
-    unknown = [
-        key
-        for key in _dotted(given)
-        if key not in known and f"{key.rpartition('.')[0]}.name" not in known
-    ]
+    unknown: list[str] = []
+    for key in _dotted(given):
+        parent = key.rpartition(".")[0]
+        if key not in known and f"{parent}.name" not in known:
+            if parent not in unknown:  # or the whole mapping is, which is enough
+                unknown.append(key)
     if unknown:
         raise ValueError("; ".join(_explain(key, known) for key in unknown))
 
@@ -96,7 +104,7 @@ def _explain(key: str, known: set[str]) -> str:
 
 
 def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Keys of the tree; those below an unknown mapping come with it, deepest only."""
+    """Keys of the tree, each before those below it."""
     for key, value in tree.items():
         yield f"{prefix}{key}"
         if isinstance(value, Mapping):

@@ -78,9 +78,9 @@ def test_curves_lie_over_one_another_and_results_are_bars(
     )
     assert lines >= len(ALGORITHMS)
     see(
-        "const c = [...document.querySelectorAll('*')].find("
-        "e => e.children.length == 0 && e.textContent.startsWith('test/accuracy'));"
-        " if (c) c.scrollIntoView();"
+        "const title = [...document.querySelectorAll('*')].find("
+        "e => e.children.length == 0 && e.textContent.trim() == 'test');"
+        " if (title) title.scrollIntoView();"
         " return document.querySelectorAll('.barlayer .point').length"
         f" >= {len(ALGORITHMS)}"
     )

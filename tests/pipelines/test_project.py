@@ -199,3 +199,12 @@ def test_wrong_parameters_stop_a_run(finished, params, message, monkeypatch):
     with pytest.raises(Exception, match="(?s)" + message) as error:
         run(finished, "femnist_maml", **params)
     assert not isinstance(error.value, AssertionError)
+
+
+def test_checking_parameters_leaves_the_resolvers_alone(project):
+    """`${runtime_params:seed}` and `${globals:store}` are still this run's."""
+    with session(project, "smoke", seed=7) as opened:
+        catalog = opened.load_context().catalog
+        path = str(catalog.get("femnist.maml.history")._filepath)
+    assert "/smoke/" in path
+    assert "seed7" in path

@@ -170,6 +170,8 @@ class MlflowHook:
                 if common or whose == owner:
                     run.log_file(now.files[name], "report")
             run.end("FINISHED")
+        for page in sorted({run.page for run in now.runs.values()}):
+            log.info("Curves and results to compare: make ui (or mlflow ui), %s", page)
         self._followed = None
 
     @hook_impl

@@ -22,8 +22,12 @@ for _name in ("mlflow", "alembic"):
 
 BATCH = {"metrics": 1000, "params": 100}  # what MLflow takes at once
 MARK = "validation/accuracy_after"  # logged in every evaluated round
-# Opens the experiment on its runs and charts instead of a tour for language models.
-KIND = {"mlflow.experimentKind": "custom_model_development"}
+# Charts of all runs, where `mlflow ui` serves if not told otherwise. Without these
+# arguments MLflow opens an experiment on its pages for language models.
+PAGE = (
+    "http://127.0.0.1:5000/#/experiments/{}/runs"
+    "?workflowType=machine_learning&compareRunsMode=CHART"
+)
 
 
 class Store:
@@ -49,7 +53,7 @@ class Store:
         if found is not None:
             return found.experiment_id
         place = self._artifacts and f"{self._artifacts}/{name.replace(' ', '_')}"
-        tags = {**KIND, "mlflow.note.content": note}
+        tags = {"mlflow.note.content": note}
         return self.client.create_experiment(name, place, tags)
 
     def find(self, experiment: str, tags: Mapping[str, str]) -> "Run | None":
@@ -74,7 +78,9 @@ class Run:
         self._client = client
         marks = client.get_metric_history(run_id, MARK)
         self.last_round = max((mark.step for mark in marks), default=-1)
-        self.ended = client.get_run(run_id).info.status == "FINISHED"
+        info = client.get_run(run_id).info
+        self.ended = info.status == "FINISHED"
+        self.page = PAGE.format(info.experiment_id)
 
     def begin(self, tags: Mapping[str, str], parameters: Mapping[str, str]) -> None:
         """Running, with these tags, and those parameters that it has not yet.
