@@ -61,9 +61,9 @@ def tables(report: Path) -> dict[str, pd.DataFrame]:
     return {
         "accuracy": accuracy[list(ACCURACY)].rename(columns=ACCURACY).round(2),
         "overhead": overhead[list(OVERHEAD)].rename(columns=OVERHEAD).round(2),
-        "fairness": fairness.set_index("algorithm").T.round(3).reset_index(
-            names="measure, after adaptation"
-        ),
+        "fairness": fairness.set_index("algorithm")
+        .T.round(3)
+        .reset_index(names="measure, after adaptation"),
         "statistics": statistics.drop(columns="quantity").round(2),
         "history": histories(report, accuracy["source"].iloc[0]),
     }

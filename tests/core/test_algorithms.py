@@ -418,6 +418,5 @@ def test_learning_to_adapt_beats_fine_tuning_beats_nothing():
     tuned = accuracy_after_training("fedavg_meta", **local, fine_tuning=tuning)
     maml = accuracy_after_training("maml", inner_lr=0.5, server=adam(0.01))
     meta_sgd = accuracy_after_training("meta_sgd", alpha_init=0.5, server=adam(0.01))
-    print(fedavg, tuned, maml, meta_sgd)
     assert fedavg + 0.05 < tuned
     assert tuned + 0.05 < min(maml, meta_sgd)

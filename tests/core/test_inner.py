@@ -50,7 +50,7 @@ def test_one_step_by_hand():
 
 
 def test_two_steps_by_hand():
-    # 1 -> .5 -> .25 with step .5 towards 0; query target 0: slope .25, times .5² = .0625
+    # 1 -> .5 -> .25, step .5 towards 0; query target 0: slope .25; .25 * .5² = .0625
     # alpha: d(1 - a)² / da = -2 (1 - a) = -1, times .25
     support = [scalar_batch(0.0)] * 2
     result = meta_gradient(scalar_loss, one(1.0), support, scalar_batch(0.0), one(0.5))

@@ -145,7 +145,7 @@ def test_groups_have_optimizers_of_their_own():
 
 
 def test_adam_heeds_the_layout_of_gradients():
-    # Convolutions on a CPU return gradients with channels last, weights have them first.
+    # Convolutions on a CPU return gradients with channels last; weights differ.
     weight = torch.arange(24.0).reshape(2, 3, 2, 2)
     grads = torch.linspace(-1, 1, 24).reshape(2, 3, 2, 2)
     turned = grads.to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Training on a few tiny clients: interrupted, resumed, finished, with other options."""
+"""Training on a few tiny clients: interrupted, resumed, finished, changed."""
 
 import numpy as np
 import pandas as pd
@@ -235,26 +235,8 @@ def test_other_data_start_anew(data, tmp_path):
     assert first[0].state.round == 0
 
 
-SECOND_ORDER = pytest.mark.xfail(
-    strict=True,
-    reason="CNN: max_pool2d of channels-last data has no second derivative under vmap",
-)
-
-
-@pytest.mark.parametrize(
-    ("backend", "name"),
-    [
-        pytest.param(
-            backend,
-            name,
-            marks=[SECOND_ORDER]
-            if backend == "vectorized" and name in ("maml", "meta_sgd")
-            else [],
-        )
-        for backend in ("threaded", "vectorized")
-        for name in TRAINED
-    ],
-)
+@pytest.mark.parametrize("backend", ["threaded", "vectorized"])
+@pytest.mark.parametrize("name", TRAINED)
 def test_backends_train_alike_and_share_checkpoints(
     data, unbroken, tmp_path, name, backend
 ):

@@ -127,7 +127,10 @@ def grouped(optimizers: dict[str, Optimizer]) -> Optimizer:
 
     def update(grads: Any, state: Any, params: Any, active: Tensor | None = None):
         moved = {
-            name: optimizers[name].update(grads[name], state[name], part, active)
+            # A checkpoint does not keep the state of an optimiser that has none.
+            name: optimizers[name].update(
+                grads[name], state.get(name, {}), part, active
+            )
             for name, part in params.items()
         }
         return {n: p for n, (p, _) in moved.items()}, {

@@ -95,13 +95,26 @@ def femnist_cnn(
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """[b, i, h, w] -> [b, o, h / 2, w / 2]: convolution, pooling, bias and ReLU."""
-    # The layout of the weight decides that of the result; set by permutations, since
-    # vmap refuses ``memory_format=torch.channels_last``, and by ``clone``, since
-    # ``contiguous`` does nothing where there is one channel.
-    weight = weight.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
-    weight = weight.permute(0, 3, 1, 2)
-    x = F.max_pool2d(F.conv2d(x, weight, padding=KERNEL // 2), 2)
+    if _transformed():
+        x = _maximum(F.conv2d(x, weight, padding=KERNEL // 2))
+    else:
+        # The layout of the weight decides that of the result. `contiguous` would do
+        # nothing where there is one channel.
+        weight = weight.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
+        weight = weight.permute(0, 3, 1, 2)
+        x = F.max_pool2d(F.conv2d(x, weight, padding=KERNEL // 2), 2)
     return F.relu(x + bias[:, None, None])
+
+
+def _maximum(x: Tensor) -> Tensor:
+    """[b, c, h, w] -> [b, c, h / 2, w / 2], as max_pool2d, ties included."""
+    windows = x.unflatten(-2, (-1, 2)).unflatten(-1, (-1, 2)).movedim(-3, -2)
+    return windows.flatten(-2).max(-1).values
+
+
+def _transformed() -> bool:
+    """Whether torch.func is at work: its vmap lacks max_pool2d's second derivative."""
+    return torch._C._functorch.maybe_current_level() is not None
 
 
 def _pytorch(weight: Tensor, bias: Tensor, generator: Generator) -> None:

@@ -15,7 +15,7 @@ from fedmeta.core.inner import (
     descend,
     meta_gradient,
 )
-from fedmeta.core.optimizers import Optimizer, fresh
+from fedmeta.core.optimizers import Optimizer, fresh, grouped
 from fedmeta.core.trees import tree_map, tree_sub
 from fedmeta.core.types import (
     Algorithm,
@@ -102,6 +102,7 @@ def meta_sgd(
     alpha_range: tuple[float, float] | None = None,
     plan: Plan = Plan(),
     server: Optimizer,
+    alpha_server: Optimizer | None = None,
     local: LocalSteps | None = None,
     first_order: bool = False,
     weights: str = "uniform",
@@ -116,12 +117,16 @@ def meta_sgd(
         alpha_range: the server keeps step sizes within; None: they are free, and a
             negative one means that it pays to climb.
         plan: epochs and batch size of the inner loop.
-        server: optimiser of the outer step on theta and alpha.
+        server: optimiser of the outer step on theta, and on alpha unless that has one.
+        alpha_server: optimiser of the outer step on alpha.
         local: as for `maml`.
         first_order: take the inner gradients for constants.
         weights: a client's share in the mean, a name of `WEIGHTS`.
         chunk: records differentiated at once; bounds memory, changes nothing.
     """
+
+    if alpha_server is not None:
+        server = grouped({"theta": server, "alpha": alpha_server})
 
     def init(theta: Params) -> ServerState:
         meta = {"theta": theta, "alpha": tree_map(_first_alpha(alpha_init), theta)}

@@ -9,7 +9,7 @@ from fedmeta.data.federated import FederatedDataset
 from fedmeta.datasets import Checkpoint
 from fedmeta.pipelines.options import TrainingOptions
 from fedmeta.pipelines.progress import progress
-from fedmeta.pipelines.training.setup import Data, prepare
+from fedmeta.pipelines.training.setup import CHUNK, Data, prepare
 
 
 def evaluate(
@@ -36,6 +36,7 @@ def evaluate(
         client_split["test"],
         setup.evaluation_task,
         setup.backend,
+        CHUNK,
     )
     table = pd.DataFrame(progress(rows, f"test clients evaluated for {name}"))
     return table.rename(columns=lambda c: c.replace("accuracy_", "correct_"))

@@ -18,7 +18,7 @@ from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.tasks import sample_cohort
 from fedmeta.datasets import Checkpoint
 from fedmeta.pipelines.options import TrainingOptions
-from fedmeta.pipelines.training.setup import Data, Setup, prepare
+from fedmeta.pipelines.training.setup import CHUNK, Data, Setup, prepare
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +172,7 @@ def _validate(
             clients,
             setup.evaluation_task,
             setup.backend,
+            CHUNK,
         )
     )
     records = table["num_query"]
