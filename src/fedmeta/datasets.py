@@ -70,13 +70,14 @@ class Checkpoint(NamedTuple):
     fingerprint: str  # of the data and options that the training depends on
     state: ServerState
     history: dict[str, pd.DataFrame]  # algorithm -> a row an evaluated round
+    rounds: int  # that the run was asked for
 
 
 class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
     """The newest checkpoint of a training run, as safetensors: no code in it.
 
-    Checkpoints of other options or data are kept beside it, a file each: going back to
-    those options goes on where they ended.
+    Checkpoints of other options, data or numbers of rounds are kept beside it, a file
+    each: going back to those goes on where they ended.
     """
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
@@ -87,9 +88,8 @@ class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
         return read_checkpoint(self._filepath)
 
     def save(self, data: Checkpoint) -> None:
-        name = f"{self._filepath.stem}-{data.fingerprint[:12]}.safetensors"
-        target = self._filepath.with_name(name)
-        write_checkpoint(target, data)
+        name = _kept_as(self._filepath, data.fingerprint, str(data.rounds))
+        write_checkpoint(self._filepath.with_name(name), data)
         with atomic(self._filepath) as link:
             link.unlink()
             link.symlink_to(name)
@@ -101,20 +101,30 @@ class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
         return {"filepath": str(self._filepath)}
 
 
-class EarlierCheckpointsDataset(
-    AbstractDataset[None, Callable[[str], Checkpoint | None]]
-):
-    """What a `CheckpointDataset` at the same path has kept, by fingerprint."""
+# (fingerprint, rounds asked for) -> the checkpoint to go on from
+FindCheckpoint = Callable[[str, int], Checkpoint | None]
+
+
+class EarlierCheckpointsDataset(AbstractDataset[None, FindCheckpoint]):
+    """What a `CheckpointDataset` at the same path has kept.
+
+    Loads as a function that finds the checkpoint of a fingerprint that is furthest, but
+    not beyond the rounds now asked for.
+    """
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)
         self.metadata = metadata
 
-    def load(self) -> Callable[[str], Checkpoint | None]:
-        def find(fingerprint: str) -> Checkpoint | None:
-            name = f"{self._filepath.stem}-{fingerprint[:12]}.safetensors"
-            path = self._filepath.with_name(name)
-            return read_checkpoint(path) if path.is_file() else None
+    def load(self) -> FindCheckpoint:
+        def find(fingerprint: str, rounds: int) -> Checkpoint | None:
+            pattern = _kept_as(self._filepath, fingerprint, "*")
+            kept = {
+                path: int(_header(path)["round"])
+                for path in sorted(self._filepath.parent.glob(pattern))
+            }
+            usable = [path for path, reached in kept.items() if reached <= rounds]
+            return read_checkpoint(max(usable, key=kept.get)) if usable else None
 
         return find
 
@@ -126,6 +136,10 @@ class EarlierCheckpointsDataset(
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+
+def _kept_as(path: Path, fingerprint: str, rounds: str) -> str:
+    return f"{path.stem}-{fingerprint[:12]}-{rounds}.safetensors"
 
 
 class _Atomic:
@@ -159,6 +173,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     header = {
         "fingerprint": checkpoint.fingerprint,
         "round": str(state.round),
+        "rounds": str(checkpoint.rounds),
         "history": json.dumps(
             {
                 name: frame.to_dict(orient="list")
@@ -177,19 +192,32 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         ValueError: if the file is not one, or is damaged.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        tree = _unflatten(tensors)
+    header = _header(path)
+    with _readable(path), safe_open(path, framework="pt") as file:
+        tree = _unflatten({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         history = {
             name: pd.DataFrame(columns)
             for name, columns in json.loads(header["history"]).items()
         }
-        state = ServerState(
-            tree["meta"], tree.get("opt_state", {}), int(header["round"])
-        )
-        return Checkpoint(header["fingerprint"], state, history)
+        round_number, rounds = int(header["round"]), int(header["rounds"])
+        state = ServerState(tree["meta"], tree.get("opt_state", {}), round_number)
+        return Checkpoint(header["fingerprint"], state, history, rounds)
+
+
+def _header(path: Path) -> dict[str, str]:
+    with _readable(path), safe_open(path, framework="pt") as file:
+        header = file.metadata() or {}
+        missing = {"fingerprint", "round", "rounds", "history"} - header.keys()
+        if missing:
+            raise KeyError(f"no {', '.join(sorted(missing))} in its header")
+        return header
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Errors of reading a file told in one way."""
+    try:
+        yield
     except FileNotFoundError:
         raise
     except Exception as error:  # safetensors raises its own kinds

@@ -16,7 +16,7 @@ from fedmeta.core.trees import tree_map
 from fedmeta.core.types import ClientId, ServerState
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.tasks import sample_cohort
-from fedmeta.datasets import Checkpoint
+from fedmeta.datasets import Checkpoint, FindCheckpoint
 from fedmeta.pipelines.options import TrainingOptions
 from fedmeta.pipelines.training.setup import CHUNK, Data, Setup, prepare
 
@@ -33,7 +33,7 @@ def train(
     clients: pd.DataFrame,
     client_split: dict,
     support_query: pd.DataFrame,
-    earlier: Callable[[str], Checkpoint | None],
+    earlier: FindCheckpoint,
     training: TrainingOptions,
     model: dict,
     **algorithms: dict,
@@ -60,15 +60,10 @@ def train(
     cohort_of = _cohorts(client_split["train"], training)
     watched = client_split["validation"][: training.evaluation_clients]
 
-    checkpoint = earlier(fingerprint)
+    checkpoint = earlier(fingerprint, training.rounds)
     if checkpoint is not None:
         log.info("%s: goes on after round %d", names[0], checkpoint.state.round)
-        if checkpoint.state.round > training.rounds:
-            raise ValueError(
-                f"{names[0]} has been trained for {checkpoint.state.round} rounds with"
-                f" these options, more than the {training.rounds} now asked for; ask"
-                " for as many, or move its checkpoint away"
-            )
+        checkpoint = checkpoint._replace(rounds=training.rounds)
         yield (checkpoint, *(checkpoint.history[name] for name in names))
         if checkpoint.state.round == training.rounds:
             return
@@ -88,7 +83,7 @@ def train(
                 {"round": state.round, "train_loss": train_loss, **scores, **spent}
             )
         history = {name: pd.DataFrame(rows[name]) for name in names}
-        return Checkpoint(fingerprint, state, history)
+        return Checkpoint(fingerprint, state, history, training.rounds)
 
     if not rows[names[0]]:
         checkpoint = judged(state, float("nan"))
