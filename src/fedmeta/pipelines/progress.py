@@ -8,6 +8,7 @@ from typing import TypeVar
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+EVERY_S = 20.0  # seconds between two lines on a training
 
 
 def progress(items: Iterable[T], what: str, every_s: float = 5.0) -> Iterator[T]:
@@ -21,3 +22,27 @@ def progress(items: Iterable[T], what: str, every_s: float = 5.0) -> Iterator[T]
             log.info("%d %s in %.0f s", count, what, now - start)
             last = now
     log.info("%d %s in %.1f s", count, what, time.monotonic() - start)
+
+
+class Clock:
+    """Says now and then how far the training is and how long it will take."""
+
+    def __init__(self, name: str, first: int, rounds: int) -> None:
+        self.name, self.first, self.rounds = name, first, rounds
+        self.start = self.said = time.monotonic()
+
+    def tick(self, number: int, loss: float) -> None:
+        now = time.monotonic()
+        if now - self.said < EVERY_S:
+            return
+        self.said = now
+        pace = (now - self.start) / (number - self.first)
+        log.info(
+            "%s, round %d of %d: training loss %.3f, %.2f s a round, %.0f min to go",
+            self.name,
+            number,
+            self.rounds,
+            loss,
+            pace,
+            pace * (self.rounds - number) / 60,
+        )

@@ -1,7 +1,6 @@
 """The training node: rounds, evaluations on validation clients, checkpoints."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,7 +8,6 @@ import pandas as pd
 from torch import Tensor
 
 from fedmeta.benchmarks.registry import Benchmark
-from fedmeta.core.cost import analytic_flops, counted_flops, traffic
 from fedmeta.core.engine import run_rounds
 from fedmeta.core.evaluation import evaluate_clients
 from fedmeta.core.trees import tree_map
@@ -18,12 +16,11 @@ from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.tasks import sample_cohort
 from fedmeta.datasets import Checkpoint, FindCheckpoint
 from fedmeta.pipelines.options import TrainingOptions
+from fedmeta.pipelines.progress import Clock
+from fedmeta.pipelines.training.costs import COSTS, prices
 from fedmeta.pipelines.training.setup import CHUNK, Data, Setup, prepare
 
 log = logging.getLogger(__name__)
-
-COSTS = ("bytes_down", "bytes_up", "flops", "flops_counted", "client_rounds")
-SAY_EVERY_S = 20.0
 
 
 def train(
@@ -74,7 +71,7 @@ def train(
         rows = {name: [] for name in names}
 
     spent = dict.fromkeys(COSTS, 0) if not rows[names[0]] else _last(rows[names[0]])
-    price = _prices(setup, names[0], state, support_query, client_split["train"][0])
+    price = prices(setup, names[0], state, support_query, client_split["train"][0])
 
     def judged(state: ServerState, train_loss: float) -> Checkpoint:
         for name in names:
@@ -90,14 +87,14 @@ def train(
         yield (checkpoint, *checkpoint.history.values())
 
     loss = _Mean()
-    clock = _Clock(names[0], state.round, training.rounds)
+    clock = Clock(names[0], state.round, training.rounds)
     cohorts = (cohort_of(t) for t in range(state.round + 1, training.rounds + 1))
     for_each = setup.backend(trained.client_update, setup.training_task)
     for number, state, metrics in run_rounds(trained, state, cohorts, for_each):
         loss.add(metrics["loss"])
         for client in cohort_of(number):
             spent = {name: spent[name] + price(client)[name] for name in COSTS}
-        clock.tick(number, loss)
+        clock.tick(number, loss.value)
         if number % training.evaluate_every == 0 or number == training.rounds:
             checkpoint = judged(state, loss.take())
             last = rows[names[-1]][-1]
@@ -128,31 +125,6 @@ def _moved(state: ServerState, setup: Setup) -> ServerState:
 
 def _last(rows: list[dict]) -> dict[str, float]:
     return {name: rows[-1][name] for name in COSTS}
-
-
-def _prices(
-    setup: Setup,
-    name: str,
-    state: ServerState,
-    support_query: pd.DataFrame,
-    example: ClientId,
-) -> Callable[[ClientId], dict[str, float]]:
-    """What one client's work in one round costs, by client."""
-    algorithm = setup.algorithms[name]
-    down, up = traffic(state.meta)
-    counted = counted_flops(algorithm, state.meta, setup.training_task(example, 0))
-    sizes = {
-        row.client_id: (row.num_support, row.num_query)
-        for row in support_query.itertuples()
-    }
-
-    def price(client: ClientId) -> dict[str, float]:
-        work = algorithm.work(*sizes[client])
-        flops = analytic_flops(work, setup.model.flops)
-        values = (down, up, flops, counted(*sizes[client]), 1)
-        return {n: int(v) for n, v in zip(COSTS, values, strict=True)}
-
-    return price
 
 
 def _validate(
@@ -192,31 +164,11 @@ class _Mean:
         self.total += float(pair[0])
         self.count += float(pair[1])
 
+    @property
+    def value(self) -> float:
+        return self.total / self.count
+
     def take(self) -> float:
-        mean = self.total / self.count
+        mean = self.value
         self.total, self.count = 0.0, 0.0
         return mean
-
-
-class _Clock:
-    """Says now and then how far the training is and how long it will take."""
-
-    def __init__(self, name: str, first: int, rounds: int) -> None:
-        self.name, self.first, self.rounds = name, first, rounds
-        self.start = self.said = time.monotonic()
-
-    def tick(self, number: int, loss: _Mean) -> None:
-        now = time.monotonic()
-        if now - self.said < SAY_EVERY_S:
-            return
-        self.said = now
-        pace = (now - self.start) / (number - self.first)
-        log.info(
-            "%s, round %d of %d: training loss %.3f, %.2f s a round, %.0f min to go",
-            self.name,
-            number,
-            self.rounds,
-            loss.total / loss.count,
-            pace,
-            pace * (self.rounds - number) / 60,
-        )
