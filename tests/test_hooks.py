@@ -17,6 +17,8 @@ KNOWN = {
     "femnist.maml.server.lr",
     "femnist.raw",
     "femnist.raw.sample",
+    "femnist.maml.local",
+    "femnist.maml.local.*",  # null in the files
 }
 
 
@@ -26,6 +28,7 @@ KNOWN = {
         {"seed": 1},
         {"femnist": {"maml": {"inner_lr": 0.1}}},
         {"femnist": {"raw": {"sample": None}}},
+        {"femnist": {"maml": {"local": {"optimizer": {"lr": 0.1}}}}},
         # adam's own options are not in the files, but adam is
         {"femnist": {"maml": {"server": {"name": "adam", "lr": 0.1, "b1": 0.5}}}},
     ],

@@ -15,6 +15,8 @@ from omegaconf import OmegaConf
 
 log = logging.getLogger(__name__)
 
+ANYTHING = "*"  # below a key whose value is null
+
 
 class CheckParameters:
     """Refuses misspelt parameters before any work starts."""
@@ -84,17 +86,22 @@ def known_keys(context: KedroContext) -> set[str]:
 def refuse_unknown(given: Mapping[str, Any], known: set[str]) -> None:
     """One error for all keys of ``given`` that are not known, with the nearest ones.
 
-    The options of what is chosen by a name, such as an optimiser, depend on the name:
-    they are checked where it is built.
+    The options of what is chosen by a name, such as an optimiser, depend on the name,
+    and those of what is null in the files are not there to compare with: both are
+    checked where they are used.
     """
-    unknown: list[str] = []
-    for key in _dotted(given):
-        parent = key.rpartition(".")[0]
-        if key not in known and f"{parent}.name" not in known:
-            if parent not in unknown:  # or the whole mapping is, which is enough
-                unknown.append(key)
+    wanted = [key for key in _dotted(given) if not key.endswith(f".{ANYTHING}")]
+    unknown = [key for key in wanted if not _is_known(key, known)]
     if unknown:
         raise ValueError("; ".join(_explain(key, known) for key in unknown))
+
+
+def _is_known(key: str, known: set[str]) -> bool:
+    above = key
+    while above := above.rpartition(".")[0]:
+        if f"{above}.{ANYTHING}" in known:
+            return True
+    return key in known or f"{key.rpartition('.')[0]}.name" in known
 
 
 def _explain(key: str, known: set[str]) -> str:
@@ -107,6 +114,8 @@ def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Keys of the tree, each before those below it."""
     for key, value in tree.items():
         yield f"{prefix}{key}"
+        if value is None:
+            yield f"{prefix}{key}.{ANYTHING}"
         if isinstance(value, Mapping):
             yield from _dotted(value, f"{prefix}{key}.")
 
