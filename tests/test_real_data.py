@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import shutil
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,7 +10,6 @@ from kedro.framework.startup import bootstrap_project
 
 from fedmeta.data.federated import read_packed
 
-ROOT = Path(__file__).parents[1]
 pytestmark = [
     pytest.mark.real_data,
     pytest.mark.skipif(not os.environ.get("FEMNIST"), reason="FEMNIST is not given"),
@@ -20,12 +17,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(new_project):
     """The data folder after a short run of a small model on real writers."""
-    project = tmp_path_factory.mktemp("real")
-    shutil.copytree(ROOT / "conf", project / "conf")
-    shutil.copy(ROOT / "pyproject.toml", project)
-    (project / "src").mkdir()
+    project = new_project()
     params = {
         "femnist": {
             "raw": {"folder": os.environ["FEMNIST"]},

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from servers import BIN, ENVIRONMENT, START_S, server
 
-ROOT = Path(__file__).parents[2]
 CHROMIUM = [
     "--headless",
     "--no-sandbox",  # tests may run as root, in a container
@@ -26,13 +25,9 @@ CHROMIUM = [
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(new_project: Callable[[], Path]) -> Path:
     """The project's configuration in a folder of its own, after a smoke run."""
-    folder = tmp_path_factory.mktemp("project")
-    shutil.copytree(ROOT / "conf", folder / "conf")
-    for name in ("pyproject.toml", ".telemetry"):
-        shutil.copy(ROOT / name, folder)
-    (folder / "src").mkdir()  # Kedro asks for it; the package itself is installed
+    folder = new_project()
     command = [BIN / "kedro", "run", "--pipelines", "femnist_fedmeta", "--env", "smoke"]
     done = subprocess.run(
         command,

@@ -1,7 +1,6 @@
 """The registered pipelines, and a run of the smallest through Kedro."""
 
 import contextlib
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -14,19 +13,13 @@ from fedmeta.datasets import read_checkpoint
 from fedmeta.pipeline_registry import register_pipelines
 from fedmeta.pipelines.training import nodes
 
-ROOT = Path(__file__).parents[2]
 PIPELINES = register_pipelines()
 TRAINED = [name for name, entry in ALGORITHMS.items() if entry.trained_as is None]
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory):
-    """A copy of the project without data."""
-    path = tmp_path_factory.mktemp("project")
-    shutil.copytree(ROOT / "conf", path / "conf")
-    shutil.copy(ROOT / "pyproject.toml", path)
-    (path / "src").mkdir()  # Kedro wants one; the package is installed
-    return path
+def project(new_project):
+    return new_project()
 
 
 def session(project, env="smoke", **params):

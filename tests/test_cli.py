@@ -1,0 +1,83 @@
+"""`kedro run` as it is typed: errors in a line, Ctrl-C and on."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+KEDRO = str(Path(sys.executable).with_name("kedro"))
+
+
+def command(*words: str) -> list[str]:
+    return [KEDRO, "run", "--env", "smoke", "--pipeline", "femnist_maml", *words]
+
+
+def outcome(project: Path, params: str) -> tuple[int, str]:
+    done = subprocess.run(
+        command("--params", params),
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def project(new_project):
+    return new_project()
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            "femnist.maml.iner_lr=1",
+            "'femnist.maml.iner_lr': did you mean femnist.maml.inner_lr",
+        ),
+        (
+            "femnist.training.clients_per_round=99",
+            "clients_per_round is 99, but there are 16 training clients; lower it",
+        ),
+        ("support_fraction=1.5", "support_fraction"),
+    ],
+)
+def test_an_error_is_told_in_a_line(project, params, message):
+    code, text = outcome(project, params)
+    assert code == 1
+    assert "Traceback" not in text
+    assert re.findall("^Error: .*", text, re.MULTILINE)[0].count(message) == 1
+
+
+def test_ctrl_c_and_on(project):
+    params = "femnist.training.rounds=60,seed=5"
+    with subprocess.Popen(
+        command("--params", params),
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell's background job would ignore the signal, and hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    ) as process:
+        for line in process.stdout:
+            if "maml, round 4 of 60" in line:
+                time.sleep(0.2)
+                os.kill(process.pid, signal.SIGINT)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == 130
+    assert "the same command goes on" in rest
+    assert "Traceback" not in rest
+
+    code, text = outcome(project, params)
+    assert code == 0, text
+    started = int(re.search(r"maml: goes on after round (\d+)", text)[1])
+    assert 4 <= started < 60
+    assert "maml, round 60 of 60" in text
