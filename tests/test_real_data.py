@@ -39,7 +39,7 @@ def data(new_project):
 def test_records_are_leafs(data):
     records = read_packed(data / "02_intermediate/paper/femnist/records.arrow")
     assert records.metadata["synthetic"] == "false"
-    # SPEC: NIST has 19 to 584 records a writer, and white paper is 1
+    # NIST has 19 to 584 records a writer, and white paper is 1
     assert records.num_examples.min() >= 19
     assert records.num_examples.max() <= 585
     columns = [records.columns(client) for client in records.client_ids]

@@ -1,9 +1,12 @@
-"""Copy the small tables of a finished run into docs/results, for the results page.
+"""Copy the small tables of finished runs into docs/results, for the results page.
 
-    python tools/publish_results.py data/08_reporting/paper/femnist/p0.2_seed0 femnist
+    python tools/publish_results.py femnist data/08_reporting/paper/femnist/p0.2_seed0
+    python tools/publish_results.py sample data/08_reporting/sample/femnist/p0.2_seed*
 
-writes docs/results/femnist_{accuracy,overhead,fairness,statistics,history}.csv. Numbers
-are rounded for reading; clients' own scores stay behind.
+The first writes docs/results/femnist_{accuracy,overhead,fairness,statistics,history}.csv;
+several runs, as in the second, give the accuracies of all and their mean and standard
+deviation, sample_seeds.csv. Numbers are rounded for reading; clients' own scores stay
+behind.
 """
 
 import argparse
@@ -29,41 +32,72 @@ OVERHEAD = {
     "algorithm": "algorithm",
     "outcome": "target",
     "rounds": "rounds",
-    "bytes_total": "bytes",
-    "flops": "FLOPs, analytic",
-    "flops_counted": "FLOPs, counted",
+    "bytes_total": "traffic, GB",
+    "flops": "TFLOP, analytic",
+    "flops_counted": "TFLOP, counted",
     "flops_difference": "difference, %",
     "communication_reduction": "traffic of FedAvg / this",
+}
+UNITS = {"bytes_total": 1e9, "flops": 1e12, "flops_counted": 1e12}
+WHOLE = ["rounds", "best_validation_round"]
+FAIRNESS = {
+    "mean": "mean, %",
+    "sd": "standard deviation",
+    "worst_tenth": "worst tenth, mean, %",
+    "p50": "median, %",
+    "best_tenth": "best tenth, mean, %",
+    "jain": "Jain's index",
+    "gini": "Gini coefficient",
+    "share_better": "clients made better, %",
+    "share_worse": "clients made worse, %",
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("report", type=Path, help="folder of the run's report")
     parser.add_argument("prefix", help="of the files in docs/results")
+    parser.add_argument("reports", type=Path, nargs="+", help="folders of reports")
     args = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
-    report = args.report.resolve()
-    for name, table in tables(report).items():
+    reports = [report.resolve() for report in args.reports]
+    found = tables(reports[0]) if len(reports) == 1 else {"seeds": seeds(reports)}
+    for name, table in found.items():
         path = RESULTS / f"{args.prefix}_{name}.csv"
         # curves are drawn from the history: there, nothing stands for nothing
         table.to_csv(path, index=False, na_rep="" if name == "history" else "–")
         print(path)
 
 
+def seeds(reports: list[Path]) -> pd.DataFrame:
+    """Accuracy after adaptation, in percent: a column a run, mean and deviation."""
+    runs = {
+        report.name.rpartition("_")[2]: pd.read_csv(
+            report / "accuracy.csv", index_col="algorithm"
+        )["micro_after"]
+        for report in reports
+    }
+    table = pd.DataFrame(runs)
+    summary = table.assign(mean=table.mean(axis=1), deviation=table.std(axis=1))
+    return summary.round(1).reset_index()
+
+
 def tables(report: Path) -> dict[str, pd.DataFrame]:
     """What is published of a run, by name."""
-    accuracy = pd.read_csv(report / "accuracy.csv")
-    overhead = pd.read_csv(report / "overhead.csv")
-    fairness = pd.read_csv(report / "fairness.csv").drop(columns="source")
+    whole = dict.fromkeys(WHOLE, "Int64")
+    accuracy = pd.read_csv(report / "accuracy.csv", dtype=whole)
+    overhead = pd.read_csv(report / "overhead.csv", dtype=whole)
+    fairness = pd.read_csv(report / "fairness.csv", index_col="algorithm")
     # data/<stage>/<store>/<benchmark>/<run>: Table 1 does not depend on the run
     statistics = pd.read_csv(report.parent / "statistics.csv")
+    for column, unit in UNITS.items():
+        overhead[column] /= unit
     return {
         "accuracy": accuracy[list(ACCURACY)].rename(columns=ACCURACY).round(2),
         "overhead": overhead[list(OVERHEAD)].rename(columns=OVERHEAD).round(2),
-        "fairness": fairness.set_index("algorithm")
-        .T.round(3)
-        .reset_index(names="measure, after adaptation"),
+        "fairness": fairness[list(FAIRNESS)]
+        .rename(columns=FAIRNESS)
+        .round(2)
+        .reset_index(),
         "statistics": statistics.drop(columns="quantity").round(2),
         "history": histories(report, accuracy["source"].iloc[0]),
     }

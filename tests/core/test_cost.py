@@ -11,7 +11,7 @@ from fedmeta.core.optimizers import adam, sgd
 from fedmeta.core.types import Batch, Task
 from fedmeta.models.cnn import femnist_cnn
 
-PARAMETERS = 6_603_710  # SPEC 4
+PARAMETERS = 6_603_710
 OPTIONS = {
     "fedavg": {"local": adam(1e-4), "epochs": 2},
     "fedavg_meta": {"local": adam(1e-4)},
@@ -45,7 +45,7 @@ def test_bytes_by_hand(paper):
     for name in ("fedavg", "fedavg_meta", "maml", "fomaml"):
         assert sent[name] == (once, once + weight)
     assert sent["meta_sgd"] == (2 * once, 2 * once + weight)
-    # SPEC 6.2: 105.7 MB each way of a round of four clients, 211 MB for Meta-SGD
+    # 105.7 MB each way of a round of four clients, 211 MB for Meta-SGD
     assert round(4 * sent["maml"][0] / 1e6, 1) == 105.7
     assert round(4 * sent["meta_sgd"][0] / 1e6) == 211
 
@@ -62,8 +62,8 @@ def test_analytic_and_counted_operations_agree(paper, name):
 
 
 def test_operations_of_a_round_by_hand():
-    """A gradient is three forward passes, a Hessian product six: in the table of SPEC
-    6.1, MAML is 9 F n_S + 3 F n_Q. The first layer has no input gradient: less."""
+    """A gradient is three forward passes, a Hessian product six: of the usual count,
+    MAML is 9 F n_S + 3 F n_Q. The first layer has no input gradient: less."""
     first, rest = 1, 10
     work = ALGORITHMS["maml"].factory(None, inner_lr=1.0, server=sgd(1.0)).work(44, 176)
     assert work == (44, 176, 220, 44)

@@ -1,4 +1,4 @@
-"""Bytes and floating-point operations of one client update (SPEC 6.1).
+"""Bytes and floating-point operations of one client update (Chen et al., Figure 3).
 
 Two counts of the operations, which must agree: the analytic one from the model's
 forward pass, and one that watches torch at work.

@@ -1,4 +1,4 @@
-"""The inner loop and the exact gradient through it, written once (SPEC 1.4).
+"""The inner loop and the exact gradient through it, written once.
 
 Forward, from w_0 = theta, on batches B_0 .. B_{v-1} of the support set:
 

@@ -44,7 +44,7 @@ def task_maker(
         seed: of the order in which records come.
         passes: shuffled passes over all records that local training needs.
         resample: draw support and query anew every round ("sample support set and
-            query set", Algorithm 1) instead of keeping the partition (SPEC AMB-6).
+            query set", Algorithm 1) instead of keeping the partition.
         device: where tasks are put.
     """
     starts = dict(zip(clients["client_id"], clients["start"], strict=True))

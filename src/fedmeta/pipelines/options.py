@@ -60,7 +60,7 @@ class RawOptions(Options):
 
 
 class SelectionOptions(Options):
-    """Which clients and records are used (SPEC 3.1, 3.2)."""
+    """Which clients and records are used."""
 
     profile: str
     sampling_fraction: Annotated[float, Field(gt=0, le=1)]

@@ -15,7 +15,7 @@ def _tensor(value: Tensor | int) -> Tensor:
 
 
 # A client's share in the weighted mean. Algorithm 1 of Chen et al. has 1/m, their
-# appendix "weights proportional to local data" (SPEC 12, AMB-1).
+# appendix "weights proportional to local data".
 WEIGHTS: dict[str, Callable[[Task], Tensor]] = {
     "uniform": lambda task: _tensor(1),
     "num_examples": lambda task: _tensor(count(task.support) + count(task.query)),

@@ -35,7 +35,7 @@ class LocalSteps(NamedTuple):
     """Meta-steps that a client takes on its own copy of the meta-parameters.
 
     One epoch over pairs of a support and a query batch, with a fresh optimiser: the
-    reading of the paper's appendix in which "local models are averaged" (SPEC 2.5).
+    reading of the paper's appendix in which "local models are averaged".
     """
 
     optimizer: Optimizer
