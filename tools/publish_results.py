@@ -3,8 +3,8 @@
     python tools/publish_results.py femnist data/08_reporting/paper/femnist/p0.2_seed0
     python tools/publish_results.py sample data/08_reporting/sample/femnist/p0.2_seed*
 
-The first writes docs/results/femnist_{accuracy,overhead,fairness,statistics,history}.csv;
-several runs, as in the second, give the accuracies of all and their mean and standard
+The first writes femnist_{accuracy,overhead,fairness,statistics,history}.csv; several
+runs, as in the second, give the accuracies of all and their mean and standard
 deviation, sample_seeds.csv. Numbers are rounded for reading; clients' own scores stay
 behind.
 """
