@@ -72,6 +72,8 @@ def problem(command: str) -> str | None:
         return problem_of_make(words[1:])
     if words[:2] == ["kedro", "run"]:
         return problem_of_run(words[2:])
+    if words[0] == "python":
+        return problem_of_script(words[1], words[2:])
     return "unknown command: check it here, or add it to KNOWN with the reason"
 
 
@@ -82,6 +84,14 @@ def problem_of_make(words: list[str]) -> str | None:
         if name not in ((variables | FROM_OUTSIDE) if assigns else targets):
             return f"make knows no {name}"
     return None
+
+
+def problem_of_script(script: str, words: list[str]) -> str | None:
+    if not (ROOT / script).is_file():
+        return f"there is no {script}"
+    options = re.findall(r'add_argument\("(--[a-z-]+)"', (ROOT / script).read_text())
+    unknown = [w for w in words if w.startswith("--") and w not in options]
+    return f"{script} has no option {unknown[0]}" if unknown else None
 
 
 def problem_of_run(words: list[str]) -> str | None:
@@ -144,6 +154,8 @@ def test_command_exists(page: Path, command: str) -> None:
         "kedro run --env papers",
         "kedro run --params femnist.training.round=3",
         "kedro run --parms femnist.training.rounds=3",
+        "python benchmarks/scales.py",
+        "python benchmarks/scale.py --client 3",
         "rm -rf data",
     ],
 )
