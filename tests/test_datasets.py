@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from fedmeta import datasets
 from fedmeta.core.types import ServerState
 from fedmeta.data.federated import ClientRecords
+from fedmeta.data.files import whole_path
 from fedmeta.datasets import (
     AtomicCSVDataset,
     AtomicJSONDataset,
@@ -25,7 +26,6 @@ from fedmeta.datasets import (
     EarlierCheckpointsDataset,
     PackedDataset,
     PackedSource,
-    atomic,
     read_checkpoint,
     write_checkpoint,
 )
@@ -83,10 +83,10 @@ def assert_same(a: Checkpoint, b: Checkpoint):
 
 def test_atomic_replaces_at_the_end(tmp_path):
     path = tmp_path / "new" / "a.txt"
-    with atomic(path) as temporary:
+    with whole_path(path) as temporary:
         temporary.write_text("old")
         assert not path.exists()
-    with atomic(path) as temporary:
+    with whole_path(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
@@ -97,7 +97,7 @@ def test_atomic_replaces_at_the_end(tmp_path):
 def test_atomic_leaves_the_old_file_and_no_litter(tmp_path, error):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(error), atomic(path) as temporary:
+    with pytest.raises(error), whole_path(path) as temporary:
         temporary.write_text("half of the n")
         raise error
     assert path.read_text() == "old"
@@ -106,7 +106,7 @@ def test_atomic_leaves_the_old_file_and_no_litter(tmp_path, error):
 
 def test_files_can_be_read_by_those_who_may_read_new_files(tmp_path):
     """Not the mode of temporary files, which is their owner's alone."""
-    with atomic(tmp_path / "a") as temporary:
+    with whole_path(tmp_path / "a") as temporary:
         temporary.write_text("a")
     (tmp_path / "b").touch()
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"]
@@ -152,7 +152,7 @@ def test_full_disk_while_a_table_is_written(kept, monkeypatch):
     def full(handle):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(datasets.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DatasetError, match=FULL) as error:
         dataset.save(data)
     assert f"{path}: " in str(error.value)

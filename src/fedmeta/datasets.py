@@ -4,9 +4,7 @@ A file appears under its name only when it is complete, so that neither a full d
 Ctrl-C leaves half of one to be taken for whole.
 """
 
-import errno
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -27,6 +25,7 @@ from fedmeta.data.federated import (
     read_packed,
     write_packed,
 )
+from fedmeta.data.files import whole_path
 
 
 class PackedSource(NamedTuple):
@@ -90,7 +89,7 @@ class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
     def save(self, data: Checkpoint) -> None:
         name = _kept_as(self._filepath, data.fingerprint, str(data.rounds))
         write_checkpoint(self._filepath.with_name(name), data)
-        with atomic(self._filepath) as link:
+        with whole_path(self._filepath) as link:
             link.unlink()
             link.symlink_to(name)
 
@@ -147,7 +146,7 @@ class _Atomic:
 
     def save(self, data: Any) -> None:
         path = Path(self._filepath)
-        with atomic(path) as temporary:
+        with whole_path(path) as temporary:
             self._filepath = PurePosixPath(temporary)
             try:
                 super().save(data)
@@ -182,7 +181,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         ),
     }
     tensors = dict(_flatten({"meta": state.meta, "opt_state": state.opt_state}))
-    with atomic(path) as temporary:
+    with whole_path(path) as temporary:
         save_file(tensors, temporary, metadata=header)
 
 
@@ -224,37 +223,6 @@ def _readable(path: Path) -> Iterator[None]:
         raise ValueError(
             f"{path}: not a readable checkpoint ({error}); delete it and run again"
         ) from error
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place if all goes well.
-
-    Raises:
-        OSError: when the disk is full.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        yield temporary
-        if not temporary.is_symlink():
-            temporary.chmod(mode)  # some writers put a private file in its place
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except Exception as error:
-        # By its text: Kedro and safetensors wrap the error in kinds of their own.
-        if os.strerror(errno.ENOSPC) not in str(error):
-            raise
-        raise OSError(
-            errno.ENOSPC,
-            f"{path}: no space left on the disk; free some and run again (nothing"
-            " half-written was left)",
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:

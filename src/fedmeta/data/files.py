@@ -1,7 +1,5 @@
 """Files that are there whole or not at all."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Iterator
@@ -11,8 +9,8 @@ from typing import IO
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes its name once it is complete and on the disk.
+def whole_path(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to, that takes its place if all goes well.
 
     After an error or Ctrl-C nothing is left, and a former file is as it was.
 
@@ -22,18 +20,29 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        partial.touch()
+        mode = partial.stat().st_mode
+        yield partial
+        if not partial.is_symlink():
+            partial.chmod(mode)  # some writers put a private file in its place
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
         os.replace(partial, path)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except Exception as error:
+        # By its text: Kedro and safetensors wrap the error in kinds of their own.
+        if os.strerror(errno.ENOSPC) not in str(error):
             raise
         raise OSError(
             errno.ENOSPC,
-            f"{path}: no space left on the disk; free some and run again (nothing "
-            "half-written was left)",
+            f"{path}: no space left on the disk; free some and run again (nothing"
+            " half-written was left)",
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """`whole_path`, opened for writing."""
+    with whole_path(path) as partial, partial.open("wb") as file:
+        yield file

@@ -7,7 +7,6 @@ tests, demos and machines without the data: its accuracies say nothing about FEM
 """
 
 import json
-import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedmeta.benchmarks.femnist.glyphs import CLASSES, CONVENTIONS, HABITS, segments
+from fedmeta.data.files import whole_file
 
 SIDE = 28  # pixels
 USERS_PER_SHARD = 100  # as LEAF's all_data_*.json
@@ -103,7 +103,9 @@ def write_sample(
     for first in range(0, writers, USERS_PER_SHARD):
         indices = range(first, min(first + USERS_PER_SHARD, writers))
         path = out_dir / f"all_data_{first // USERS_PER_SHARD}.json"
-        _write_atomically(path, _shard_text(indices, seed, (low, high), note))
+        with whole_file(path) as file:
+            pieces = _shard_text(indices, seed, (low, high), note)
+            file.writelines(piece.encode() for piece in pieces)
         paths.append(path)
     return paths
 
@@ -220,15 +222,3 @@ def _shard_text(
         yield f'{before}"{user}": {{"x": [{images}], "y": {labels.tolist()}}}'
         before = ", "
     yield "}}"
-
-
-def _write_atomically(path: Path, pieces: Iterator[str]) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        with unfinished.open("w", encoding="ascii") as file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
