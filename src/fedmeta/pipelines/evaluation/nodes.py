@@ -4,7 +4,6 @@ import pandas as pd
 
 from fedmeta.benchmarks.registry import Benchmark
 from fedmeta.core.evaluation import evaluate_clients
-from fedmeta.core.trees import tree_map
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.datasets import Checkpoint
 from fedmeta.pipelines.options import TrainingOptions
@@ -32,7 +31,7 @@ def evaluate(
     rows = evaluate_clients(
         setup.algorithms[name],
         setup.model,
-        tree_map(lambda leaf: leaf.to(setup.device), checkpoint.state.meta),
+        setup.placed(checkpoint.state.meta),
         client_split["test"],
         setup.evaluation_task,
         setup.backend,

@@ -10,7 +10,6 @@ from torch import Tensor
 from fedmeta.benchmarks.registry import Benchmark
 from fedmeta.core.engine import run_rounds
 from fedmeta.core.evaluation import evaluate_clients
-from fedmeta.core.trees import tree_map
 from fedmeta.core.types import ClientId, ServerState
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.tasks import sample_cohort
@@ -92,8 +91,8 @@ def train(
     for_each = setup.backend(trained.client_update, setup.training_task)
     for number, state, metrics in run_rounds(trained, state, cohorts, for_each):
         loss.add(metrics["loss"])
-        for client in cohort_of(number):
-            spent = {name: spent[name] + price(client)[name] for name in COSTS}
+        for cost in map(price, cohort_of(number)):
+            spent = {name: spent[name] + cost[name] for name in COSTS}
         clock.tick(number, loss.value)
         if number % training.evaluate_every == 0 or number == training.rounds:
             checkpoint = judged(state, loss.take())
@@ -119,8 +118,9 @@ def _cohorts(
 
 
 def _moved(state: ServerState, setup: Setup) -> ServerState:
-    to = lambda tree: tree_map(lambda leaf: leaf.to(setup.device), tree)  # noqa: E731
-    return ServerState(to(state.meta), to(state.opt_state), state.round)
+    return ServerState(
+        setup.placed(state.meta), setup.placed(state.opt_state), state.round
+    )
 
 
 def _last(rows: list[dict]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from fedmeta.benchmarks.registry import Benchmark
 from fedmeta.core.allocator import keep_freed_memory
 from fedmeta.core.backends import sequential, threaded, vectorized
 from fedmeta.core.model import Model
+from fedmeta.core.trees import tree_map
 from fedmeta.core.types import Algorithm, Backend, ClientId, MakeTask
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.partition import checksum
@@ -51,6 +52,10 @@ class Setup(NamedTuple):
     evaluation_task: MakeTask
     backend: Backend
     device: torch.device
+
+    def placed(self, tree: Any) -> Any:
+        """The tensors of a tree, on the device."""
+        return tree_map(lambda leaf: leaf.to(self.device), tree)
 
 
 def prepare(
