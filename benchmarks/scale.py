@@ -67,9 +67,12 @@ def measure(packed: Path | None, size: int, rounds: int) -> str:
             model, examples = linear_model(), linear_examples
         else:
             benchmark = BENCHMARKS["femnist"]
-            model, examples = benchmark.model(), benchmark.examples
+            model, examples = benchmark.model(), None
         dataset = read_packed(packed)
         clients = table(dataset, size)
+        if examples is None:
+            codebook = benchmark.codebook(dataset, clients)
+            examples = benchmark.encoding(codebook).examples
         split = split_clients(clients["client_id"].tolist(), [0.8, 0.1, 0.1], 0)
         partition = partition_examples(clients, 0.2, 0)
         algorithm = maml(model.loss, inner_lr=0.01, server=adam(0.001))

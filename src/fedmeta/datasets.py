@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedmeta.core.types import ServerState
+from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import (
     ClientRecords,
     FederatedDataset,
@@ -55,6 +56,32 @@ class PackedDataset(AbstractDataset[PackedSource, FederatedDataset]):
             return held.get("source_files") == source_files
         except (ValueError, OSError):  # missing or damaged: to be written
             return False
+
+    def _exists(self) -> bool:
+        return self._filepath.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class CodebookDataset(AbstractDataset[Codebook, Codebook]):
+    """A codebook as safetensors; its note is in the header."""
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Codebook:
+        with (
+            _readable(self._filepath, "codebook"),
+            safe_open(self._filepath, framework="pt") as file,
+        ):
+            tables = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Codebook(tables, file.metadata()["note"])
+
+    def save(self, data: Codebook) -> None:
+        with whole_path(self._filepath) as temporary:
+            save_file(data.tables, temporary, metadata={"note": data.note})
 
     def _exists(self) -> bool:
         return self._filepath.is_file()
@@ -213,7 +240,7 @@ def _header(path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _readable(path: Path, what: str = "checkpoint") -> Iterator[None]:
     """Errors of reading a file told in one way."""
     try:
         yield
@@ -221,7 +248,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # safetensors raises its own kinds
         raise ValueError(
-            f"{path}: not a readable checkpoint ({error}); delete it and run again"
+            f"{path}: not a readable {what} ({error}); delete it and run again"
         ) from error
 
 

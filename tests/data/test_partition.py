@@ -12,6 +12,7 @@ from fedmeta.data.partition import (
     ORDERS,
     checksum,
     partition_examples,
+    shrunk_gaps,
     split_clients,
     validate_partition,
     validate_split,
@@ -96,15 +97,19 @@ def test_a_clients_order_does_not_depend_on_the_others():
     assert checksum(both) == checksum(both.copy()) != checksum(other_seed)
 
 
+def labels(columns, rows):
+    return columns["label"][rows]
+
+
 def test_stratified_keeps_shares_and_singletons(dataset):
     clients = table([100] * 40)
-    frame = partition_examples(clients, 0.2, 0, "stratified", dataset)
+    frame = partition_examples(clients, 0.2, 0, "stratified", 0, dataset, labels)
     lone = 0
     for row in frame.itertuples():
-        labels = dataset.columns(row.client_id)["label"][row.order[: row.num_support]]
-        assert abs((labels == 0).sum() - 12) <= 2
-        assert abs((labels == 1).sum() - 6) <= 2
-        lone += (labels > 1).sum()
+        classes = labels(dataset.columns(row.client_id), row.order[: row.num_support])
+        assert abs((classes == 0).sum() - 12) <= 2
+        assert abs((classes == 1).sum() - 6) <= 2
+        lone += (classes > 1).sum()
     assert 40 < lone < 120  # 80 expected of 400 singletons, none lost
 
 
@@ -117,11 +122,26 @@ def test_fraction_outside(fraction):
 def test_other_errors_of_a_partition():
     with pytest.raises(DataError, match="'c0001' has 1 records.*raise min_records"):
         partition_examples(table([5, 1]), 0.5, 0)
-    with pytest.raises(DataError, match="'by_size'; one of random, stratified"):
+    with pytest.raises(DataError, match="'by_size'; one of order, random, stratified"):
         partition_examples(table([5]), 0.5, 0, "by_size")
     with pytest.raises(DataError, match="needs the data set"):
         partition_examples(table([5]), 0.5, 0, "stratified")
-    assert set(ORDERS) == {"random", "stratified"}
+    with pytest.raises(DataError, match="gap 3 .*set gap to 0, or strategy to 'order'"):
+        partition_examples(table([5]), 0.5, 0, "random", 3)
+    assert set(ORDERS) == {"random", "stratified", "order"}
+
+
+def test_in_order_with_a_gap():
+    clients = table([10, 4, 2], start=3)
+    frame = partition_examples(clients, 0.2, 0, "order", 3)
+    assert [row.order.tolist() for row in frame.itertuples()] == [
+        [0, 1, 5, 6, 7, 8, 9],
+        [0, 3],  # a gap of 3 would leave no query record
+        [0, 1],
+    ]
+    assert frame["num_query"].tolist() == [5, 1, 1]
+    assert shrunk_gaps(clients, frame, 3) == 2
+    assert shrunk_gaps(clients, partition_examples(clients, 0.2, 0), 0) == 0
 
 
 def test_validate_split_refuses():
@@ -143,8 +163,11 @@ def test_validate_partition_refuses():
     frame = partition_examples(table([4, 5]), 0.5, 0)
     overlap = frame.copy()
     overlap.at[0, "order"] = np.array([0, 1, 1, 3])
+    lost = frame.copy()
+    lost.at[1, "order"] = np.array([0, 1, 2, 3])
     for bad, message in [
         (overlap, "'c0000': support and query overlap"),
+        (lost, "'c0001': .* not the 5 records"),
         (frame.assign(num_support=[0, 2], num_query=[4, 3]), "each side needs one"),
         (pd.concat([frame, frame]), "'c0000' comes twice"),
         (frame.iloc[:0], "no clients"),

@@ -13,19 +13,23 @@ from fedmeta.data.statistics import Reference, client_statistics
 
 @pytest.fixture
 def dataset(tmp_path):
-    labels = {"a": [5, 1, 1, 1], "b": [2, 3], "c": [9]}
+    classes = {"a": [5, 1, 1, 1], "b": [2, 3], "c": [9]}
     clients = [
-        ClientRecords(c, {"label": np.array(y, np.uint8)}) for c, y in labels.items()
+        ClientRecords(c, {"label": np.array(y, np.uint8)}) for c, y in classes.items()
     ]
     write_packed(tmp_path / "a.arrow", clients, {})
     return read_packed(tmp_path / "a.arrow")
+
+
+def labels(columns, rows):
+    return columns["label"][rows]
 
 
 def test_by_hand(dataset):
     rows = [("a", 1, 4), ("b", 0, 2)]  # c and the first record of a are not used
     clients = pd.DataFrame(rows, columns=["client_id", "start", "stop"])
     paper = {"clients": Reference(2), "samples": (4, 0.2), "classes_min": (1, 0.0)}
-    table = client_statistics(clients, dataset, paper).set_index("quantity")
+    table = client_statistics(clients, dataset, labels, paper).set_index("quantity")
     assert table["value"].to_dict() == {
         "clients": 2,
         "samples": 5,
@@ -47,4 +51,4 @@ def test_by_hand(dataset):
 def test_a_misspelt_quantity(dataset):
     clients = pd.DataFrame({"client_id": ["a"], "start": [0], "stop": [4]})
     with pytest.raises(DataError, match="unknown statistic 'client'; one of clients"):
-        client_statistics(clients, dataset, {"client": (1, 0)})
+        client_statistics(clients, dataset, labels, {"client": (1, 0)})

@@ -32,6 +32,9 @@ def test_parameters_of_every_environment_pass(env: str) -> None:
         ("meta_sgd.alpha_init", "fast", "femnist.meta_sgd: option 'alpha_init"),
         ("fedavg_meta.fine_tuning.epoch", 1, "unknown option 'epoch'"),
         ("model.hiden", 8, "femnist.model: unknown option 'hiden'"),
+        ("raw.sample.writer", 8, "femnist.raw.sample: unknown option 'writer'"),
+        ("selection.min_record", 8, "femnist.selection: unknown option 'min_record'"),
+        ("encoding.inverted", "maybe", "femnist.encoding: option 'inverted'"),
     ],
 )
 def test_a_wrong_option_is_named(path: str, value: object, told: str) -> None:
@@ -42,4 +45,13 @@ def test_a_wrong_option_is_named(path: str, value: object, told: str) -> None:
         block = block[parent]
     block[last] = value
     with pytest.raises(ValueError, match=told):
+        check_factories(wrong)
+
+
+def test_records_in_order_cannot_be_drawn_anew() -> None:
+    wrong = copy.deepcopy(parameters("smoke"))
+    wrong["femnist"]["training"]["resample"] = True
+    check_factories(wrong)
+    wrong["femnist"]["partition"]["strategy"] = "order"
+    with pytest.raises(ValueError, match=r"femnist: training\.resample .* in order"):
         check_factories(wrong)

@@ -11,7 +11,6 @@ from fedmeta.core.inner import Plan
 from fedmeta.models.cnn import femnist_cnn
 from fedmeta.pipelines.options import (
     PartitionOptions,
-    SelectionOptions,
     TrainingOptions,
     build,
     build_algorithm,
@@ -44,6 +43,7 @@ TRAINING = {
     "device": "auto",
     "backend": "auto",
     "clients_at_once": None,
+    "chunk": 256,
 }
 PARTITION = {
     "clients": [0.8, 0.1, 0.1],
@@ -199,11 +199,6 @@ def test_typed_options(options, values, changes, parts):
             **{**values, **changes}
         )
     assert all(part in str(error.value) for part in parts)
-
-
-def test_misspelt_selection():
-    with pytest.raises(ValidationError, match="min_record"):
-        SelectionOptions(min_record=3)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from fedmeta.benchmarks.femnist.pixels import codebook
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.core.trees import tree_nbytes
@@ -38,6 +39,7 @@ TRAINING = TrainingOptions(
     device="cpu",
     backend="sequential",
     clients_at_once=2,
+    chunk=256,
 )
 TRAINED = [name for name, entry in ALGORITHMS.items() if entry.trained_as is None]
 
@@ -66,6 +68,7 @@ def data(tmp_path_factory):
         "clients": clients,
         "client_split": split_clients(records.client_ids, [0.7, 0.15, 0.15], 0),
         "support_query": partition_examples(clients, 0.4, 0),
+        "codebook": codebook(records, clients),
     }
 
 

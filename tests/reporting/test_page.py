@@ -24,6 +24,7 @@ def make_report(histories, scores, synthetic=True, paper=None):
         overhead=overhead_table(histories, 0.5, source),
         figures=all_figures(histories, scores),
         parameters={"maml": {"inner_lr": 0.001}, "seed": 0},
+        notes=["Pixels are as they were found."],
         statistics=pd.DataFrame({"quantity": ["clients"], "paper": [3500]}),
     )
 

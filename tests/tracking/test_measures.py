@@ -54,5 +54,7 @@ def test_equal_options_of_two_algorithms_meet_in_one_column() -> None:
 def test_names() -> None:
     parameters = {"partition.support_fraction": "0.2", "training.seed": "0"}
     assert len(run_name("fedavg_meta", parameters)) <= 20
-    assert experiment_name("femnist", "sample", True) == "femnist (synthetic sample)"
-    assert experiment_name("femnist", "paper", False) == "femnist"
+    assert (
+        experiment_name("femnist", "synthetic sample") == "femnist (synthetic sample)"
+    )
+    assert experiment_name("femnist", "") == "femnist"

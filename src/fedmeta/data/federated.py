@@ -52,6 +52,16 @@ class FederatedDataset:
     _rows: dict[str, tuple[int, int]]  # client id -> (batch, row in it)
     _batches: list[dict[str, _Column]]
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether the data themselves say that they were generated."""
+        return self.metadata["synthetic"] == "true"
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether they are others than the benchmark's own: generated, or of a name."""
+        return self.synthetic or "name" in self.metadata
+
     def columns(self, client_id: str) -> dict[str, np.ndarray]:
         """A client's records, as read-only views on the mapped file.
 

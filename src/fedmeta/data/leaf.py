@@ -72,6 +72,28 @@ def read_leaf_header(shard: Path) -> dict:
     return header
 
 
+def leaf_metadata(shards: Sequence[Path], benchmark: str) -> dict[str, str]:
+    """What the shards say of themselves: `benchmark`, `synthetic` and `source`.
+
+    Raises:
+        DataError: when some are synthetic and some are not.
+    """
+    headers = [read_leaf_header(shard) for shard in shards]
+    notes = [header.get("synthetic") for header in headers]
+    drawn = [shard for shard, note in zip(shards, notes, strict=True) if note]
+    real = [shard for shard, note in zip(shards, notes, strict=True) if not note]
+    if drawn and real:
+        raise DataError(
+            f"{drawn[0]}: is synthetic but {real[0]} is not; keep synthetic and real "
+            "files in different folders"
+        )
+    return {
+        "benchmark": benchmark,
+        "synthetic": "true" if drawn else "false",
+        "source": str(notes[0] or headers[0].get("source", "LEAF JSON")),
+    }
+
+
 def read_leaf(shards: Sequence[Path]) -> Iterator[LeafClient]:
     """Stream the clients of all shards, in the order of the files.
 

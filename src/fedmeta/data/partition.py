@@ -15,6 +15,7 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 
+from fedmeta.data.encoding import Labels
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
 
@@ -74,7 +75,9 @@ def partition_examples(
     support_fraction: float,
     seed: int,
     strategy: str = "random",
+    gap: int = 0,
     dataset: FederatedDataset | None = None,
+    labels: Labels | None = None,
 ) -> pd.DataFrame:
     """Divide each client's records into support and query, at least one in each.
 
@@ -84,15 +87,19 @@ def partition_examples(
         seed: with the client's id, of its permutation, which does not depend on p or
             on the other clients.
         strategy: a name in `ORDERS`.
-        dataset: where `stratified` finds the labels.
+        gap: records left out between support and query where these are "in order":
+            there, neighbours may share content. A client too small for it loses as
+            many as leave it one query record.
+        dataset: where `stratified` finds the records,
+        labels: and their classes.
 
     Returns:
-        `client_id`, `num_support`, `num_query` and `order`, an int32 permutation of
-        0..n-1, counted from `start`, whose first `num_support` are the support set.
+        `client_id`, `num_support`, `num_query` and `order`, int32 record numbers
+        counted from `start`: those of the support set, then those of the query.
 
     Raises:
-        DataError: for a fraction outside (0, 1), a client of fewer than two records
-            or an unknown strategy.
+        DataError: for a fraction outside (0, 1), a client of fewer than two records,
+            an unknown strategy, or a gap where records are not in order.
     """
     if not 0 < support_fraction < 1:
         raise DataError(
@@ -102,8 +109,13 @@ def partition_examples(
     if strategy not in ORDERS:
         known = ", ".join(sorted(ORDERS))
         raise DataError(f"unknown partition strategy {strategy!r}; one of {known}")
-    if strategy == "stratified" and dataset is None:
-        raise DataError("strategy 'stratified' needs the data set, for its labels")
+    if strategy == "stratified" and (dataset is None or labels is None):
+        raise DataError("strategy 'stratified' needs the data set and its labels")
+    if gap and strategy != "order":
+        raise DataError(
+            f"gap {gap} with partition strategy {strategy!r}: only records in order "
+            "have a place for it; set gap to 0, or strategy to 'order'"
+        )
     rows = []
     for client in clients.itertuples():
         size = client.stop - client.start
@@ -112,24 +124,33 @@ def partition_examples(
                 f"client {client.client_id!r} has {size} records; support and query "
                 "need one each: raise min_records to 2 or more"
             )
-        labels = None
-        if dataset is not None:
-            labels = dataset.columns(client.client_id)["label"]
-            labels = labels[client.start : client.stop]
+        classes = None
+        if dataset is not None and labels is not None:
+            records = np.arange(client.start, client.stop)
+            classes = labels(dataset.columns(client.client_id), records)
         rng = np.random.default_rng([seed, crc32(client.client_id.encode())])
         support = min(max(1, math.floor(support_fraction * size + 1e-9)), size - 1)
+        order = ORDERS[strategy](size, classes, rng).astype(np.int32)
+        omitted = min(gap, size - support - 1)
         rows.append(
             {
                 "client_id": client.client_id,
                 "num_support": support,
-                "num_query": size - support,
-                "order": ORDERS[strategy](size, labels, rng).astype(np.int32),
+                "num_query": size - support - omitted,
+                "order": np.delete(order, slice(support, support + omitted)),
             }
         )
     columns = ["client_id", "num_support", "num_query", "order"]
     frame = pd.DataFrame(rows, columns=columns)
     validate_partition(frame)
     return frame
+
+
+def shrunk_gaps(clients: pd.DataFrame, partition: pd.DataFrame, gap: int) -> int:
+    """How many clients were too small for the gap between support and query."""
+    used = (clients["stop"] - clients["start"]).to_numpy()
+    taken = (partition["num_support"] + partition["num_query"]).to_numpy()
+    return int((used - taken < gap).sum())
 
 
 def validate_split(split: dict[str, list[str] | str]) -> None:
@@ -165,11 +186,12 @@ def validate_partition(frame: pd.DataFrame) -> None:
                 f"partition: client {row.client_id!r} has {row.num_support} support "
                 f"and {row.num_query} query records; each side needs one: {again}"
             )
-        order = np.sort(np.asarray(row.order))
-        if not np.array_equal(order, np.arange(row.num_support + row.num_query)):
+        order = np.asarray(row.order)
+        wanted = row.num_support + row.num_query
+        if len(order) != wanted or len(np.unique(order)) != wanted or order.min() < 0:
             raise DataError(
-                f"partition: client {row.client_id!r}: support and query overlap or "
-                f"leave records out; {again}"
+                f"partition: client {row.client_id!r}: support and query overlap, or "
+                f"are not the {wanted} records that they should be; {again}"
             )
 
 
@@ -209,4 +231,12 @@ def _stratified(size: int, labels: np.ndarray | None, rng: np.random.Generator):
     return np.argsort(place, kind="stable")
 
 
-ORDERS: dict[str, Order] = {"random": _random, "stratified": _stratified}
+def _in_order(size: int, labels: np.ndarray | None, rng: np.random.Generator):
+    return np.arange(size)
+
+
+ORDERS: dict[str, Order] = {
+    "random": _random,
+    "stratified": _stratified,
+    "order": _in_order,
+}

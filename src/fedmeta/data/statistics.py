@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from fedmeta.data.encoding import Labels
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
 
@@ -34,13 +35,15 @@ QUANTITIES = {
 def client_statistics(
     clients: pd.DataFrame,
     dataset: FederatedDataset,
+    labels: Labels,
     paper: Mapping[str, Reference | tuple[float, float]] | None = None,
 ) -> pd.DataFrame:
     """Statistics of the records that a clients table uses.
 
     Args:
         clients: `client_id`, `start`, `stop`.
-        dataset: with a `label` column.
+        dataset: the records.
+        labels: their classes.
         paper: quantity (a key of `QUANTITIES`) -> (value, relative tolerance).
 
     Returns:
@@ -54,7 +57,7 @@ def client_statistics(
         raise DataError(f"unknown statistic {unknown[0]!r}; one of {known}")
     sizes = (clients["stop"] - clients["start"]).to_numpy()
     present = [
-        np.unique(dataset.columns(c.client_id)["label"][c.start : c.stop])
+        np.unique(labels(dataset.columns(c.client_id), np.arange(c.start, c.stop)))
         for c in clients.itertuples()
     ]
     classes = np.array([len(labels) for labels in present])

@@ -5,19 +5,15 @@ and the round alone, so it is the same for every algorithm, on every backend, an
 run that was interrupted.
 """
 
-from collections.abc import Callable
 from zlib import crc32
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from fedmeta.core.types import Batch, ClientId, MakeTask, Task
+from fedmeta.data.encoding import Examples
 from fedmeta.data.federated import FederatedDataset
-
-# (columns of a client, rows wanted) -> x [b, *features], y [b]
-Examples = Callable[[dict[str, np.ndarray], np.ndarray], tuple[Tensor, Tensor]]
 
 # Named random streams: drawing more from one never moves another.
 COHORT_STREAM, TASK_STREAM = 1, 2

@@ -5,12 +5,12 @@ from typing import Any
 from torch import Tensor
 
 from fedmeta.benchmarks.registry import BENCHMARKS
-from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.pipelines.options import build, build_algorithm
+from fedmeta.core.algorithms import ALGORITHMS, options_of
+from fedmeta.pipelines.options import build_algorithm, checked
 
 
 def check_factories(parameters: dict[str, Any]) -> None:
-    """Build every model and algorithm of the benchmarks, and forget them.
+    """Refuse options of benchmarks, models and algorithms that no function takes.
 
     Args:
         parameters: All parameters, by benchmark and block.
@@ -20,11 +20,27 @@ def check_factories(parameters: dict[str, Any]) -> None:
     """
     for benchmark, entry in BENCHMARKS.items():
         blocks = parameters[benchmark]
-        build(entry.model, blocks["model"], f"{benchmark}.model")
-        for name, algorithm in ALGORITHMS.items():
-            shared = blocks[algorithm.trained_as or name]
+        raw = blocks["raw"]
+        for factory, options, what, given in (
+            (entry.write_sample, raw["sample"] or {}, "raw.sample", 1),
+            (entry.parse, raw.get("parse", {}), "raw.parse", 1),
+            (entry.select_clients, blocks["selection"], "selection", 1),
+            (entry.codebook, blocks["encoding"], "encoding", 2),
+        ):
+            checked(factory, options, f"{benchmark}.{what}", given)
+        if (
+            blocks["training"]["resample"]
+            and blocks["partition"]["strategy"] == "order"
+        ):
+            raise ValueError(
+                f"{benchmark}: training.resample draws support and query at random, and"
+                " partition.strategy 'order' keeps records in order; change one of them"
+            )
+        # The data decide the rest of its options.
+        checked(entry.model, blocks["model"], f"{benchmark}.model", whole=False)
+        for name in ALGORITHMS:
             try:
-                build_algorithm(name, _unused, {**shared, **blocks[name]})
+                build_algorithm(name, _unused, options_of(name, blocks))
             except ValueError as error:
                 raise ValueError(f"{benchmark}.{error}") from None
 

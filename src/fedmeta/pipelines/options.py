@@ -22,6 +22,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PlainValidator,
     PositiveInt,
     ValidationError,
@@ -44,29 +45,12 @@ class Options(BaseModel):
     model_config = STRICT
 
 
-class SampleOptions(Options):
-    """Size of the generated sample."""
-
-    writers: PositiveInt
-    records_per_writer: tuple[PositiveInt, PositiveInt]
-    seed: int
-
-
 class RawOptions(Options):
     """Where raw files are, and whether a sample is drawn there first."""
 
     folder: str
-    sample: SampleOptions | None
-
-
-class SelectionOptions(Options):
-    """Which clients and records are used."""
-
-    profile: str
-    sampling_fraction: Annotated[float, Field(gt=0, le=1)]
-    min_records: PositiveInt
-    seed: int
-    drop_duplicates: bool
+    sample: dict[str, Any] | None  # arguments of the benchmark's `write_sample`
+    parse: dict[str, Any] = {}  # and of its `parse`
 
 
 class PartitionOptions(Options):
@@ -75,6 +59,7 @@ class PartitionOptions(Options):
     clients: tuple[Fraction, Fraction, Fraction]
     support_fraction: Fraction
     strategy: str
+    gap: NonNegativeInt = 0  # records left out between support and query in order
     seed: int
 
 
@@ -90,6 +75,7 @@ class TrainingOptions(Options):
     device: Literal["auto", "cpu", "cuda"]
     backend: Literal["auto", "sequential", "threaded", "vectorized"]
     clients_at_once: PositiveInt | None  # None: one a core, or a round's on a GPU
+    chunk: PositiveInt  # records differentiated at once: bounds memory
 
 
 class ReportOptions(Options):
@@ -119,24 +105,47 @@ def build(factory: Callable[..., T], options: Any, what: str, *args: Any) -> T:
             what their argument is annotated with, for example an `Optimizer`.
         what: named in errors.
         *args: further positional arguments of ``factory``, no options.
+
+    Raises:
+        ValueError: for an unknown or a missing option, or a wrong type.
+    """
+    return factory(*args, **checked(factory, options, what, len(args)))
+
+
+def checked(
+    factory: Callable[..., Any],
+    options: Any,
+    what: str,
+    given: int = 0,
+    whole: bool = True,
+) -> dict[str, Any]:
+    """Options that suit the signature of ``factory``, in the types that it wants.
+
+    Args:
+        factory: as for `build`.
+        options: as for `build`.
+        what: named in errors.
+        given: the first so many arguments of ``factory`` are no options.
+        whole: False: an option may be missing, since the data will decide it.
     """
     if not isinstance(options, dict):
         raise ValueError(f"{what}: expected a mapping of options, not {options!r}")
     function = getattr(factory, "func", factory)  # the function under a partial
     fixed = set(getattr(factory, "keywords", ()))
     hints = get_type_hints(function, include_extras=True)
-    parameters = list(inspect.signature(factory).parameters.values())[len(args) :]
+    parameters = list(inspect.signature(factory).parameters.values())[given:]
+    missing = ... if whole else None
     fields = {
-        p.name: (_field(hints[p.name]), ... if p.default is p.empty else p.default)
+        p.name: (_field(hints[p.name]), missing if p.default is p.empty else p.default)
         for p in parameters
         if p.name not in fixed
     }
     schema = create_model(what, __config__=STRICT, **fields)
     try:
-        checked = schema(**options)
+        accepted = schema(**options)
     except ValidationError as error:
         raise ValueError(_explain(what, error, fields)) from None
-    return factory(*args, **{name: getattr(checked, name) for name in options})
+    return {name: getattr(accepted, name) for name in options}
 
 
 def _field(hint: Any) -> Any:

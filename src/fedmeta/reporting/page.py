@@ -1,7 +1,7 @@
 """The whole report as one HTML page that needs nothing but itself."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -28,6 +28,7 @@ class Report:
         overhead: The result of ``overhead_table``.
         figures: By the names "accuracy", "loss", "density", "adaptation", "overhead".
         parameters: The run's parameters, nested as they are in the configuration.
+        notes: Sentences on how the data were prepared.
         statistics: Table 1 of the paper beside this run's data, if there is one.
     """
 
@@ -39,6 +40,7 @@ class Report:
     overhead: pd.DataFrame
     figures: Mapping[str, Figure]
     parameters: Mapping[str, Any]
+    notes: Sequence[str]
     statistics: pd.DataFrame | None = None
 
 
@@ -55,6 +57,7 @@ def render_page(report: Report) -> str:
         benchmark=report.benchmark,
         source=report.source,
         synthetic=report.synthetic,
+        notes=report.notes,
         summary=summary(report.accuracy),
         headline=_rows(readable(report.accuracy[headline_columns(report.accuracy)])),
         accuracy=_measures(report.accuracy),

@@ -133,6 +133,7 @@ class MlflowHook:
             now.provenance.setdefault(owner.benchmark, {}).update(
                 source="synthetic" if synthetic else "real",
                 data_checksum=data.checksum,
+                data_name=data.metadata.get("name", ""),
             )
         elif mark == "split":
             now.provenance.setdefault(owner.benchmark, {})["split_checksum"] = data[
@@ -202,10 +203,11 @@ class MlflowHook:
             return now.runs[owner]
         store = self._open_store()
         known = now.provenance.get(owner.benchmark, {})
-        synthetic = known.get("source") != "real"
-        name = experiment_name(owner.benchmark, now.tags["store"], synthetic)
-        note = "Generated data: not results of the real data set." if synthetic else ""
-        experiment = store.experiment(name, note)
+        stand_in = known.get("data_name", "")
+        if known.get("source") != "real":
+            stand_in = f"synthetic {now.tags['store']}"
+        note = "Not results of the benchmark's own data." if stand_in else ""
+        experiment = store.experiment(experiment_name(owner.benchmark, stand_in), note)
         fingerprint, _ = now.checkpoints.get(node.name, ("", None))
         identity = {"algorithm": owner.algorithm, "fingerprint": fingerprint}
 

@@ -74,9 +74,9 @@ def run_name(algorithm: str, parameters: Mapping[str, str]) -> str:
     return f"{algorithm} p{fraction} s{parameters.get('training.seed', '?')}"
 
 
-def experiment_name(benchmark: str, store: str, synthetic: bool) -> str:
-    """Generated data never go under the name of the real ones."""
-    return f"{benchmark} (synthetic {store})" if synthetic else benchmark
+def experiment_name(benchmark: str, stand_in: str) -> str:
+    """Only a benchmark's own data go under its name alone."""
+    return f"{benchmark} ({stand_in})" if stand_in else benchmark
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
-from fedmeta.data.leaf import LeafClient, leaf_files, read_leaf, read_leaf_header
+from fedmeta.data.leaf import LeafClient, leaf_files, leaf_metadata, read_leaf
 
 PIXELS = 28 * 28
 CLASSES = 62
@@ -47,24 +46,7 @@ def parse_femnist(
     Raises:
         DataError: for anything that is not FEMNIST; names file, client and remedy.
     """
-    return map(_records, read_leaf(shards)), _metadata(shards)
-
-
-def _metadata(shards: Sequence[Path]) -> dict[str, str]:
-    headers = [read_leaf_header(shard) for shard in shards]
-    notes = [header.get("synthetic") for header in headers]
-    drawn = [shard for shard, note in zip(shards, notes, strict=True) if note]
-    real = [shard for shard, note in zip(shards, notes, strict=True) if not note]
-    if drawn and real:
-        raise DataError(
-            f"{drawn[0]}: is synthetic but {real[0]} is not; keep synthetic and real "
-            "files in different folders"
-        )
-    return {
-        "benchmark": "femnist",
-        "synthetic": "true" if drawn else "false",
-        "source": str(notes[0] or headers[0].get("source", "LEAF JSON")),
-    }
+    return map(_records, read_leaf(shards)), leaf_metadata(shards, "femnist")
 
 
 def _records(client: LeafClient) -> ClientRecords:

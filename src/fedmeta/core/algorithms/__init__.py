@@ -4,9 +4,9 @@ To add one: a factory in a file of this package, a line here, a block in a bench
 parameters file. The conformance suite takes it from the table.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fedmeta.core.algorithms.fedavg import FineTuning, fedavg
 from fedmeta.core.algorithms.maml import LocalSteps, maml, meta_sgd
@@ -20,6 +20,7 @@ __all__ = [
     "fedavg",
     "maml",
     "meta_sgd",
+    "options_of",
 ]
 
 
@@ -29,6 +30,17 @@ class Entry(NamedTuple):
     factory: Callable[..., Algorithm]
     label: str  # in tables and figures
     trained_as: str | None = None  # shares the training of another; None: has its own
+
+
+def options_of(name: str, blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """An algorithm's options: its block, over that of the one it is trained as.
+
+    Args:
+        name: in `ALGORITHMS`.
+        blocks: options by the algorithm's name.
+    """
+    shared = ALGORITHMS[name].trained_as or name
+    return {**blocks[shared], **blocks[name]}
 
 
 ALGORITHMS: dict[str, Entry] = {

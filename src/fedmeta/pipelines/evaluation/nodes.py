@@ -4,11 +4,12 @@ import pandas as pd
 
 from fedmeta.benchmarks.registry import Benchmark
 from fedmeta.core.evaluation import evaluate_clients
+from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.datasets import Checkpoint
 from fedmeta.pipelines.options import TrainingOptions
 from fedmeta.pipelines.progress import progress
-from fedmeta.pipelines.training.setup import CHUNK, Data, prepare
+from fedmeta.pipelines.training.setup import Data, prepare
 
 
 def evaluate(
@@ -19,13 +20,14 @@ def evaluate(
     clients: pd.DataFrame,
     client_split: dict,
     support_query: pd.DataFrame,
+    codebook: Codebook,
     checkpoint: Checkpoint,
     training: TrainingOptions,
     model: dict,
     **algorithms: dict,
 ) -> pd.DataFrame:
     """Scores of the test clients under ``name``, from the last round's parameters."""
-    data = Data(records, clients, client_split, support_query)
+    data = Data(records, clients, client_split, support_query, codebook)
     ordered = {other: algorithms[other] for other in names}
     setup = prepare(benchmark, data, training, model, ordered)
     rows = evaluate_clients(
@@ -35,7 +37,7 @@ def evaluate(
         client_split["test"],
         setup.evaluation_task,
         setup.backend,
-        CHUNK,
+        setup.chunk,
     )
     table = pd.DataFrame(progress(rows, f"test clients evaluated for {name}"))
     return table.rename(columns=lambda c: c.replace("accuracy_", "correct_"))

@@ -29,7 +29,7 @@ def create_pipeline(benchmark: str, algorithm: str) -> Pipeline:
                     **{name: f"params:{benchmark}.{name}" for name in names},
                 },
                 f"{home}.scores",
-                name="evaluate",
+                name=f"evaluate_{benchmark}",
                 namespace=algorithm,
             )
         ]

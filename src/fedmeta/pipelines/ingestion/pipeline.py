@@ -16,14 +16,17 @@ def create_pipeline(benchmark: str) -> Pipeline:
                 bind(find_raw, benchmark=entry),
                 {"raw": f"params:{benchmark}.raw"},
                 f"{benchmark}.raw_files",
-                name="find_raw",
+                name=f"find_raw_{benchmark}",
                 namespace="ingestion",
             ),
             Node(
                 bind(pack, benchmark=entry),
-                {"raw_files": f"{benchmark}.raw_files"},
+                {
+                    "raw": f"params:{benchmark}.raw",
+                    "raw_files": f"{benchmark}.raw_files",
+                },
                 f"{benchmark}.records",
-                name="pack",
+                name=f"pack_{benchmark}",
                 namespace="ingestion",
             ),
         ]

@@ -1,27 +1,33 @@
-"""Client filtering, client split, support/query partition, statistics."""
+"""Client filtering, client split, support/query partition, codebook, statistics."""
+
+import logging
+from typing import Any
 
 import pandas as pd
 
 from fedmeta.benchmarks.registry import Benchmark
+from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
-from fedmeta.data.partition import partition_examples, split_clients
+from fedmeta.data.partition import partition_examples, shrunk_gaps, split_clients
 from fedmeta.data.statistics import client_statistics
-from fedmeta.pipelines.options import PartitionOptions, SelectionOptions
+from fedmeta.pipelines.options import PartitionOptions, build
+
+log = logging.getLogger(__name__)
 
 
 def select(
-    benchmark: Benchmark, records: FederatedDataset, selection: SelectionOptions
+    benchmark: Benchmark, records: FederatedDataset, selection: dict[str, Any]
 ) -> pd.DataFrame:
     """The clients and the range of their records that are used."""
-    return benchmark.select_clients(records, **selection.model_dump())
+    return build(benchmark.select_clients, selection, "selection", records)
 
 
 def describe(
     benchmark: Benchmark, records: FederatedDataset, clients: pd.DataFrame
 ) -> pd.DataFrame:
-    """Table 1: statistics of the used records, beside the paper's for real data."""
-    synthetic = records.metadata["synthetic"] == "true"
-    return client_statistics(clients, records, None if synthetic else benchmark.table1)
+    """Table 1: statistics of the used records, beside the paper's for its own data."""
+    paper = None if records.stands_in else benchmark.table1
+    return client_statistics(clients, records, benchmark.labels, paper)
 
 
 def split(clients: pd.DataFrame, partition: PartitionOptions) -> dict:
@@ -31,13 +37,40 @@ def split(clients: pd.DataFrame, partition: PartitionOptions) -> dict:
 
 
 def divide(
-    records: FederatedDataset, clients: pd.DataFrame, partition: PartitionOptions
+    benchmark: Benchmark,
+    records: FederatedDataset,
+    clients: pd.DataFrame,
+    partition: PartitionOptions,
 ) -> pd.DataFrame:
     """Each client's support and query records."""
-    return partition_examples(
+    divided = partition_examples(
         clients,
         partition.support_fraction,
         partition.seed,
         partition.strategy,
+        partition.gap,
         records,
+        benchmark.labels,
     )
+    shrunk = shrunk_gaps(clients, divided, partition.gap)
+    if shrunk:
+        log.warning(
+            "%d of %d clients are too small for a gap of %d records between support"
+            " and query, and have a smaller one",
+            shrunk,
+            len(clients),
+            partition.gap,
+        )
+    return divided
+
+
+def encode(
+    benchmark: Benchmark,
+    records: FederatedDataset,
+    clients: pd.DataFrame,
+    client_split: dict,
+    encoding: dict[str, Any],
+) -> Codebook:
+    """What turns records into the input of a model, from the training clients."""
+    training = clients[clients["client_id"].isin(client_split["train"])]
+    return build(benchmark.codebook, encoding, "encoding", records, training)

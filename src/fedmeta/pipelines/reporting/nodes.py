@@ -8,7 +8,9 @@ from rich.console import Console
 
 from fedmeta.benchmarks.registry import Benchmark
 from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.data.partition import shrunk_gaps
 from fedmeta.pipelines.options import PartitionOptions, ReportOptions
 from fedmeta.reporting import fairness, figures, page, tables, terminal
 
@@ -25,7 +27,7 @@ def tabulate(
     scores, histories = _by_label(names, results)
     source = source_of(benchmark, records)
     paper = benchmark.table2.get(partition.support_fraction)
-    if is_synthetic(records):
+    if records.stands_in:
         paper = None
     return (
         tables.accuracy_table(scores, histories, paper, source),
@@ -67,6 +69,10 @@ def compose(
     fairness: pd.DataFrame,
     overhead: pd.DataFrame,
     parameters: dict[str, Any],
+    partition: PartitionOptions,
+    clients: pd.DataFrame,
+    support_query: pd.DataFrame,
+    codebook: Codebook,
     **results: pd.DataFrame,
 ) -> str:
     """The report as one HTML page; its headline table is printed too."""
@@ -78,7 +84,11 @@ def compose(
         page.Report(
             benchmark=benchmark.label,
             source=source,
-            synthetic=is_synthetic(records),
+            synthetic=records.synthetic,
+            notes=[
+                codebook.note,
+                *partition_notes(benchmark, partition, clients, support_query),
+            ],
             accuracy=accuracy,
             fairness=fairness,
             overhead=overhead,
@@ -89,16 +99,39 @@ def compose(
     )
 
 
-def is_synthetic(records: FederatedDataset) -> bool:
-    """Whether the data themselves say that they were generated."""
-    return records.metadata["synthetic"] == "true"
-
-
 def source_of(benchmark: Benchmark, records: FederatedDataset) -> str:
-    """What the data are, for titles: synthetic data never get the real name."""
-    if is_synthetic(records):
+    """What the data are, for titles: only its own data get a benchmark's name."""
+    if records.synthetic:
         return f"synthetic sample, not {benchmark.label}"
+    if records.stands_in:
+        return f"{records.metadata['name']}, not {benchmark.label}"
     return benchmark.label
+
+
+def partition_notes(
+    benchmark: Benchmark,
+    partition: PartitionOptions,
+    clients: pd.DataFrame,
+    support_query: pd.DataFrame,
+) -> list[str]:
+    """What a reader must know of how support and query were divided."""
+    if not benchmark.reach:
+        return []
+    if partition.strategy != "order" or partition.gap < benchmark.reach:
+        return [
+            f"Records of a client that are fewer than {benchmark.reach} apart share"
+            f" content, and support and query are divided {partition.strategy!r} with a"
+            f" gap of {partition.gap}: queries leak into support sets, which flatters"
+            " adaptation. partition.strategy=order with partition.gap="
+            f"{benchmark.reach} keeps them apart."
+        ]
+    shrunk = shrunk_gaps(clients, support_query, partition.gap)
+    return [
+        f"Support comes before query with {partition.gap} records left out between,"
+        " which share content with both;"
+        f" {shrunk} of {len(clients)} clients are too small for that and leave out"
+        " fewer."
+    ]
 
 
 def _by_label(

@@ -11,13 +11,14 @@ from fedmeta.benchmarks.registry import Benchmark
 from fedmeta.core.engine import run_rounds
 from fedmeta.core.evaluation import evaluate_clients
 from fedmeta.core.types import ClientId, ServerState
+from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.tasks import sample_cohort
 from fedmeta.datasets import Checkpoint, FindCheckpoint
 from fedmeta.pipelines.options import TrainingOptions
 from fedmeta.pipelines.progress import Clock
 from fedmeta.pipelines.training.costs import COSTS, prices
-from fedmeta.pipelines.training.setup import CHUNK, Data, Setup, prepare
+from fedmeta.pipelines.training.setup import Data, Setup, prepare
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ def train(
     clients: pd.DataFrame,
     client_split: dict,
     support_query: pd.DataFrame,
+    codebook: Codebook,
     earlier: FindCheckpoint,
     training: TrainingOptions,
     model: dict,
@@ -43,11 +45,11 @@ def train(
         (checkpoint, history of each name) after every ``evaluate_every`` rounds and
         after the last: Kedro saves them as they come.
     """
-    data = Data(records, clients, client_split, support_query)
+    data = Data(records, clients, client_split, support_query, codebook)
     # How long it goes on, and which device and backend compute, decide nothing that
     # has been computed.
     decisive = training.model_dump(
-        exclude={"rounds", "device", "backend", "clients_at_once"}
+        exclude={"rounds", "device", "backend", "clients_at_once", "chunk"}
     )
     fingerprint = data.fingerprint(decisive, model, algorithms)
     ordered = {name: algorithms[name] for name in names}
@@ -139,7 +141,7 @@ def _validate(
             clients,
             setup.evaluation_task,
             setup.backend,
-            CHUNK,
+            setup.chunk,
         )
     )
     records = table["num_query"]

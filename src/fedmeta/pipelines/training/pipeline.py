@@ -21,6 +21,7 @@ def data_inputs(benchmark: str) -> dict[str, str]:
         "clients": f"{benchmark}.clients",
         "client_split": f"{benchmark}.client_split",
         "support_query": f"{benchmark}.support_query",
+        "codebook": f"{benchmark}.codebook",
         "training": f"params:{benchmark}.training",
         "model": f"params:{benchmark}.model",
     }
@@ -40,7 +41,7 @@ def create_pipeline(benchmark: str, algorithm: str) -> Pipeline:
                     **{name: f"params:{benchmark}.{name}" for name in names},
                 },
                 [f"{home}.checkpoint", *(f"{benchmark}.{n}.history" for n in names)],
-                name="train",
+                name=f"train_{benchmark}",
                 namespace=algorithm,
             )
         ]

@@ -3,24 +3,25 @@
 import hashlib
 import json
 import os
+from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 
 from fedmeta.benchmarks.registry import Benchmark
+from fedmeta.core.algorithms import options_of
 from fedmeta.core.allocator import keep_freed_memory
 from fedmeta.core.backends import sequential, threaded, vectorized
 from fedmeta.core.model import Model
 from fedmeta.core.trees import tree_map
 from fedmeta.core.types import Algorithm, Backend, ClientId, MakeTask
+from fedmeta.data.encoding import Codebook
+from fedmeta.data.encoding import checksum as codebook_checksum
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.partition import checksum
 from fedmeta.data.tasks import task_maker
 from fedmeta.pipelines.options import TrainingOptions, build, build_algorithm
-
-# Records differentiated at once: bounds memory, and keeps temporaries in the cache.
-CHUNK = 256
 
 
 class Data(NamedTuple):
@@ -30,6 +31,7 @@ class Data(NamedTuple):
     clients: pd.DataFrame
     client_split: dict[str, list[ClientId]]
     support_query: pd.DataFrame
+    codebook: Codebook
 
     def fingerprint(self, *options: Any) -> str:
         """Of the data and of options: equal ones give the same training."""
@@ -38,6 +40,7 @@ class Data(NamedTuple):
             checksum(self.clients),
             self.client_split["checksum"],
             checksum(self.support_query),
+            codebook_checksum(self.codebook),
             json.dumps(options, sort_keys=True, default=str),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -52,6 +55,7 @@ class Setup(NamedTuple):
     evaluation_task: MakeTask
     backend: Backend
     device: torch.device
+    chunk: int  # records gone through at once
 
     def placed(self, tree: Any) -> Any:
         """The tensors of a tree, on the device."""
@@ -65,16 +69,15 @@ def prepare(
     model: dict[str, Any],
     algorithms: dict[str, dict[str, Any]],
 ) -> Setup:
-    """Build model and algorithms from their parameters; say how clients are run.
-
-    An algorithm that shares another's training takes over the parameters of that one,
-    which comes first in ``algorithms``.
-    """
-    network = build(benchmark.model, model, "model")
-    shared = next(iter(algorithms.values()))
+    """Build model and algorithms from their parameters; say how clients are run."""
+    encoding = benchmark.encoding(data.codebook)
+    network = build(partial(benchmark.model, **encoding.sizes), model, "model")
+    chunk = {"chunk": training.chunk}
     built = {
-        name: build_algorithm(name, network.loss, {"chunk": CHUNK, **shared, **block})
-        for name, block in algorithms.items()
+        name: build_algorithm(
+            name, network.loss, {**chunk, **options_of(name, algorithms)}
+        )
+        for name in algorithms
     }
     device = choose_device(training.device)
     keep_freed_memory()
@@ -85,7 +88,7 @@ def prepare(
             data.records,
             data.clients,
             data.support_query,
-            benchmark.examples,
+            encoding.examples,
             seed=training.seed,
             passes=passes,
             resample=resample,
@@ -99,6 +102,7 @@ def prepare(
         tasks(0, False),
         choose_backend(training, device),
         device,
+        training.chunk,
     )
 
 

@@ -1,0 +1,44 @@
+"""Packed pixels as the floats that the model reads."""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fedmeta.data.encoding import Codebook, Encoding
+from fedmeta.data.federated import FederatedDataset
+
+
+def labels(columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """Classes [b] 0..61."""
+    return columns["label"][rows]
+
+
+def codebook(
+    records: FederatedDataset, clients: pd.DataFrame, inverted: bool = False
+) -> Codebook:
+    """The grey level of every byte: 0 ink and 1 background, as LEAF has it.
+
+    Args:
+        records: not looked at.
+        clients: not looked at.
+        inverted: 1 ink and 0 background, as MNIST has it.
+    """
+    levels = torch.arange(256, dtype=torch.float32) / 255
+    if inverted:
+        return Codebook({"levels": 1 - levels}, "Pixels are inverted: 1 is ink.")
+    return Codebook({"levels": levels}, "Pixels are LEAF's: 1 is background.")
+
+
+def encoding(codebook: Codebook) -> Encoding:
+    """Images [b, 784] in [0, 1]; labels [b] 0..61."""
+    levels = codebook.tables["levels"]
+
+    def examples(
+        columns: dict[str, np.ndarray], rows: np.ndarray
+    ) -> tuple[Tensor, Tensor]:
+        pixels = torch.from_numpy(columns["pixels"][rows])
+        classes = torch.from_numpy(labels(columns, rows))
+        return levels[pixels.to(torch.int32)], classes.to(torch.int64)
+
+    return Encoding(examples, sizes={})

@@ -1,0 +1,40 @@
+"""From stored records to the input of a model.
+
+What has to be learnt or looked up for that, such as a vocabulary or word vectors, is
+made once from the training clients and kept: the codebook.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+# (columns of a client, rows wanted) -> x [b, *features], y [b]
+Examples = Callable[[dict[str, np.ndarray], np.ndarray], tuple[Tensor, Tensor]]
+# (columns of a client, rows wanted) -> [b] classes as they are stored
+Labels = Callable[[dict[str, np.ndarray], np.ndarray], np.ndarray]
+
+
+class Codebook(NamedTuple):
+    """What turns stored records into the input of a model; never transmitted."""
+
+    tables: dict[str, Tensor]
+    note: str  # what it is, for the report
+
+
+class Encoding(NamedTuple):
+    """A codebook put to use."""
+
+    examples: Examples
+    sizes: dict[str, int]  # arguments of the model's factory that the data decide
+
+
+def checksum(codebook: Codebook) -> str:
+    """SHA-256 of the tables: their names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, table in sorted(codebook.tables.items()):
+        digest.update(f"|{name}|{table.dtype}|{tuple(table.shape)}|".encode())
+        digest.update(table.contiguous().numpy())
+    return digest.hexdigest()
