@@ -60,7 +60,7 @@ $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.lock
 femnist: setup ## the main job: FEMNIST, FedAvg against FedMeta
 	$(BIN)/kedro run --pipeline femnist_fedmeta
 
-test: setup-dev ## the tests; FEMNIST=/folder/of/LEAF/json adds those on real data
+test: setup-dev ## the tests; FEMNIST=, SHAKESPEARE=, SENT140= /raw/data add some
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: setup-dev ## ruff and the import layers
@@ -88,8 +88,9 @@ ui: setup ## the tracked runs in a browser, http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 		$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --workers 1
 
-fetch: setup ## download real FEMNIST into data/01_raw/femnist (200 MB, then 4 GB)
-	$(BIN)/python -m fedmeta.benchmarks.femnist.fetch
+DATA ?= femnist
+fetch: setup ## download real data into data/01_raw; DATA=shakespeare, DATA=sent140
+	$(BIN)/python -m fedmeta.benchmarks.$(DATA).fetch
 
 lock: setup-dev ## resolve both lock files anew from pyproject.toml
 	@mkdir -p build

@@ -1,7 +1,8 @@
 """The plain PyTorch loop that rounds are compared with: no tricks.
 
 One client after another, ``create_graph=True`` for second derivatives,
-``torch.optim.Adam`` as it comes, layers of `torch.nn`.
+``torch.optim.Adam`` as it comes, layers of `torch.nn`: on a CPU, `torch.nn.LSTM` runs
+through oneDNN there, and torch writes its gradient out to differentiate it again.
 """
 
 import copy
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-Examples = tuple[Tensor, Tensor]  # x [n, 784], y [n]
+Examples = tuple[Tensor, Tensor]  # x [n, *features], y [n]
 Client = tuple[Examples, Examples]  # support, query
 
 
@@ -31,6 +32,27 @@ def femnist_network() -> nn.Sequential:
         nn.ReLU(),
         nn.Linear(2048, 62),
     )
+
+
+class LastStep(nn.Module):
+    """Two LSTM layers, batch first, of which the last step goes on."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(width, hidden, num_layers=2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lstm(x)[0][:, -1]
+
+
+def shakespeare_network() -> nn.Sequential:
+    """The network of `fedmeta.models.lstm.character_lstm` for 53 symbols."""
+    return nn.Sequential(nn.Embedding(53, 8), LastStep(8, 256), nn.Linear(256, 53))
+
+
+def sent140_network() -> nn.Sequential:
+    """The network of `fedmeta.models.lstm.tweet_lstm` on vectors of 300 numbers."""
+    return nn.Sequential(LastStep(300, 100), nn.Linear(100, 128), nn.Linear(128, 2))
 
 
 def maml_round(

@@ -19,7 +19,7 @@ def parameters(env: str) -> dict:
     return loader["parameters"]
 
 
-@pytest.mark.parametrize("env", ["base", "smoke", "paper"])
+@pytest.mark.parametrize("env", ["base", "smoke", "paper", "reduced"])
 def test_parameters_of_every_environment_pass(env: str) -> None:
     check_factories(parameters(env))
 

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from io import StringIO
 
 import pandas as pd
@@ -19,6 +20,7 @@ def make_report(histories, scores, synthetic=True, paper=None):
         benchmark="FEMNIST",
         source=source,
         synthetic=synthetic,
+        stands_in=synthetic,
         accuracy=accuracy_table(scores, histories, paper, source),
         fairness=fairness_table(scores, source),
         overhead=overhead_table(histories, 0.5, source),
@@ -44,10 +46,17 @@ class TestPage:
         real = render_page(make_report(histories, scores, synthetic=False))
         assert banner not in real and "synthetic" not in real.lower()
 
+    def test_says_loudly_that_other_real_data_are_no_benchmark(self, histories, scores):
+        report = make_report(histories, scores, synthetic=False)
+        other = replace(report, stands_in=True, source="reviews, not FEMNIST")
+        assert "Real data in the form of FEMNIST" in render_page(other)
+        assert "Real data in the form of" not in render_page(report)
+
     def test_shows_tables_and_parameters(self, histories, scores):
         html = render_page(make_report(histories, scores))
         assert "FedMeta(Meta-SGD)" in html and "not reached" in html
         assert "maml.inner_lr" in html and "0.001" in html
+        assert "<li>Pixels are as they were found.</li>" in html
         assert "<td>3,500</td>" in html  # the statistics' paper column is no percentage
 
     def test_paper_column_only_where_there_is_one(self, histories, scores):

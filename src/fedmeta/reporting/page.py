@@ -22,7 +22,8 @@ class Report:
     Attributes:
         benchmark: The real data set's name, such as "FEMNIST".
         source: What the data of this run are, such as "synthetic sample".
-        synthetic: Whether to say loudly that this is not the benchmark.
+        synthetic: Whether to say loudly that the data were generated.
+        stands_in: Whether to say loudly that they are not the benchmark's own.
         accuracy: The result of ``accuracy_table``.
         fairness: The result of ``fairness_table``.
         overhead: The result of ``overhead_table``.
@@ -35,6 +36,7 @@ class Report:
     benchmark: str
     source: str
     synthetic: bool
+    stands_in: bool
     accuracy: pd.DataFrame
     fairness: pd.DataFrame
     overhead: pd.DataFrame
@@ -57,6 +59,7 @@ def render_page(report: Report) -> str:
         benchmark=report.benchmark,
         source=report.source,
         synthetic=report.synthetic,
+        stands_in=report.stands_in,
         notes=report.notes,
         summary=summary(report.accuracy),
         headline=_rows(readable(report.accuracy[headline_columns(report.accuracy)])),

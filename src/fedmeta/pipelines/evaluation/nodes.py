@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from fedmeta.benchmarks.registry import Benchmark
+from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.evaluation import evaluate_clients
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset

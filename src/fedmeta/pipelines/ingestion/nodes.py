@@ -5,7 +5,7 @@ import json
 import logging
 from pathlib import Path
 
-from fedmeta.benchmarks.registry import Benchmark
+from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.datasets import PackedSource
 from fedmeta.pipelines.options import RawOptions, build
 from fedmeta.pipelines.progress import progress

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from fedmeta.benchmarks.registry import Benchmark
+from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.partition import partition_examples, shrunk_gaps, split_clients

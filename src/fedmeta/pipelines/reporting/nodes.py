@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from fedmeta.benchmarks.registry import Benchmark
+from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
@@ -85,6 +85,7 @@ def compose(
             benchmark=benchmark.label,
             source=source,
             synthetic=records.synthetic,
+            stands_in=records.stands_in,
             notes=[
                 codebook.note,
                 *partition_notes(benchmark, partition, clients, support_query),

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from fedmeta.benchmarks.registry import Benchmark
+from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.engine import run_rounds
 from fedmeta.core.evaluation import evaluate_clients
 from fedmeta.core.types import ClientId, ServerState

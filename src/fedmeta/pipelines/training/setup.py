@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
-from fedmeta.benchmarks.registry import Benchmark
+from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.algorithms import options_of
 from fedmeta.core.allocator import keep_freed_memory
 from fedmeta.core.backends import sequential, threaded, vectorized

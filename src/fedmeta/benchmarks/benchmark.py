@@ -1,0 +1,37 @@
+"""What the pipelines need to know of a benchmark."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from fedmeta.core.model import Model
+from fedmeta.data.encoding import Codebook, Encoding, Labels
+from fedmeta.data.federated import ClientRecords
+from fedmeta.data.statistics import Reference
+
+
+class Benchmark(NamedTuple):
+    """A data set and the model that the paper puts on it.
+
+    A function with ``...`` takes further arguments by name: the options of its block
+    in the benchmark's parameters file.
+    """
+
+    label: str  # in tables and figures
+    find_raw: Callable[[Path], list[Path]]  # folder -> its raw files
+    # block raw.parse; raw files -> stream of clients, metadata
+    parse: Callable[..., tuple[Iterator[ClientRecords], dict[str, str]]]
+    # block raw.sample; folder -> generated raw files, for use offline
+    write_sample: Callable[..., list[Path]]
+    # block selection; records -> clients table
+    select_clients: Callable[..., pd.DataFrame]
+    labels: Labels
+    # block encoding; records, training clients' rows of the clients table -> codebook
+    codebook: Callable[..., Codebook]
+    encoding: Callable[[Codebook], Encoding]
+    model: Callable[..., Model]  # block model, and the encoding's sizes
+    reach: int  # records of a client that are nearer than this share content
+    table1: Mapping[str, Reference]  # the paper's statistics
+    table2: Mapping[float, Mapping[str, float]]  # support fraction -> label -> %

@@ -1,0 +1,1 @@
+"""Sent140: the sentiment of tweets, a client a user."""

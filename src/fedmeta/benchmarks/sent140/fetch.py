@@ -1,0 +1,126 @@
+"""Fetch Stanford's tweets and, on request, GloVe's word vectors.
+
+`python -m fedmeta.benchmarks.sent140.fetch [FOLDER] [--glove]` downloads 80 MB of
+tweets, or 860 MB of vectors of which the 300-d file (1 GB) is kept. An interrupted
+download is continued by the next call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from fedmeta.benchmarks.sent140.stanford import TEST, TRAINING
+from fedmeta.data.errors import DataError
+from fedmeta.data.files import whole_file
+
+FOLDER = Path("data/01_raw/sent140")
+TWEETS_URL = "http://cs.stanford.edu/people/alecmgo/trainingandtestdata.zip"
+GLOVE_URL = "https://nlp.stanford.edu/data/glove.6B.zip"
+GLOVE = "glove.6B.300d.txt"
+BLOCK = 1 << 20  # bytes
+TIMEOUT = 60  # seconds without an answer
+PARTIAL, RANGE_BEYOND = 206, 416  # HTTP
+
+
+def fetch_sent140(
+    out_dir: str | Path = FOLDER, url: str = TWEETS_URL, glove_url: str | None = None
+) -> list[Path]:
+    """Download the tweets, and word vectors where their address is given.
+
+    Args:
+        out_dir: files that are there already are not fetched again.
+        url: of the ZIP of Stanford's two CSV files.
+        glove_url: of the ZIP of GloVe's files, such as `GLOVE_URL`.
+
+    Returns:
+        The files.
+
+    Raises:
+        DataError: when something cannot be fetched or is not what is expected.
+    """
+    out_dir = Path(out_dir)
+    paths = _fetch(url, (TRAINING, TEST), out_dir)
+    if glove_url is not None:
+        paths += _fetch(glove_url, (GLOVE,), out_dir)
+    return paths
+
+
+def _fetch(url: str, members: Sequence[str], out_dir: Path) -> list[Path]:
+    """Some files of a ZIP at an address."""
+    paths = [out_dir / name for name in members]
+    if not all(path.exists() for path in paths):
+        out_dir.mkdir(parents=True, exist_ok=True)
+        archive = out_dir / f".{url.rsplit('/', 1)[-1]}.partial"
+        try:
+            _download(url, archive)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{url}: could not be fetched ({error}); check the network and call "
+                "again, which goes on where it stopped, or give another address"
+            ) from error
+        _extract(archive, members, out_dir, url)
+        archive.unlink()
+    return paths
+
+
+def _download(url: str, path: Path) -> None:
+    """Stream a file to the disk, from where a former call stopped.
+
+    Raises:
+        OSError: for any trouble with the server, the network or the disk.
+    """
+    size = path.stat().st_size if path.exists() else 0
+    request = Request(url, headers={"Range": f"bytes={size}-"} if size else {})
+    try:
+        answer = urlopen(request, timeout=TIMEOUT)
+    except HTTPError as error:
+        if error.code == RANGE_BEYOND:  # it was whole already
+            return
+        raise
+    with answer, open(path, "ab" if answer.status == PARTIAL else "wb") as file:
+        shutil.copyfileobj(answer, file, BLOCK)
+        missing = answer.length  # http.client counts down; None where not announced
+    if missing:
+        raise OSError(f"the connection ended {missing} bytes early")
+
+
+def _extract(archive: Path, members: Sequence[str], out_dir: Path, url: str) -> None:
+    """Unpack some files; they take their places together, when all are whole."""
+    try:
+        with zipfile.ZipFile(archive) as content, ExitStack() as targets:
+            for name in members:
+                file = targets.enter_context(whole_file(out_dir / name))
+                with content.open(name) as source:
+                    shutil.copyfileobj(source, file, BLOCK)
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+        archive.unlink()
+        raise DataError(
+            f"{url}: not a whole ZIP with {', '.join(members)} ({error}); call again, "
+            "or give another address"
+        ) from error
+
+
+def main() -> None:
+    """Fetch into a folder and say what is there."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
+    parser.add_argument("--url", default=TWEETS_URL, help="of the ZIP of tweets")
+    parser.add_argument("--glove", action="store_true", help="word vectors as well")
+    parser.add_argument("--glove-url", default=GLOVE_URL, help="of the ZIP of GloVe")
+    arguments = parser.parse_args()
+    glove_url = arguments.glove_url if arguments.glove else None
+    for path in fetch_sent140(arguments.folder, arguments.url, glove_url):
+        print(f"{path}: {os.path.getsize(path):,} bytes")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Stanford's CSV of tweets, row by row.
+
+ISO-8859-1, no header, six columns: polarity, id, date, query, user, text (Go, Bhayani
+and Huang 2009). A quoted text may hold line breaks.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from fedmeta.data.errors import DataError
+
+TRAINING = "training.1600000.processed.noemoticon.csv"
+TEST = "testdata.manual.2009.06.14.csv"
+COLUMNS = ("polarity", "id", "date", "query", "user", "text")
+LABELS = {"0": 0, "2": 0, "4": 1}  # LEAF asks only whether it is "4"
+SYNTHETIC = "SYNTHETIC"  # in the column `query` of generated rows
+BLOCK = 1 << 20  # bytes read at a time
+_LAYOUT = f"expected {len(COLUMNS)} columns: {', '.join(COLUMNS)}"
+_MARKS = {
+    codecs.BOM_UTF8: "UTF-8",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+class Tweet(NamedTuple):
+    """One row."""
+
+    user: str
+    text: str
+    label: int  # 1 positive, 0 not
+    synthetic: bool
+
+
+def read_tweets(path: Path) -> Iterator[Tweet]:
+    """Stream the rows of a file.
+
+    Raises:
+        DataError: for another encoding, an empty or cut file, a header, another number
+            of columns, another polarity or a row without a user; names file and line.
+    """
+    _check_bytes(path)
+    with open(path, encoding="latin-1", newline="") as file:
+        rows = csv.reader(file)
+        line = 1  # where the row starts; line_num is where it ends
+        try:
+            for row in rows:
+                yield _tweet(row, f"{path}: line {line}")
+                line = rows.line_num + 1
+        except csv.Error as error:
+            raise DataError(
+                f"{path}: line {line}: not CSV ({error}); is a quote left open there? "
+                "Mend it or fetch the file again"
+            ) from None
+
+
+def _tweet(row: list[str], place: str) -> Tweet:
+    if len(row) != len(COLUMNS):
+        raise DataError(
+            f"{place}: {len(row)} columns; {_LAYOUT}: mend the row or write the file "
+            "again, with commas between and quotes around the fields"
+        )
+    polarity, _, _, query, user, text = row
+    if polarity not in LABELS:
+        if place.endswith("line 1") and not polarity.strip().isdecimal():
+            raise DataError(
+                f"{place}: looks like a header ({polarity!r} for the polarity); "
+                "Stanford's layout has none: remove the line"
+            )
+        raise DataError(
+            f"{place}: polarity {polarity!r}; expected 0 (negative), 2 (neutral) or 4 "
+            "(positive): mend or remove the row"
+        )
+    if not user:
+        raise DataError(f"{place}: no user; expected a name: mend or remove the row")
+    return Tweet(user, text, LABELS[polarity], query == SYNTHETIC)
+
+
+def _check_bytes(path: Path) -> None:
+    """Refuse what decodes as ISO-8859-1, as any bytes do, but was not meant so."""
+    # Of Stanford's own small file it is known, and few bytes may agree by chance.
+    maybe_utf8 = path.name != TEST
+    is_ascii, line = True, 1
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    first = last = b""
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            for mark, encoding in _MARKS.items():
+                if not first and block.startswith(mark):
+                    raise _encoding_error(path, encoding)
+            if b"\0" in block:
+                line += block.count(b"\n", 0, block.index(b"\0"))
+                raise DataError(
+                    f"{path}: line {line}: a NUL byte; expected text in ISO-8859-1: "
+                    "convert the file if it is UTF-16, else fetch it again"
+                )
+            is_ascii = is_ascii and block.isascii()
+            maybe_utf8 = maybe_utf8 and _continues(decoder, block)
+            line += block.count(b"\n")
+            first, last = first or block[:1], (last + block)[-64:]
+    if not last.strip():
+        raise DataError(f"{path}: the file is empty; fetch it again")
+    if not is_ascii and maybe_utf8 and _continues(decoder, b"", end=True):
+        raise _encoding_error(path, "UTF-8")
+    if first == b'"' and not last.rstrip().endswith(b'"'):
+        raise DataError(
+            f"{path}: line {line}: the file ends inside a quoted field: it is cut "
+            "short; fetch it again"
+        )
+
+
+def _continues(
+    decoder: codecs.IncrementalDecoder, block: bytes, end: bool = False
+) -> bool:
+    try:
+        decoder.decode(block, end)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _encoding_error(path: Path, encoding: str) -> DataError:
+    return DataError(
+        f"{path}: is in {encoding}; expected ISO-8859-1, as Stanford's files are: "
+        f"iconv -f {encoding} -t ISO-8859-1//TRANSLIT < {path.name} > converted.csv"
+    )

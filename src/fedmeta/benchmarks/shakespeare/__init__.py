@@ -1,0 +1,1 @@
+"""Shakespeare: next-character prediction, a client a role of a play."""

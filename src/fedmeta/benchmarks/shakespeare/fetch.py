@@ -1,0 +1,143 @@
+"""Fetch the text of Shakespeare's works from Project Gutenberg.
+
+`python -m fedmeta.benchmarks.shakespeare.fetch [FOLDER] [--edition 1994|current]`. The
+edition of 1994 is the one that LEAF reads. It is copyright World Library and free for
+personal, non-commercial use only; the current one is in the public domain, and its
+roles are other clients. The environment variable GUTENBERG_URL names another server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+from typing import NamedTuple
+from urllib.request import urlopen
+
+from fedmeta.benchmarks.shakespeare.parse import (
+    CURRENT,
+    LEAF_MD5,
+    OF_1994,
+    Layout,
+    read_text,
+    text_layout,
+)
+from fedmeta.data.errors import DataError
+from fedmeta.data.files import whole_path
+
+FOLDER = Path("data/01_raw/shakespeare")
+SERVER = "https://www.gutenberg.org"
+TIMEOUT = 60  # seconds without an answer
+
+
+class Edition(NamedTuple):
+    """A text on the server."""
+
+    path: str
+    unpack: Callable[[bytes], bytes]
+    layout: Layout
+    terms: str
+
+
+def _unzipped(content: bytes) -> bytes:
+    """The one text of an archive."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".txt")]
+        if len(names) != 1:
+            raise zipfile.BadZipFile(f"{len(names)} texts in it, not one")
+        return archive.read(names[0])
+
+
+EDITIONS = {
+    "1994": Edition(
+        "files/100/old/1994-01-100.zip",
+        _unzipped,
+        OF_1994,
+        "copyright World Library: personal, non-commercial use only",
+    ),
+    "current": Edition(
+        "cache/epub/100/pg100.txt", bytes, CURRENT, "public domain in the USA"
+    ),
+}
+
+
+def fetch_shakespeare(
+    out_dir: str | Path = FOLDER, edition: str = "1994", server: str | None = None
+) -> list[Path]:
+    """Download one edition; the folder gets it whole or not at all.
+
+    The text must be in its edition's layout and not cut short. It need not be, byte for
+    byte, the one that LEAF reads: `is_leafs_text` tells.
+
+    Args:
+        out_dir: must have no text and no JSON yet.
+        edition: a name in `EDITIONS`.
+        server: address without the path; None for GUTENBERG_URL or Gutenberg's own.
+
+    Returns:
+        The text.
+
+    Raises:
+        DataError: when there are files already, or what is fetched is not the text.
+    """
+    if edition not in EDITIONS:
+        known = ", ".join(sorted(EDITIONS))
+        raise DataError(f"unknown edition {edition!r}; one of {known}")
+    out_dir = Path(out_dir)
+    for pattern in ("*.txt", "*.txt.gz", "*.json"):
+        if any(out_dir.glob(pattern)):
+            raise DataError(
+                f"{out_dir}: has {pattern} files already; move them or name another"
+            )
+    path, unpack, layout, _ = EDITIONS[edition]
+    base = server or os.environ.get("GUTENBERG_URL") or SERVER
+    content = _download(f"{base.rstrip('/')}/{path}", unpack)
+    out = out_dir / f"shakespeare_{edition}.txt"
+    with whole_path(out) as partial:
+        partial.write_bytes(content)
+        if text_layout(partial, read_text(partial)) is not layout:
+            raise DataError(f"{base}: the text is not in {layout.name}; fetch it again")
+    return [out]
+
+
+def is_leafs_text(path: Path) -> bool:
+    """Whether a text is LEAF's, by its MD5 with lines that end in a line feed."""
+    text = read_text(path).encode()
+    return hashlib.md5(text, usedforsecurity=False).hexdigest() == LEAF_MD5
+
+
+def _download(url: str, unpack: Callable[[bytes], bytes]) -> bytes:
+    try:
+        with urlopen(url, timeout=TIMEOUT) as answer:
+            return unpack(answer.read())
+    except (OSError, HTTPException) as error:
+        raise DataError(
+            f"{url}: could not be fetched ({error}); check the network or "
+            "GUTENBERG_URL, or put a text into the folder by hand"
+        ) from error
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"{url}: not a whole archive of one text ({error}); fetch it again"
+        ) from error
+
+
+def main() -> None:
+    """Fetch an edition into a folder and say what it is."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
+    parser.add_argument("--edition", choices=sorted(EDITIONS), default="1994")
+    arguments = parser.parse_args()
+    (path,) = fetch_shakespeare(arguments.folder, arguments.edition)
+    print(f"{path}: {EDITIONS[arguments.edition].terms}")  # noqa: T201
+    if arguments.edition == "1994" and not is_leafs_text(path):
+        print("not byte for byte the text that LEAF reads")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
