@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, grad_and_value, vjp
 
+from fedmeta.core.foresight import second_order
 from fedmeta.core.trees import tree_map
 from fedmeta.core.types import Batch, Params
 
@@ -115,7 +116,9 @@ def _gradient_and_hessian(
         gradient, pullback = vjp(lambda p: grad(loss)(p, batch), params)
         return gradient, lambda vector: pullback(vector)[0]
     leaves = _leaves(params)
-    gradient = _grads(loss(leaves, batch), leaves, create_graph=True)
+    with second_order():
+        value = loss(leaves, batch)
+    gradient = _grads(value, leaves, create_graph=True)
 
     # A slope that does not depend on the parameters, of a linear loss, has no graph.
     curved = [name for name, slope in gradient.items() if slope.requires_grad]

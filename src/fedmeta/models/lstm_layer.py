@@ -47,7 +47,7 @@ def last_hidden(x: Tensor, layers: Sequence[Weights]) -> Tensor:
         elif not torch.is_grad_enabled():
             x = (fused_states if can_fuse(x) else hidden_states)(x, weights)
         elif can_fuse(x) and not is_second_order():
-            x = _FusedLayer.apply(x, *weights)
+            x = _FusedLayer.apply(x.contiguous(), *weights)  # once for both passes
         else:
             x = _Layer.apply(x, *weights)[0]
     return x[-1]
@@ -58,7 +58,6 @@ class _FusedLayer(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *weights: Tensor) -> Tensor:
-        x = x.contiguous()  # once for both passes
         history = fused_forward(x, Weights(*weights))
         ctx.save_for_backward(x, *weights, *history)
         return history.hidden

@@ -190,7 +190,7 @@ def backward(
         torch.addcmul(carried, g_h, from_cell, out=g_c)
         if source_c is not None:
             g_c.add_(source_c)
-        torch.mul(slopes[..., :3, :], g_c.unsqueeze(-2), out=g_z[..., :3, :])
+        torch.mul(slopes, g_c.unsqueeze(-2), out=g_z)  # of o too: faster in one piece
         torch.mul(slopes.select(-2, 3), g_h, out=g_z.select(-2, 3))
         if source_z is not None:
             g_z.add_(source_z)
