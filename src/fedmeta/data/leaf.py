@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import numpy as np
 import orjson
 
 from fedmeta.data.errors import DataError
@@ -92,6 +93,27 @@ def leaf_metadata(shards: Sequence[Path], benchmark: str) -> dict[str, str]:
         "synthetic": "true" if drawn else "false",
         "source": str(notes[0] or headers[0].get("source", "LEAF JSON")),
     }
+
+
+def sample_share(
+    rows: np.ndarray, counts: np.ndarray, fraction: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """LEAF's sampling of a file: clients at random up to a share of its records.
+
+    Args:
+        rows: the file's clients.
+        counts: records of each client, by row.
+        fraction: the share, in (0, 1].
+        rng: of the order.
+
+    Returns:
+        The clients in random order; how many records are taken of each, from the
+        first: all of the earlier ones, some of one, 0 or fewer of the later ones.
+    """
+    order = rng.permutation(rows)
+    total = int(fraction * counts[order].sum())
+    before = np.cumsum(counts[order]) - counts[order]
+    return order, np.minimum(counts[order], total - before)
 
 
 def read_leaf(shards: Sequence[Path]) -> Iterator[LeafClient]:

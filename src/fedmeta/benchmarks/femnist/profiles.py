@@ -27,6 +27,7 @@ import pandas as pd
 
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset, read_packed
+from fedmeta.data.leaf import sample_share
 from fedmeta.data.statistics import Reference, client_statistics
 
 WRITERS_A_FILE = 100
@@ -166,11 +167,9 @@ def _sample_files(
     """LEAF's sampling: in each file, writers at random up to a share of its records."""
     chosen, stops = [], []
     for first in range(0, len(rows), WRITERS_A_FILE):
-        file = rng.permutation(rows[first : first + WRITERS_A_FILE])
-        total = int(fraction * counts[file].sum())
-        before = np.cumsum(counts[file]) - counts[file]
-        taken = np.minimum(counts[file], total - before)  # the last one is cut
-        chosen.append(file[taken > 0])
+        file = rows[first : first + WRITERS_A_FILE]
+        writers, taken = sample_share(file, counts, fraction, rng)
+        chosen.append(writers[taken > 0])
         stops.append(taken[taken > 0])
     return np.concatenate(chosen), np.concatenate(stops)
 

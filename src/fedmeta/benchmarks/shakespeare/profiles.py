@@ -21,6 +21,7 @@ import pandas as pd
 
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset, read_packed
+from fedmeta.data.leaf import sample_share
 from fedmeta.data.statistics import Reference
 
 # Found by the numbers of windows alone, before any training (`search_seed`): 528 roles,
@@ -183,10 +184,8 @@ def _leaf(
 def _leaf_sf(
     counts: np.ndarray, limits: Limits, rng: np.random.Generator
 ) -> tuple[np.ndarray, ...]:
-    rows = rng.permutation(len(counts))
-    total = int(limits.sampling_fraction * counts.sum())
-    before = np.cumsum(counts[rows]) - counts[rows]
-    taken = np.minimum(counts[rows], total - before)  # the last one is cut
+    roles = np.arange(len(counts))
+    rows, taken = sample_share(roles, counts, limits.sampling_fraction, rng)
     kept = taken >= max(1, limits.min_records)
     return rows[kept], taken[kept]
 
