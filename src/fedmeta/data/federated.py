@@ -46,7 +46,7 @@ class FederatedDataset:
 
     path: Path
     client_ids: list[str]  # sorted, so that no split depends on the order of files
-    num_examples: np.ndarray  # int64 [clients], aligned with client_ids
+    num_examples: np.ndarray  # int64 [clients] entries of a column, as client_ids
     metadata: dict[str, str]
     checksum: str
     _rows: dict[str, tuple[int, int]]  # client id -> (batch, row in it)
