@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from leaf_shards import write_shard
 
 from fedmeta.benchmarks.femnist.parse import femnist_shards, parse_femnist
 from fedmeta.data.errors import DataError
@@ -12,21 +13,9 @@ from fedmeta.data.federated import read_packed, write_packed
 IMAGE = [k % 256 / 255 for k in range(784)]
 
 
-def write(path, users, **more):
-    """A shard in LEAF's order, synthetic last, as `user -> (x, y)`."""
-    content = {
-        "users": list(users),
-        "num_samples": [len(y) for _, y in users.values()],
-        **more,
-        "user_data": {u: {"x": x, "y": y} for u, (x, y) in users.items()},
-    }
-    path.write_text(json.dumps(content))
-    return path
-
-
 def test_every_byte_survives(tmp_path):
-    write(tmp_path / "b.json", {"f1": ([IMAGE, [1] * 784], [0, 61])})
-    write(tmp_path / "a.json", {"f0": ([[0.0] * 784], [35])})
+    write_shard(tmp_path / "b.json", {"f1": ([IMAGE, [1] * 784], [0, 61])})
+    write_shard(tmp_path / "a.json", {"f0": ([[0.0] * 784], [35])})
     shards = femnist_shards(tmp_path)
     assert [shard.name for shard in shards] == ["a.json", "b.json"]
     clients, metadata = parse_femnist(shards)
@@ -47,7 +36,7 @@ def test_every_byte_survives(tmp_path):
 
 @pytest.mark.parametrize("first", ["head", "data"])
 def test_synthetic_data_says_so(tmp_path, first):
-    path = write(tmp_path / "a.json", {"f0": ([IMAGE], [1])}, synthetic="drawn")
+    path = write_shard(tmp_path / "a.json", {"f0": ([IMAGE], [1])}, synthetic="drawn")
     if first == "data":
         content = json.loads(path.read_text())
         path.write_text(json.dumps(dict(reversed(content.items()))))
@@ -57,8 +46,8 @@ def test_synthetic_data_says_so(tmp_path, first):
 
 
 def test_synthetic_and_real_data_are_not_mixed(tmp_path):
-    real = write(tmp_path / "a.json", {"f0": ([IMAGE], [1])})
-    drawn = write(tmp_path / "b.json", {"f1": ([IMAGE], [1])}, synthetic="drawn")
+    real = write_shard(tmp_path / "a.json", {"f0": ([IMAGE], [1])})
+    drawn = write_shard(tmp_path / "b.json", {"f1": ([IMAGE], [1])}, synthetic="drawn")
     with pytest.raises(DataError, match=r"b\.json: is synthetic but .*a\.json is not"):
         parse_femnist([real, drawn])
 
@@ -98,7 +87,7 @@ def with_pixel(value):
     ],
 )
 def test_what_is_not_femnist(tmp_path, x, y, message):
-    path = write(tmp_path / "a.json", {"f0": (x, y)})
+    path = write_shard(tmp_path / "a.json", {"f0": (x, y)})
     with pytest.raises(DataError, match=message) as caught:
         list(parse_femnist([path])[0])
     text = str(caught.value)

@@ -1,11 +1,11 @@
 """Stanford's CSV and LEAF's JSON: what is read, what is refused, and how it says so."""
 
 import csv
-import json
 import logging
 
 import numpy as np
 import pytest
+from leaf_shards import write_shard
 
 from fedmeta.benchmarks.sent140.parse import find_raw, parse
 from fedmeta.benchmarks.sent140.stanford import TEST, TRAINING
@@ -21,17 +21,6 @@ def row(polarity="4", user="ann", text="so good", query="NO_QUERY"):
 def write_csv(path, rows):
     with open(path, "w", encoding="latin-1", newline="") as file:
         csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
-    return path
-
-
-def write_leaf(path, users, **more):
-    content = {
-        "users": list(users),
-        "num_samples": [len(y) for _, y in users.values()],
-        **more,
-        "user_data": {u: {"x": x, "y": y} for u, (x, y) in users.items()},
-    }
-    path.write_text(json.dumps(content))
     return path
 
 
@@ -101,7 +90,7 @@ def test_case_is_kept_on_request(tmp_path):
 def test_a_tweet_without_a_token_stays_and_is_counted_once(tmp_path, caplog):
     texts = [":-)", "good", ""]
     path = write_csv(tmp_path / "a.csv", [row(text=text) for text in texts])
-    shard = write_leaf(
+    shard = write_shard(
         tmp_path / "a.json", {"ann": ([leaf_record(t) for t in texts], [1, 1, 0])}
     )
     for file in (path, shard):
@@ -215,7 +204,7 @@ def test_leaf_json_gives_the_same_records(tmp_path):
     )
     users = {"ann": ([leaf_record(t) for t in texts], [1, 0])}
     users["bob"] = ([leaf_record("me")], [1])
-    shard = write_leaf(tmp_path / "a.json", users)
+    shard = write_shard(tmp_path / "a.json", users)
     clients, metadata = read([shard], min_records=2)
     assert list(clients) == ["ann"]
     for name, column in read([path])[0]["ann"].items():
@@ -240,7 +229,7 @@ def test_leaf_json_gives_the_same_records(tmp_path):
     ],
 )
 def test_what_is_not_leafs_sent140(tmp_path, x, y, message):
-    path = write_leaf(tmp_path / "a.json", {"ann": (x, y)})
+    path = write_shard(tmp_path / "a.json", {"ann": (x, y)})
     with pytest.raises(DataError, match=message) as caught:
         read([path])
     assert str(caught.value).startswith(f"{path}: client 'ann': ")
@@ -252,6 +241,6 @@ def test_a_folder_has_one_kind_of_file(tmp_path):
     write_csv(tmp_path / "b.csv", [row()])
     write_csv(tmp_path / "a.csv", [row()])
     assert [path.name for path in find_raw(tmp_path)] == ["a.csv", "b.csv"]
-    write_leaf(tmp_path / "c.json", {})
+    write_shard(tmp_path / "c.json", {})
     with pytest.raises(DataError, match=r"both a\.csv and c\.json"):
         find_raw(tmp_path)

@@ -1,12 +1,12 @@
 """Texts and LEAF's JSON as clients, and what is refused."""
 
 import gzip
-import json
 import logging
 import re
 
 import numpy as np
 import pytest
+from leaf_shards import write_shard
 
 from fedmeta.benchmarks.shakespeare.parse import parse_shakespeare, shakespeare_files
 from fedmeta.benchmarks.shakespeare.windows import window_labels
@@ -45,18 +45,6 @@ BOB.
 a
 *** END OF THE PROJECT GUTENBERG EBOOK A PLAY ***
 """.format(LONG.replace("-", "—"))
-
-
-def shard(path, users, **more):
-    """A file of LEAF, as `user -> (x, y)`."""
-    content = {
-        "users": list(users),
-        "num_samples": [len(y) for _, y in users.values()],
-        **more,
-        "user_data": {u: {"x": x, "y": y} for u, (x, y) in users.items()},
-    }
-    path.write_text(json.dumps(content))
-    return path
 
 
 def windows_of(text):
@@ -111,7 +99,7 @@ def test_leafs_windows_are_put_together(tmp_path):
     # windows 0..4, then 10..12: two stretches
     rows = [0, 1, 2, 3, 4, 10, 11, 12]
     chosen = [x[i] for i in rows], [y[i] for i in rows]
-    shard(tmp_path / "a.json", {"ANN": chosen, "BOB": ([], [])})
+    write_shard(tmp_path / "a.json", {"ANN": chosen, "BOB": ([], [])})
     clients, metadata = parse_shakespeare(shakespeare_files(tmp_path))
     (ann,) = clients
     text, begins = ann.columns["text"], ann.columns["begins"]
@@ -124,7 +112,7 @@ def test_leafs_windows_are_put_together(tmp_path):
 
 def test_leafs_other_characters_keep_their_place(tmp_path):
     text = "“Æneas—and Zoë’s ☃”, he said. " * 4
-    shard(tmp_path / "a.json", {"ANN": windows_of(text)})
+    write_shard(tmp_path / "a.json", {"ANN": windows_of(text)})
     (ann,) = parse_shakespeare(shakespeare_files(tmp_path))[0]
     assert string(ann.columns["text"]) == '"Eneas-and Zoe\'s  ", he said. ' * 4
 
@@ -139,7 +127,7 @@ def test_leafs_other_characters_keep_their_place(tmp_path):
     ],
 )
 def test_leaf_json_of_another_form(tmp_path, x, y, message):
-    path = shard(tmp_path / "a.json", {"ANN": (x, y)})
+    path = write_shard(tmp_path / "a.json", {"ANN": (x, y)})
     with pytest.raises(DataError, match=message) as caught:
         list(parse_shakespeare([path])[0])
     assert f"{path}: client 'ANN'" in str(caught.value)
@@ -203,7 +191,7 @@ def test_kinds_are_not_mixed(tmp_path):
     assert "b.txt: the present Gutenberg text, but " in refused(tmp_path)
     (tmp_path / "b.txt").write_text(of_1994())
     assert "client 'A_PLAY_ANN' is also in " in refused(tmp_path)
-    shard(tmp_path / "b.json", {"ANN": windows_of(LONG)})
+    write_shard(tmp_path / "b.json", {"ANN": windows_of(LONG)})
     assert "a text, a.txt, and LEAF's JSON, b.json" in refused(tmp_path)
 
 
