@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.benchmarks.femnist.pixels import codebook, encoding
 from fedmeta.core.algorithms import maml
 from fedmeta.core.backends import sequential
 from fedmeta.core.engine import run_rounds
@@ -36,6 +36,7 @@ from fedmeta.data.federated import (
 )
 from fedmeta.data.partition import partition_examples, split_clients
 from fedmeta.data.tasks import sample_cohort, task_maker
+from fedmeta.models.cnn import femnist_cnn
 
 FEATURES, CLASSES, RECORDS = 4, 3, 5
 
@@ -61,18 +62,17 @@ def main() -> None:
 def measure(packed: Path | None, size: int, rounds: int) -> str:
     """One row of the table."""
     with tempfile.TemporaryDirectory() as folder:
-        if packed is None:
+        generates = packed is None
+        if generates:
             packed = Path(folder) / "records.arrow"
             write_packed(packed, generated(size), {"benchmark": "none"})
-            model, examples = linear_model(), linear_examples
-        else:
-            benchmark = BENCHMARKS["femnist"]
-            model, examples = benchmark.model(), None
         dataset = read_packed(packed)
         clients = table(dataset, size)
-        if examples is None:
-            codebook = benchmark.codebook(dataset, clients)
-            examples = benchmark.encoding(codebook).examples
+        if generates:
+            model, examples = linear_model(), linear_examples
+        else:
+            model = femnist_cnn()
+            examples = encoding(codebook(dataset, clients)).examples
         split = split_clients(clients["client_id"].tolist(), [0.8, 0.1, 0.1], 0)
         partition = partition_examples(clients, 0.2, 0)
         algorithm = maml(model.loss, inner_lr=0.01, server=adam(0.001))
