@@ -274,6 +274,20 @@ def test_a_round_of_maml_by_hand():
     assert algorithm.adapt(state.meta, scalar_batch(0.0))["w"] == pytest.approx(0.819)
 
 
+def test_evaluated_clients_may_take_other_steps_than_training_ones():
+    # three steps of .1 towards 0: .9³; training takes one, as above
+    plan = Plan(epochs=3)
+    for name, rate in (("maml", "inner_lr"), ("meta_sgd", "alpha_init")):
+        algorithm = ALGORITHMS[name].factory(
+            scalar_loss, **{rate: 0.1}, adapt_plan=plan, server=sgd(0.2)
+        )
+        meta = algorithm.init(one(1.0)).meta
+        assert algorithm.adapt(meta, scalar_batch(0.0))["w"] == pytest.approx(0.729)
+        task = Task(scalar_batch(0.0), scalar_batch(0.4), torch.zeros(0, 2))
+        output = algorithm.client_update(meta, task)
+        assert output.update["theta"]["w"] == pytest.approx(0.45)
+
+
 def test_a_round_of_meta_sgd_by_hand():
     # theta as above; alpha .1 + .2 * .5 = .2, kept under .15
     options = {"alpha_init": 0.1, "server": sgd(0.2), "alpha_range": (0.0, 0.15)}

@@ -174,3 +174,27 @@ def test_validate_partition_refuses():
     ]:
         with pytest.raises(DataError, match=message):
             validate_partition(bad)
+
+
+def test_a_query_fraction_fixes_the_query_whatever_the_support():
+    for fraction, support in ((0.8, 80), (0.05, 5), (0.001, 1)):
+        row = partition_examples(
+            table([100]), fraction, 0, "order", query_fraction=0.2
+        ).iloc[0]
+        assert (row.num_support, row.num_query) == (support, 20)
+        assert row.order.tolist() == [*range(support), *range(80, 100)]
+
+
+def test_a_query_fraction_of_few_records():
+    # floor(.8 * 7) = 5 before the query; of two records one is query
+    for size, sides in ((7, (5, 2)), (2, (1, 1))):
+        row = partition_examples(
+            table([size]), 0.8, 0, "order", query_fraction=0.2
+        ).iloc[0]
+        assert (row.num_support, row.num_query) == sides
+
+
+@pytest.mark.parametrize("query", [0.0, 0.3, 1.0, -0.1])
+def test_impossible_query_fractions(query):
+    with pytest.raises(DataError, match="sum to 1 at most"):
+        partition_examples(table([10]), 0.8, 0, query_fraction=query)

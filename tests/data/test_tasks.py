@@ -7,7 +7,7 @@ import torch
 
 from fedmeta.data.federated import ClientRecords, read_packed, write_packed
 from fedmeta.data.partition import partition_examples
-from fedmeta.data.tasks import sample_cohort, task_maker
+from fedmeta.data.tasks import Episode, sample_cohort, task_maker
 
 SIZES = {"ann": 10, "bob": 25, "cy": 2}
 START = 1  # the first record of each is not used
@@ -141,3 +141,30 @@ def test_more_clients_a_round_than_there_are():
         "clients_per_round is 51, but there are 50 training clients; lower it, or keep"
         " more clients"
     )
+
+
+def test_an_episode_is_the_beginning_and_the_end_of_a_block(dataset):
+    make = maker(dataset, episode=Episode(records=10, support_fraction=0.8))
+    starts = set()
+    for number in range(150):
+        support, query, orders = drawn(make("bob", number))
+        assert (len(support), len(query), len(orders[0])) == (8, 2, 10)
+        first = min(support)
+        assert sorted(support) == list(range(first, first + 8))
+        assert sorted(query) == [first + 8, first + 9]
+        starts.add(first)
+    # any place of the records 1..25 that are used
+    assert starts == set(range(START, START + 25 - 10 + 1))
+
+
+def test_an_episode_takes_at_most_half_of_the_records(dataset):
+    episode = Episode(records=500, support_fraction=0.8, sampling="random")
+    support, query, _ = drawn(maker(dataset, episode=episode)("bob", 1))
+    assert (len(support), len(query)) == episode.size(25) == (9, 3)
+    assert max(support) < min(query)
+    # and never less than one of each
+    assert episode.size(2) == (1, 1)
+    assert sorted(sum(drawn(maker(dataset, episode=episode)("cy", 1))[:2], [])) == [
+        1,
+        2,
+    ]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,22 +37,49 @@ def classifier(
     init: Callable[[int], Params],
     apply: Callable[[Params, Tensor], Tensor],
     flops: ForwardFlops,
+    top: int | None = None,
 ) -> Model:
-    """A classifier under softmax cross-entropy, scored by loss and accuracy."""
+    """A classifier under softmax cross-entropy, scored by loss and accuracy.
+
+    A record of class -1 has no right answer: it teaches nothing and is never hit.
+
+    Args:
+        init: seed -> parameters.
+        apply: parameters, inputs -> logits.
+        flops: of the forward pass.
+        top: also score whether the class is among so many of the highest logits, as
+            "top<number>".
+    """
+
+    def losses(logits: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(logits, y, reduction="none", ignore_index=-1)
 
     def loss(params: Params, batch: Batch) -> Tensor:
-        logits = apply(params, batch.x)
-        return masked_mean(
-            F.cross_entropy(logits, batch.y, reduction="none"), batch.mask
-        )
+        return masked_mean(losses(apply(params, batch.x), batch.y), batch.mask)
 
     def score(params: Params, batch: Batch) -> dict[str, Tensor]:
         logits = apply(params, batch.x)
-        losses = F.cross_entropy(logits, batch.y, reduction="none")
-        hits = (logits.argmax(-1) == batch.y).to(losses.dtype)
+        hits = {"accuracy": logits.argmax(-1) == batch.y}
+        if top is not None:
+            hits[f"top{top}"] = among_highest(logits, batch.y, top)
         return {
-            "loss": masked_sum(losses, batch.mask),
-            "accuracy": masked_sum(hits, batch.mask),
+            "loss": masked_sum(losses(logits, batch.y), batch.mask),
+            **{
+                name: masked_sum(hit.to(logits.dtype), batch.mask)
+                for name, hit in hits.items()
+            },
         }
 
     return Model(init, apply, loss, score, flops)
+
+
+def among_highest(scores: Tensor, y: Tensor, count: int) -> Tensor:
+    """[b] whether class ``y`` [b] is among the ``count`` highest of scores [b, c].
+
+    Of equal scores the first counts as higher, as for ``argmax``. Class -1 never is.
+    """
+    own = scores.gather(-1, y.clamp(min=0)[:, None])
+    earlier = torch.arange(scores.shape[-1], device=y.device) < y[:, None]
+    # Not "higher": scores that are no numbers compare with nothing, and are a miss.
+    lower = (scores < own) | ((scores == own) & ~earlier)
+    return ((~lower).sum(-1) < count) & (y >= 0)

@@ -78,6 +78,7 @@ def partition_examples(
     gap: int = 0,
     dataset: FederatedDataset | None = None,
     labels: Labels | None = None,
+    query_fraction: float | None = None,
 ) -> pd.DataFrame:
     """Divide each client's records into support and query, at least one in each.
 
@@ -92,19 +93,28 @@ def partition_examples(
             many as leave it one query record.
         dataset: where `stratified` finds the records,
         labels: and their classes.
+        query_fraction: the last so much is query, whatever p; what lies between is
+            left out. None: all but the support.
 
     Returns:
         `client_id`, `num_support`, `num_query` and `order`, int32 record numbers
         counted from `start`: those of the support set, then those of the query.
 
     Raises:
-        DataError: for a fraction outside (0, 1), a client of fewer than two records,
-            an unknown strategy, or a gap where records are not in order.
+        DataError: for fractions outside (0, 1) or of a sum above 1, a client of fewer
+            than two records, an unknown strategy, or a gap where records are not in
+            order.
     """
     if not 0 < support_fraction < 1:
         raise DataError(
             f"support_fraction {support_fraction}: expected a number inside (0, 1), so "
             "that support and query both get records; the paper has 0.2, 0.5 and 0.9"
+        )
+    left = 1 if query_fraction is None else 1 - query_fraction
+    if not 0 < left <= 1 or query_fraction == 0 or support_fraction > left + 1e-9:
+        raise DataError(
+            f"support_fraction {support_fraction} and query_fraction {query_fraction}: "
+            "expected numbers inside (0, 1) that sum to 1 at most"
         )
     if strategy not in ORDERS:
         known = ", ".join(sorted(ORDERS))
@@ -131,12 +141,16 @@ def partition_examples(
         rng = np.random.default_rng([seed, crc32(client.client_id.encode())])
         support = min(max(1, math.floor(support_fraction * size + 1e-9)), size - 1)
         order = ORDERS[strategy](size, classes, rng).astype(np.int32)
-        omitted = min(gap, size - support - 1)
+        rest = size - support
+        query = rest
+        if query_fraction is not None:
+            query = min(max(1, size - math.floor(left * size + 1e-9)), rest)
+        omitted = max(rest - query, min(gap, rest - 1))
         rows.append(
             {
                 "client_id": client.client_id,
                 "num_support": support,
-                "num_query": size - support - omitted,
+                "num_query": rest - omitted,
                 "order": np.delete(order, slice(support, support + omitted)),
             }
         )

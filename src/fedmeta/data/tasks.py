@@ -5,6 +5,8 @@ and the round alone, so it is the same for every algorithm, on every backend, an
 run that was interrupted.
 """
 
+import math
+from typing import Literal, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -19,6 +21,32 @@ from fedmeta.data.federated import FederatedDataset
 COHORT_STREAM, TASK_STREAM = 1, 2
 
 
+class Episode(NamedTuple):
+    """A draw from all of a client's records, instead of its support and query sets.
+
+    At most half of its records, in chronological order: the first of them are support,
+    the rest query (Chen et al. 2018, section 4.3).
+    """
+
+    records: int  # at most so many
+    support_fraction: float
+    sampling: Literal["block", "random"] = "block"  # successive ones, or any
+
+    def size(self, records: int) -> tuple[int, int]:
+        """Support and query records drawn of a client of so many."""
+        drawn = max(2, min(self.records, records // 2))
+        support = math.floor(self.support_fraction * drawn + 1e-9)
+        support = min(max(1, support), drawn - 1)
+        return support, drawn - support
+
+    def draw(self, records: int, rng: np.random.Generator) -> np.ndarray:
+        """[drawn] record numbers, ascending."""
+        drawn = sum(self.size(records))
+        if self.sampling == "random":
+            return np.sort(rng.choice(records, drawn, replace=False))
+        return rng.integers(records - drawn + 1) + np.arange(drawn)
+
+
 def task_maker(
     dataset: FederatedDataset,
     clients: pd.DataFrame,
@@ -28,6 +56,7 @@ def task_maker(
     seed: int,
     passes: int = 0,
     resample: bool = False,
+    episode: Episode | None = None,
     device: torch.device | str = "cpu",
 ) -> MakeTask:
     """The function that draws a client's task for a round.
@@ -41,9 +70,10 @@ def task_maker(
         passes: shuffled passes over all records that local training needs.
         resample: draw support and query anew every round ("sample support set and
             query set", Algorithm 1) instead of keeping the partition.
+        episode: draw records of the client every round instead.
         device: where tasks are put.
     """
-    starts = dict(zip(clients["client_id"], clients["start"], strict=True))
+    ranges = {c.client_id: (c.start, c.stop) for c in clients.itertuples()}
     parts = {
         row.client_id: (np.asarray(row.order), int(row.num_support))
         for row in partition.itertuples()
@@ -52,14 +82,18 @@ def task_maker(
     def make_task(client: ClientId, round_number: int) -> Task:
         rng = stream(seed, TASK_STREAM, crc32(client.encode()), round_number)
         order, num_support = parts[client]
-        if resample:
+        start, stop = ranges[client]
+        if episode is not None:
+            order = episode.draw(stop - start, rng)
+            num_support, _ = episode.size(stop - start)
+        elif resample:
             order = rng.permutation(order)
         # Shuffled, so that batches differ from round to round.
         support = rng.permutation(order[:num_support])
         query = rng.permutation(order[num_support:])
         orders = [rng.permutation(len(order)) for _ in range(passes)]
 
-        columns, start = dataset.columns(client), starts[client]
+        columns = dataset.columns(client)
 
         def batch(rows: np.ndarray) -> Batch:
             x, y = examples(columns, start + rows)

@@ -33,6 +33,7 @@ from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.core.gradients import Loss
 from fedmeta.core.optimizers import OPTIMIZERS, Optimizer
 from fedmeta.core.types import Algorithm
+from fedmeta.data.tasks import Episode
 
 T = TypeVar("T")
 STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -60,6 +61,7 @@ class PartitionOptions(Options):
     support_fraction: Fraction
     strategy: str
     gap: NonNegativeInt = 0  # records left out between support and query in order
+    query_fraction: Fraction | None = None  # the last so many; None: all but support
     seed: int
 
 
@@ -71,6 +73,7 @@ class TrainingOptions(Options):
     evaluate_every: PositiveInt  # rounds; a checkpoint is written as often
     evaluation_clients: PositiveInt | None  # the first so many; None: all
     resample: bool  # new support and query sets every round
+    episode: Episode | None = None  # or records drawn anew from all of a client's
     seed: int
     device: Literal["auto", "cpu", "cuda"]
     backend: Literal["auto", "sequential", "threaded", "vectorized"]

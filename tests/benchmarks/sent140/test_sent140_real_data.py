@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 
 from fedmeta.benchmarks.sent140.parse import find_raw, parse
-from fedmeta.benchmarks.sent140.select import TABLE1, select_clients
+from fedmeta.benchmarks.sent140.select import TABLE1
 from fedmeta.benchmarks.sent140.stanford import COLUMNS, TRAINING
 from fedmeta.benchmarks.sent140.tokens import token_hash
 from fedmeta.benchmarks.sent140.vectors import codebook, encoding, labels
 from fedmeta.data.federated import read_packed, write_packed
+from fedmeta.data.select import select_clients
 from fedmeta.data.statistics import client_statistics
 
 pytestmark = [

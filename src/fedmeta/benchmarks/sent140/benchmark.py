@@ -2,6 +2,7 @@
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.sent140 import parse, select, synthetic, vectors
+from fedmeta.data.select import select_clients
 from fedmeta.models.lstm import tweet_lstm
 
 SENT140 = Benchmark(
@@ -9,7 +10,7 @@ SENT140 = Benchmark(
     find_raw=parse.find_raw,
     parse=parse.parse,
     write_sample=synthetic.write_sample,
-    select_clients=select.select_clients,
+    select_clients=select_clients,
     labels=vectors.labels,
     codebook=vectors.codebook,
     encoding=vectors.encoding,

@@ -62,6 +62,7 @@ def maml(
     *,
     inner_lr: float,
     plan: Plan = Plan(),
+    adapt_plan: Plan | None = None,
     server: Optimizer,
     local: LocalSteps | None = None,
     first_order: bool = False,
@@ -74,6 +75,7 @@ def maml(
         loss: mean loss of a batch.
         inner_lr: alpha, the size of an inner step.
         plan: epochs and batch size of the inner loop.
+        adapt_plan: those of adapting to an evaluated client; None: ``plan``.
         server: optimiser of the outer step, applied to the clients' mean update.
         local: None: a client sends its meta-gradient (Algorithm 1). Otherwise it takes
             these meta-steps and sends how far they moved its meta-parameters.
@@ -88,6 +90,7 @@ def maml(
         lambda meta: inner_lr,
         applied_by(server),
         plan=plan,
+        adapt_plan=adapt_plan or plan,
         local=local,
         first_order=first_order,
         weights=weights,
@@ -101,6 +104,7 @@ def meta_sgd(
     alpha_init: float | tuple[float, float],
     alpha_range: tuple[float, float] | None = None,
     plan: Plan = Plan(),
+    adapt_plan: Plan | None = None,
     server: Optimizer,
     alpha_server: Optimizer | None = None,
     local: LocalSteps | None = None,
@@ -117,6 +121,7 @@ def meta_sgd(
         alpha_range: the server keeps step sizes within; None: they are free, and a
             negative one means that it pays to climb.
         plan: epochs and batch size of the inner loop.
+        adapt_plan: as for `maml`.
         server: optimiser of the outer step on theta, and on alpha unless that has one.
         alpha_server: optimiser of the outer step on alpha.
         local: as for `maml`.
@@ -146,6 +151,7 @@ def meta_sgd(
         lambda meta: meta["alpha"],
         server_update,
         plan=plan,
+        adapt_plan=adapt_plan or plan,
         local=local,
         first_order=first_order,
         weights=weights,
@@ -160,6 +166,7 @@ def _learner(
     server_update: Callable[[ServerState, MetaParams], ServerState],
     *,
     plan: Plan,
+    adapt_plan: Plan,
     local: LocalSteps | None,
     first_order: bool,
     weights: str,
@@ -168,7 +175,7 @@ def _learner(
     """What learners of an initialisation have in common: all but their step sizes."""
 
     def adapt(meta: MetaParams, support: Batch) -> Params:
-        batches = plan.batches(support)
+        batches = adapt_plan.batches(support)
         return descend(loss, meta["theta"], batches, step_size(meta), chunk)
 
     def gradient(meta: MetaParams, support: Batch, query: Batch) -> MetaGradient:

@@ -51,6 +51,7 @@ def divide(
         partition.gap,
         records,
         benchmark.labels,
+        partition.query_fraction,
     )
     shrunk = shrunk_gaps(clients, divided, partition.gap)
     if shrunk:

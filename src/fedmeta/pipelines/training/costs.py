@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import pandas as pd
-
 from fedmeta.core.cost import analytic_flops, counted_flops, traffic
 from fedmeta.core.types import ClientId, ServerState
 from fedmeta.pipelines.training.setup import Setup
@@ -15,17 +13,21 @@ def prices(
     setup: Setup,
     name: str,
     state: ServerState,
-    support_query: pd.DataFrame,
+    sizes: dict[ClientId, tuple[int, int]],
     example: ClientId,
 ) -> Callable[[ClientId], dict[str, float]]:
-    """What one client's work in one round costs, by client."""
+    """What one client's work in one round costs, by client.
+
+    Args:
+        setup: with the model and the algorithms.
+        name: of the algorithm that is trained.
+        state: what is broadcast.
+        sizes: each client's support and query records of a round.
+        example: a training client, on whom operations are counted.
+    """
     algorithm = setup.algorithms[name]
     down, up = traffic(state.meta)
     counted = counted_flops(algorithm, state.meta, setup.training_task(example, 0))
-    sizes = {
-        row.client_id: (row.num_support, row.num_query)
-        for row in support_query.itertuples()
-    }
 
     def price(client: ClientId) -> dict[str, float]:
         work = algorithm.work(*sizes[client])

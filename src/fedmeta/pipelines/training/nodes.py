@@ -13,7 +13,7 @@ from fedmeta.core.evaluation import evaluate_clients
 from fedmeta.core.types import ClientId, ServerState
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
-from fedmeta.data.tasks import sample_cohort
+from fedmeta.data.tasks import Episode, sample_cohort
 from fedmeta.datasets import Checkpoint, FindCheckpoint
 from fedmeta.pipelines.options import TrainingOptions
 from fedmeta.pipelines.progress import Clock
@@ -72,7 +72,8 @@ def train(
         rows = {name: [] for name in names}
 
     spent = dict.fromkeys(COSTS, 0) if not rows[names[0]] else _last(rows[names[0]])
-    price = prices(setup, names[0], state, support_query, client_split["train"][0])
+    sizes = _sizes(clients, support_query, training.episode)
+    price = prices(setup, names[0], state, sizes, client_split["train"][0])
 
     def judged(state: ServerState, train_loss: float) -> Checkpoint:
         for name in names:
@@ -119,6 +120,20 @@ def _cohorts(
     return lambda number: sample_cohort(clients, size, seed, number)
 
 
+def _sizes(
+    clients: pd.DataFrame, support_query: pd.DataFrame, episode: Episode | None
+) -> dict[ClientId, tuple[int, int]]:
+    """Support and query records of each client in a round."""
+    if episode is not None:
+        return {
+            c.client_id: episode.size(c.stop - c.start) for c in clients.itertuples()
+        }
+    return {
+        row.client_id: (row.num_support, row.num_query)
+        for row in support_query.itertuples()
+    }
+
+
 def _moved(state: ServerState, setup: Setup) -> ServerState:
     return ServerState(
         setup.placed(state.meta), setup.placed(state.opt_state), state.round
@@ -132,7 +147,10 @@ def _last(rows: list[dict]) -> dict[str, float]:
 def _validate(
     setup: Setup, name: str, state: ServerState, clients: list[ClientId]
 ) -> dict[str, float]:
-    """Micro and macro accuracy and loss of validation clients, before and after."""
+    """Means over the query records of validation clients, before and after.
+
+    Of every score of the model, and of accuracy over clients too ("macro").
+    """
     table = pd.DataFrame(
         evaluate_clients(
             setup.algorithms[name],
@@ -145,12 +163,12 @@ def _validate(
         )
     )
     records = table["num_query"]
+    names = [c.removesuffix("_before") for c in table if c.endswith("_before")]
     return {
         f"validation_{measure}_{when}": float(value)
         for when in ("before", "after")
         for measure, value in {
-            "loss": table[f"loss_{when}"].sum() / records.sum(),
-            "accuracy": table[f"accuracy_{when}"].sum() / records.sum(),
+            **{n: table[f"{n}_{when}"].sum() / records.sum() for n in names},
             "macro_accuracy": (table[f"accuracy_{when}"] / records).mean(),
         }.items()
     }

@@ -20,7 +20,7 @@ from fedmeta.data.encoding import Codebook
 from fedmeta.data.encoding import checksum as codebook_checksum
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.partition import checksum
-from fedmeta.data.tasks import task_maker
+from fedmeta.data.tasks import Episode, task_maker
 from fedmeta.pipelines.options import TrainingOptions, build, build_algorithm
 
 
@@ -83,7 +83,7 @@ def prepare(
     keep_freed_memory()
     passes = next(iter(built.values())).passes
 
-    def tasks(passes: int, resample: bool) -> MakeTask:
+    def tasks(passes: int, resample: bool, episode: Episode | None) -> MakeTask:
         return task_maker(
             data.records,
             data.clients,
@@ -92,14 +92,15 @@ def prepare(
             seed=training.seed,
             passes=passes,
             resample=resample,
+            episode=episode,
             device=device,
         )
 
     return Setup(
         network,
         built,
-        tasks(passes, training.resample),
-        tasks(0, False),
+        tasks(passes, training.resample, training.episode),
+        tasks(0, False, None),
         choose_backend(training, device),
         device,
         training.chunk,

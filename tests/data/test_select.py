@@ -1,16 +1,16 @@
-"""Which users a study has."""
+"""Which clients a study has."""
 
 import numpy as np
 import pytest
 
-from fedmeta.benchmarks.sent140.select import select_clients
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords, read_packed, write_packed
+from fedmeta.data.select import select_clients
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    """Users u00..u29 of 1..30 tweets."""
+    """Clients u00..u29 of 1..30 records."""
     path = tmp_path_factory.mktemp("packed") / "records.arrow"
     clients = [
         ClientRecords(f"u{n:02d}", {"label": np.zeros(n + 1, np.uint8)})

@@ -1,0 +1,47 @@
+"""Which clients a study has."""
+
+import numpy as np
+import pandas as pd
+
+from fedmeta.data.errors import DataError
+from fedmeta.data.federated import FederatedDataset
+
+
+def select_clients(
+    records: FederatedDataset,
+    *,
+    min_records: int,
+    max_clients: int | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The clients of enough records, with all of their records.
+
+    Args:
+        records: of any benchmark.
+        min_records: clients of fewer are left out.
+        max_clients: take so many at random where there are more.
+        seed: of that choice.
+
+    Returns:
+        `client_id`, `start`, `stop` by id: records [start, stop) are used.
+
+    Raises:
+        DataError: when nobody is left.
+    """
+    rows = np.flatnonzero(records.num_examples >= min_records)
+    if not len(rows):
+        most = records.num_examples.max()
+        raise DataError(
+            f"{records.path}: none of {len(records.client_ids)} clients has "
+            f"{min_records} records, the most is {most}; lower min_records"
+        )
+    if max_clients is not None and max_clients < len(rows):
+        chosen = np.random.default_rng(seed).choice(rows, max_clients, replace=False)
+        rows = np.sort(chosen)
+    return pd.DataFrame(
+        {
+            "client_id": [records.client_ids[row] for row in rows],
+            "start": np.zeros(len(rows), dtype=np.int64),
+            "stop": records.num_examples[rows],
+        }
+    )

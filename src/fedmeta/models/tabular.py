@@ -1,0 +1,48 @@
+"""Logistic regression and a network of one hidden layer, for tabular records."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fedmeta.core.model import ForwardFlops, Model, classifier
+from fedmeta.core.types import Params
+
+
+def tabular(features: int, classes: int, hidden: int | None = None) -> Model:
+    """The LR and NN of Chen et al. 2018, Table 3: 4,160 and 9,256 parameters.
+
+    Args:
+        features: numbers of a record; 103 in the paper.
+        classes: 40 in the paper.
+        hidden: units of the hidden layer, 64 in the paper; None: logistic regression,
+            which starts from zero. The network starts from Glorot's uniform weights.
+
+    Returns:
+        Model whose ``apply`` takes records [b, features] to logits [b, classes].
+    """
+    sizes = [features, classes] if hidden is None else [features, hidden, classes]
+    layers = list(zip(sizes, sizes[1:], strict=False))
+
+    def init(seed: int) -> Params:
+        generator = torch.Generator().manual_seed(seed)
+        params = {}
+        for number, (inputs, outputs) in enumerate(layers, 1):
+            weight = torch.zeros(outputs, inputs)
+            if hidden is not None:
+                nn.init.xavier_uniform_(weight, generator=generator)
+            params[f"layer{number}.weight"] = weight
+            params[f"layer{number}.bias"] = torch.zeros(outputs)
+        return params
+
+    def apply(params: Params, x: Tensor) -> Tensor:
+        for number in range(1, len(layers) + 1):
+            if number > 1:
+                x = F.relu(x)
+            # Not `fedmeta.models.product`: its overhead outweighs so small a product.
+            x = F.linear(
+                x, params[f"layer{number}.weight"], params[f"layer{number}.bias"]
+            )
+        return x
+
+    products = [2 * inputs * outputs for inputs, outputs in layers]
+    return classifier(init, apply, ForwardFlops(sum(products), products[0]), top=4)
