@@ -1,0 +1,1 @@
+"""Recommenders of the next service: alone, unified and meta-learned."""
