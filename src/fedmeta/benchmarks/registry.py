@@ -6,6 +6,7 @@ catalog and core do not change.
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.femnist.benchmark import FEMNIST
+from fedmeta.benchmarks.recommendation.benchmark import RECOMMENDATION
 from fedmeta.benchmarks.sent140.benchmark import SENT140
 from fedmeta.benchmarks.shakespeare.benchmark import SHAKESPEARE
 
@@ -13,4 +14,5 @@ BENCHMARKS: dict[str, Benchmark] = {
     "femnist": FEMNIST,
     "shakespeare": SHAKESPEARE,
     "sent140": SENT140,
+    "recommendation": RECOMMENDATION,
 }

@@ -1,0 +1,1 @@
+"""Recommendation: the service that a user will use next, a client a user."""
