@@ -41,7 +41,7 @@ def accuracy_curves(
     panel.set_ylabel("query records classified correctly", fontsize=LABEL_SIZE)
     panel.set_ylim(0, _highest(histories, "validation_accuracy", target))
     names = ("validation_accuracy_after", "validation_accuracy_before")
-    _curves(panel, histories, *names, "{:.1%}")
+    curves_by_round(panel, histories, *names, "{:.1%}")
     _name_line_styles(panel)
     if target is not None:
         panel.axhline(target, color=INK, linewidth=0.8, linestyle=":")
@@ -74,7 +74,7 @@ def loss_curves(histories: Tables, source: str) -> Figure:
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panel.yaxis.set_minor_locator(LogLocator(subs=[]))
         panel.set_title(title, fontsize=LABEL_SIZE, loc="left", color=INK)
-        _curves(panel, histories, solid, dashed, "{:.2f}")
+        curves_by_round(panel, histories, solid, dashed, "{:.2f}")
     axes[0].set_ylabel("nats a record (log scale)", fontsize=LABEL_SIZE)
     return figure
 
@@ -193,11 +193,25 @@ def overhead_bars(overhead: pd.DataFrame, source: str) -> Figure:
     return figure
 
 
-def _curves(
-    panel: Axes, histories: Tables, solid: str, dashed: str | None, value: str
+def curves_by_round(
+    panel: Axes,
+    histories: Tables,
+    solid: str,
+    dashed: str | None,
+    value: str,
+    unit: str = "round",
 ) -> None:
-    """A bold line an algorithm, its last value at its end, and a thin dashed one."""
-    panel.set_xlabel("round", fontsize=LABEL_SIZE)
+    """A bold line an algorithm, its last value at its end, and a thin dashed one.
+
+    Args:
+        panel: Where to draw.
+        histories: A row an evaluated round.
+        solid: The column of the bold lines.
+        dashed: The column of the dashed lines, if there are any.
+        value: The format of a last value.
+        unit: What the benchmark calls a round.
+    """
+    panel.set_xlabel(unit, fontsize=LABEL_SIZE)
     panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     drawn: list[pd.Series] = []
     ends: list[tuple[str, str, float]] = []
@@ -213,7 +227,7 @@ def _curves(
         last = float(curve.iloc[-1])
         ends.append((f"{label} {value.format(last)}", colour, last))
     if not drawn:
-        say(panel, "no round has been evaluated")
+        say(panel, f"no {unit} has been evaluated")
         return
     for label, colour in colours_of(histories).items():
         if dashed is None or histories[label].empty:

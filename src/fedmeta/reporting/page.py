@@ -48,28 +48,22 @@ class Report:
 
 def render_page(report: Report) -> str:
     """The page as HTML: style and figures inside, no request to anywhere."""
-    environment = Environment(
-        loader=PackageLoader("fedmeta.reporting", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         benchmark=report.benchmark,
         source=report.source,
         synthetic=report.synthetic,
         stands_in=report.stands_in,
         notes=report.notes,
         summary=summary(report.accuracy),
-        headline=_rows(readable(report.accuracy[headline_columns(report.accuracy)])),
+        headline=rows_of(readable(report.accuracy[headline_columns(report.accuracy)])),
         accuracy=_measures(report.accuracy),
         fairness=_measures(report.fairness),
         overhead=_measures(report.overhead),
         # its columns are its own: "paper" there is no percentage
         statistics=None
         if report.statistics is None
-        else _rows(readable(report.statistics, columns={})),
+        else rows_of(readable(report.statistics, columns={})),
         figures={name: svg_data(figure) for name, figure in report.figures.items()},
         parameters=flatten(report.parameters),
     )
@@ -93,6 +87,23 @@ def summary(accuracy: pd.DataFrame, baseline: str = BASELINE) -> str:
     )
 
 
+def render(template: str, **values: Any) -> str:
+    """One of this package's templates, filled in; a value it lacks is an error."""
+    environment = Environment(
+        loader=PackageLoader("fedmeta.reporting", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def rows_of(shown: pd.DataFrame) -> dict[str, list]:
+    """A readable table for the template."""
+    return {"titles": list(shown.columns), "rows": shown.to_numpy().tolist()}
+
+
 def svg_data(figure: Figure) -> str:
     """The figure as a data URI: an image of its own, so ids of two cannot collide."""
     buffer = BytesIO()
@@ -111,11 +122,6 @@ def flatten(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[f"{prefix}{name}"] = str(value)
     return flat
-
-
-def _rows(shown: pd.DataFrame) -> dict[str, list]:
-    """A readable table for the template."""
-    return {"titles": list(shown.columns), "rows": shown.to_numpy().tolist()}
 
 
 def _measures(table: pd.DataFrame) -> dict[str, list]:

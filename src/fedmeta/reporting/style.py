@@ -18,6 +18,20 @@ COLOURS = {
     "FedMeta(FOMAML)": "#CC79A7",
     "FedMeta(Meta-SGD)": "#009E73",
 }
+# Of the recommendation study: a hue says how a model came about, its light shade LR
+# and its dark one NN; what learns nothing is grey.
+RECOMMENDER_COLOURS = {
+    "MFU": "#999999",
+    "MRU": "#000000",
+    "NB": "#666666",
+    "LR": "#E69F00",
+    "NN": "#D55E00",
+    "NN-unified": "#CC79A7",
+    "MAML + LR": "#56B4E9",
+    "Meta-SGD + LR": "#2FAE85",
+    "MAML + NN": "#0072B2",
+    "Meta-SGD + NN": "#00573F",
+}
 OTHER_COLOURS = ["#E69F00", "#56B4E9", "#000000", "#8C6D00"]
 INK, FAINT, WORSE = "#222222", "#dddddd", "#D55E00"
 LABEL_SIZE, SMALL_SIZE = 10, 9
@@ -25,24 +39,29 @@ LABEL_SIZE, SMALL_SIZE = 10, 9
 
 def colours_of(labels: Iterable[str]) -> dict[str, str]:
     """A colour for every label; the known algorithms always keep theirs."""
-    others = cycle(OTHER_COLOURS)
-    return {label: COLOURS.get(label) or next(others) for label in labels}
+    known, others = COLOURS | RECOMMENDER_COLOURS, cycle(OTHER_COLOURS)
+    return {label: known.get(label) or next(others) for label in labels}
 
 
 def panels(
-    count: int, title: str, size: tuple[float, float], share_y: bool = False
+    count: int,
+    title: str,
+    size: tuple[float, float],
+    share_y: bool = False,
+    rows: int = 1,
 ) -> tuple[Figure, list[Axes]]:
-    """An empty figure of ``count`` panels in a row, ``size`` in inches."""
+    """An empty figure of ``count`` panels in equal rows, ``size`` in inches."""
     figure = Figure(figsize=size, dpi=120, layout="constrained", facecolor="white")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
-    axes = figure.subplots(1, count, squeeze=False, sharey=share_y)[0]
+    grid = figure.subplots(rows, count // rows, squeeze=False, sharey=share_y)
+    axes = list(grid.flat)
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
         panel.spines[["left", "bottom"]].set_color("#888888")
         panel.tick_params(colors=INK, labelsize=SMALL_SIZE, color="#888888")
         panel.grid(color=FAINT, linewidth=0.7)
         panel.set_axisbelow(True)
-    return figure, list(axes)
+    return figure, axes
 
 
 def say(panel: Axes, text: str) -> None:

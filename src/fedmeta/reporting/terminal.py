@@ -3,7 +3,9 @@
 import pandas as pd
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
+from fedmeta.reporting.recommendation_wording import cells, headings
 from fedmeta.reporting.wording import MISSING, column_of
 
 # short headings: the table fits a terminal of 80 characters
@@ -27,14 +29,7 @@ def terminal_table(accuracy: pd.DataFrame, source: str) -> Table:
     """
     traffic = accuracy["bytes_down"] + accuracy["bytes_up"]
     accuracy = accuracy.assign(bytes_total=traffic)
-    table = Table(
-        title=f"Test accuracy before and after adaptation · {source}",
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    table = _table(f"Test accuracy before and after adaptation · {source}")
     names = [name for name in HEADINGS if not accuracy[name].isna().all()]
     for name in names:
         left = name == "algorithm"
@@ -49,3 +44,37 @@ def terminal_table(accuracy: pd.DataFrame, source: str) -> Table:
         ]
         table.add_row(*cells, style="bold" if row["micro_after"] == best else "")
     return table
+
+
+def recommendation_table(table: pd.DataFrame, source: str) -> Table:
+    """Top-1 and Top-4 accuracy by support, each column's best in bold.
+
+    Args:
+        table: The result of ``table3``.
+        source: What the data are, for the title.
+    """
+    table = table.drop(columns="parameters")  # the page has them; here is no room
+    printed = _table(f"Test accuracy in percent, by support · {source}")
+    for heading in headings(table):
+        printed.add_column(
+            "\n".join(filter(None, heading)),
+            justify="left" if heading.title == "Method" else "right",
+            vertical="bottom",
+            no_wrap=True,
+        )
+    last_of_kind = table["kind"] != table["kind"].shift(-1)
+    for row, last in zip(cells(table), last_of_kind, strict=True):
+        texts = [Text(cell.text, style="bold" if cell.best else "") for cell in row]
+        printed.add_row(*texts, end_section=last)
+    return printed
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )

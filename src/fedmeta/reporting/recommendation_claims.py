@@ -1,0 +1,263 @@
+"""Does the paper's order of the methods hold here, and which method is best?"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fedmeta.reporting.recommendation_tables import TOPS, column
+from fedmeta.reporting.wording import MISSING
+
+Row = tuple[str, int]  # a method's id and its number of steps
+
+MOST, FEW = 0.8, 0.05  # the paper's two support fractions
+CLOSE = 1.0  # points within which two methods are about equal
+TITLES = dict(zip(TOPS, ("Top-1", "Top-4"), strict=True))
+
+MRU: Row = ("mru", 0)
+LR, NN, NN_LONG = ("lr", 100), ("nn", 100), ("nn", 10_000)
+MAML_LR, META_SGD_LR = ("maml_lr", 100), ("meta_sgd_lr", 100)
+MAML_NN, META_SGD_NN = ("maml_nn", 100), ("meta_sgd_nn", 100)
+
+
+class Ordering(NamedTuple):
+    """A claim of the paper's Table 3 and what became of it here.
+
+    Attributes:
+        claim: In words.
+        figures: The accuracies that decide it, in percent.
+        held: None where a figure is missing.
+    """
+
+    claim: str
+    figures: str
+    held: bool | None
+
+
+def orderings(table: pd.DataFrame) -> list[Ordering]:
+    """What the paper's Table 3 says of the methods' order, checked on a ``table3``."""
+    others = [row for row in _rows(table) if row != META_SGD_NN]
+    strong = [META_SGD_NN, MAML_NN, META_SGD_LR]
+    beat = "Meta-SGD + NN, MAML + NN and Meta-SGD + LR beat LR and NN at 100 steps"
+    return [
+        _above(
+            "80 % support: Meta-SGD + NN is best",
+            table,
+            [META_SGD_NN],
+            others,
+            [column(top, MOST) for top in TOPS],
+        ),
+        *(
+            _above(
+                f"{100 * fraction:g} % support: {beat}",
+                table,
+                strong,
+                [LR, NN],
+                [column(top, fraction) for top in TOPS],
+            )
+            for fraction in (MOST, FEW)
+        ),
+        _above(
+            "80 % support: MAML + LR is the worst federated method, below LR at 100 "
+            "steps",
+            table,
+            [*strong, LR],
+            [MAML_LR],
+            [column(top, MOST) for top in TOPS],
+        ),
+        _about_equal(table),
+        _above(
+            "5 % support: MAML + NN and Meta-SGD + NN beat MRU, and NN at 10,000 "
+            "steps, on Top-1",
+            table,
+            [MAML_NN, META_SGD_NN],
+            [NN_LONG, MRU],
+            [column("top1", FEW)],
+        ),
+        _above(
+            "5 % support: MRU is best on Top-4",
+            table,
+            [MRU],
+            [row for row in _rows(table) if row != MRU],
+            [column("top4", FEW)],
+        ),
+        _same_for_all_support(table),
+    ]
+
+
+def verdict(table: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> str:
+    """Which method is best, and, where that is not Meta-SGD + NN, what is known of why.
+
+    Args:
+        table: The result of ``table3``.
+        histories: By label, a row an evaluated episode.
+    """
+    measured = [
+        name.removeprefix("top1_")
+        for name in table
+        if name.startswith("top1_") and table[name].notna().any()
+    ]
+    if not measured:
+        return "No test user has been evaluated."
+    behind = [text for percent in measured if (text := _behind(table, percent))]
+    training = _training(table, histories) if behind else ""
+    shares = [f"With {percent} %" for percent in measured]
+    shares[0] += " of a user's records to learn from"
+    best = [
+        f"{share}, {_best(table, percent)}"
+        for share, percent in zip(shares, measured, strict=True)
+    ]
+    return " ".join([*best, *behind, training]).strip()
+
+
+def name_of(table: pd.DataFrame, row: Row) -> str:
+    """A row's method, with its steps where the method has several rows."""
+    method, steps = row
+    rows = table[table["id"] == method]
+    if rows.empty:
+        return method
+    label = rows["method"].iloc[0]
+    return label if len(rows) == 1 else f"{label} at {steps:,} steps"
+
+
+def _rows(table: pd.DataFrame) -> list[Row]:
+    return list(zip(table["id"], table["steps"].fillna(0), strict=True))
+
+
+def _value(table: pd.DataFrame, row: Row, name: str) -> float:
+    """A cell of the table, missing where the table has no such row or column."""
+    if name not in table or row not in _rows(table):
+        return np.nan
+    return float(table[name].iloc[_rows(table).index(row)])
+
+
+def _above(
+    claim: str,
+    table: pd.DataFrame,
+    winners: Sequence[Row],
+    losers: Sequence[Row],
+    names: Sequence[str],
+) -> Ordering:
+    """Whether every winner is above every loser in every column."""
+    held, figures = [], []
+    for name in names:
+        high = {row: _value(table, row, name) for row in winners}
+        low = {row: _value(table, row, name) for row in losers}
+        held += [_more(a, b) for a in high.values() for b in low.values()]
+        strongest = sorted(low, key=lambda row: np.nan_to_num(low[row]))[-1:]
+        figures.append(
+            f"{TITLES[name.partition('_')[0]]}: "
+            + ", ".join(f"{name_of(table, r)} {_number(v)}" for r, v in high.items())
+            + " against "
+            + ", ".join(f"{name_of(table, r)} {_number(low[r])}" for r in strongest)
+        )
+    return Ordering(claim, "; ".join(figures), _all(held))
+
+
+def _about_equal(table: pd.DataFrame) -> Ordering:
+    rows = [MAML_NN, META_SGD_NN]
+    one, other = (_value(table, row, column("top1", FEW)) for row in rows)
+    apart = abs(one - other)
+    return Ordering(
+        "5 % support: MAML + NN and Meta-SGD + NN are about equal on Top-1 (within "
+        f"{CLOSE:g} point)",
+        f"Top-1: MAML + NN {_number(one)}, Meta-SGD + NN {_number(other)}",
+        None if np.isnan(apart) else bool(apart <= CLOSE),
+    )
+
+
+def _same_for_all_support(table: pd.DataFrame) -> Ordering:
+    held, figures = [], []
+    for top in TOPS:
+        most, few = (_value(table, MRU, column(top, p)) for p in (MOST, FEW))
+        held.append(None if np.isnan(most - few) else most == few)
+        figures.append(f"{TITLES[top]}: {_number(most)} with 80 %, {_number(few)} with")
+    return Ordering(
+        "MRU does not depend on the support",
+        " 5 %; ".join(figures) + " 5 %",
+        _all(held),
+    )
+
+
+def _more(one: float, other: float) -> bool | None:
+    return None if np.isnan(one - other) else one > other
+
+
+def _all(held: Sequence[bool | None]) -> bool | None:
+    """False if any is; else None if any is unknown."""
+    if False in held:
+        return False
+    return None if None in held or not held else True
+
+
+def _best(table: pd.DataFrame, percent: str) -> str:
+    names = [f"{top}_{percent}" for top in TOPS]
+    first, second = (_rows(table)[table[name].argmax()] for name in names)
+    one, four = (table[name].max() for name in names)
+    if first == second:
+        return (
+            f"{name_of(table, first)} is best: its first suggestion is right in "
+            f"{one:.1f} % of cases, one of its first four in {four:.1f} %."
+        )
+    return (
+        f"{name_of(table, first)} is best with one suggestion ({one:.1f} % "
+        f"right) and {name_of(table, second)} with four ({four:.1f} %)."
+    )
+
+
+def _behind(table: pd.DataFrame, percent: str) -> str:
+    """By how much Meta-SGD + NN is not the best, and what the best has that it lacks.
+
+    Empty if it is the best, or was not scored.
+    """
+    name = f"top1_{percent}"
+    own, best = _value(table, META_SGD_NN, name), table[name].max()
+    if np.isnan(own) or own == best:
+        return ""
+    winner = table.loc[table[name].idxmax()]
+    row = (winner["id"], winner["steps"])
+    return (
+        f"With {percent} %, Meta-SGD + NN is {best - own:.1f} points behind "
+        f"{name_of(table, row)}, {_advantage(row, winner['kind'])}."
+    )
+
+
+def _advantage(row: Row, kind: str) -> str:
+    method, steps = row
+    own = META_SGD_NN[1]
+    if row == MRU:
+        return "which repeats the last service: here users go on with it that often"
+    if kind == "mixed":
+        return "which was trained on all training users' records in one place"
+    if kind == "meta":
+        return "which differs from it in nothing but algorithm and model"
+    if steps > own:
+        return f"which takes {steps:,} steps on a user's own records instead of {own}"
+    return "which learns from a user's own records alone"
+
+
+def _training(table: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> str:
+    """Whether Meta-SGD + NN was still learning when its training ended."""
+    label = name_of(table, META_SGD_NN)
+    history = histories.get(label, pd.DataFrame())
+    if history.empty or history["validation_accuracy_after"].isna().all():
+        return ""
+    history = history.dropna(subset="validation_accuracy_after").sort_values("round")
+    best = history.loc[history["validation_accuracy_after"].idxmax()]
+    last = history.iloc[-1]
+    if best["round"] == last["round"]:
+        return (
+            f"{label}'s validation accuracy was highest in the last episode evaluated "
+            f"({int(last['round']):,}), so more episodes may help."
+        )
+    return (
+        f"{label}'s validation accuracy was highest after episode "
+        f"{int(best['round']):,} ({100 * best['validation_accuracy_after']:.1f} %) and "
+        f"{100 * last['validation_accuracy_after']:.1f} % at the end, so more episodes "
+        "would hardly help."
+    )
+
+
+def _number(value: float) -> str:
+    return MISSING if np.isnan(value) else f"{value:.2f}"
