@@ -17,9 +17,9 @@ def command(*words: str) -> list[str]:
     return [KEDRO, "run", "--env", "smoke", "--pipeline", "femnist_maml", *words]
 
 
-def outcome(project: Path, params: str) -> tuple[int, str]:
+def outcome(project: Path, *words: str) -> tuple[int, str]:
     done = subprocess.run(
-        command("--params", params),
+        command(*words),
         cwd=project,
         capture_output=True,
         text=True,
@@ -49,10 +49,17 @@ def project(new_project):
     ],
 )
 def test_an_error_is_told_in_a_line(project, params, message):
-    code, text = outcome(project, params)
+    code, text = outcome(project, "--params", params)
     assert code == 1
     assert "Traceback" not in text
     assert re.findall("^Error: .*", text, re.MULTILINE)[0].count(message) == 1
+
+
+def test_an_unknown_environment_is_told_in_a_line(project):
+    code, text = outcome(project, "--env", "papr")
+    assert code == 1
+    assert "Traceback" not in text
+    assert "conf/papr" in re.findall("^Error: .*", text, re.MULTILINE)[0]
 
 
 def test_ctrl_c_and_on(project):
@@ -76,7 +83,7 @@ def test_ctrl_c_and_on(project):
     assert "the same command goes on" in rest
     assert "Traceback" not in rest
 
-    code, text = outcome(project, params)
+    code, text = outcome(project, "--params", params)
     assert code == 0, text
     started = int(re.search(r"maml: goes on after round (\d+)", text)[1])
     assert 4 <= started < 60

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -16,6 +17,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Commands that nothing here can check, each with the reason why it is right.
 KNOWN = {
     ". .venv/bin/activate": "made by make setup",
+    "kedro run --pipeline recommendation_fedmeta --env own": "made by the reader",
+    "kedro recommend my_log.csv --env own": "the same",
 }
 # Variables that tests and CI read from the environment.
 FROM_OUTSIDE = {"FEMNIST", "SHAKESPEARE", "SENT140"}
@@ -73,6 +76,8 @@ def problem(command: str) -> str | None:
         return problem_of_make(words[1:])
     if words[:2] == ["kedro", "run"]:
         return problem_of_run(words[2:])
+    if words[:2] == ["kedro", "recommend"]:
+        return problem_of_recommend(words[2:])
     if words[0] == "python":
         return problem_of_script(words[1], words[2:])
     return "unknown command: check it here, or add it to KNOWN with the reason"
@@ -112,6 +117,22 @@ def problem_of_run(words: list[str]) -> str | None:
         else:
             return f"option {option} is not checked here"
     return None
+
+
+def problem_of_recommend(words: list[str]) -> str | None:
+    from fedmeta.cli import cli  # noqa: PLC0415
+    from fedmeta.pipelines.recommendation.methods import FEDERATED  # noqa: PLC0415
+
+    command = cli.commands["recommend"]
+    parser = command.make_parser(click.Context(command))
+    try:
+        given, _, _ = parser.parse_args(list(words))
+    except click.UsageError as error:
+        return error.format_message()
+    if given.get("method", "maml_nn") not in FEDERATED:
+        return f"no method {given['method']}"
+    of_run = [(f"--{name}", given[name]) for name in ("env", "params") if name in given]
+    return problem_of_run([word for option in of_run for word in option])
 
 
 @cache
@@ -157,6 +178,9 @@ def test_command_exists(page: Path, command: str) -> None:
         "kedro run --parms femnist.training.rounds=3",
         "python benchmarks/scales.py",
         "python benchmarks/scale.py --client 3",
+        "kedro recommend log.csv --tops 3",
+        "kedro recommend log.csv --method nn",
+        "kedro recommend log.csv --env papers",
         "rm -rf data",
     ],
 )

@@ -3,17 +3,31 @@
 Written out as a dictionary: Kedro's `find_pipelines` does not allow composed names.
 """
 
+from collections.abc import Callable
+
 from kedro.pipeline import Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.pipelines import evaluation, ingestion, preparation, reporting, training
+from fedmeta.pipelines import (
+    evaluation,
+    ingestion,
+    preparation,
+    recommendation,
+    reporting,
+    training,
+)
+
+STUDIES: dict[str, Callable[[], Pipeline]] = {
+    "recommendation_fedmeta": recommendation.create_pipeline,
+}
 
 
 def register_pipelines() -> dict[str, Pipeline]:
     """``<benchmark>_data``, ``<benchmark>_<algorithm>``, ``<benchmark>_fedmeta``.
 
-    The last of these is everything from raw data to the report.
+    The last of these is everything from raw data to the report: of all algorithms, or,
+    where `STUDIES` has one of that name, of an experiment of its own.
     """
     pipelines: dict[str, Pipeline] = {}
     for benchmark in BENCHMARKS:
@@ -32,5 +46,7 @@ def register_pipelines() -> dict[str, Pipeline]:
             + sum(runs.values(), Pipeline([]))
             + reporting.create_pipeline(benchmark)
         )
+    for name, create_study in STUDIES.items():
+        pipelines[name] = create_study()
     pipelines["__default__"] = pipelines["femnist_fedmeta"]
     return pipelines

@@ -7,13 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import click
+from kedro.config import MissingConfigException
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
 
 DETAILS = "error.log"  # in the project's folder; git ignores *.log
 # What a user can do something about; any other error is a defect, shown in full.
-USER_ERRORS = (ValueError, DatasetError, ParameterValidationError, OSError)
+USER_ERRORS = (
+    ValueError,
+    DatasetError,
+    ParameterValidationError,
+    MissingConfigException,  # an environment that there is not
+    OSError,
+)
 NOISE = r"For further information visit \S+"  # pydantic's, about its own error types
 
 

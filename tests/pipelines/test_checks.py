@@ -55,3 +55,22 @@ def test_records_in_order_cannot_be_drawn_anew() -> None:
     wrong["femnist"]["partition"]["strategy"] = "order"
     with pytest.raises(ValueError, match=r"femnist: training\.resample .* in order"):
         check_factories(wrong)
+
+
+@pytest.mark.parametrize(
+    ("block", "option", "told"),
+    [
+        ("meta_sgd_nn", "alpha", "recommendation.meta_sgd_nn: unknown option 'alpha'"),
+        (
+            "maml_lr",
+            "inner_rate",
+            "recommendation.maml_lr: unknown option 'inner_rate'",
+        ),
+        ("models", "cnn", "recommendation.models.cnn: expected a mapping"),
+    ],
+)
+def test_blocks_of_the_recommendation_study(block: str, option: str, told: str) -> None:
+    wrong = copy.deepcopy(parameters("smoke"))
+    wrong["recommendation"][block][option] = 1
+    with pytest.raises(ValueError, match=told):
+        check_factories(wrong)

@@ -9,6 +9,7 @@ from fedmeta.tracking.measures import (
     Point,
     curve_points,
     experiment_name,
+    final_metrics,
     metric_name,
     run_name,
     run_parameters,
@@ -58,3 +59,21 @@ def test_names() -> None:
         experiment_name("femnist", "synthetic sample") == "femnist (synthetic sample)"
     )
     assert experiment_name("femnist", "") == "femnist"
+
+
+def test_scores_of_several_supports_and_steps() -> None:
+    scores = pd.DataFrame(
+        [("a", 0.8, 10, 4, 1, 2), ("b", 0.8, 10, 6, 4, 6), ("a", 0.05, 10, 4, 0, 1)]
+        + [("a", 0.8, 5, 4, 1, 1)],
+        columns=["client_id", "support_fraction", "steps", "num_query", "top1", "top4"],
+    )
+    assert final_metrics(scores) == pytest.approx(
+        {
+            "test/top1_p80": 0.5,
+            "test/top4_p80": 0.8,
+            "test/top1_p5": 0.0,
+            "test/top4_p5": 0.25,
+            "test/top1_p80_steps5": 0.25,
+            "test/top4_p80_steps5": 0.25,
+        }
+    )

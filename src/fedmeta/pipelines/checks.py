@@ -6,7 +6,8 @@ from torch import Tensor
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS, options_of
-from fedmeta.pipelines.options import build_algorithm, checked
+from fedmeta.pipelines.options import build, checked
+from fedmeta.pipelines.recommendation.methods import FEDERATED
 
 
 def check_factories(parameters: dict[str, Any]) -> None:
@@ -39,10 +40,24 @@ def check_factories(parameters: dict[str, Any]) -> None:
         # The data decide the rest of its options.
         checked(entry.model, blocks["model"], f"{benchmark}.model", whole=False)
         for name in ALGORITHMS:
-            try:
-                build_algorithm(name, _unused, options_of(name, blocks))
-            except ValueError as error:
-                raise ValueError(f"{benchmark}.{error}") from None
+            _check_algorithm(benchmark, name, name, options_of(name, blocks))
+    check_study(parameters)
+
+
+def check_study(parameters: dict[str, Any]) -> None:
+    """The same for the blocks that only the recommendation study has."""
+    home, entry = "recommendation", BENCHMARKS["recommendation"]
+    blocks = parameters[home]
+    for name, model in blocks["models"].items():
+        checked(entry.model, model, f"{home}.models.{name}", whole=False)
+    for name, method in FEDERATED.items():
+        _check_algorithm(home, name, method.algorithm, blocks[name])
+
+
+def _check_algorithm(
+    benchmark: str, block: str, algorithm: str, options: dict[str, Any]
+) -> None:
+    build(ALGORITHMS[algorithm].factory, options, f"{benchmark}.{block}", _unused)
 
 
 def _unused(params: Any, batch: Any) -> Tensor:

@@ -35,7 +35,13 @@ def metric_name(column: str) -> str:
 
 
 def final_metrics(scores: pd.DataFrame) -> dict[str, float]:
-    """Fractions of the test clients' query records (micro) and of clients (macro)."""
+    """Fractions of the test clients' query records (micro) and of clients (macro).
+
+    Scores of several support fractions and numbers of steps, as the recommendation
+    study has them, give a value for each.
+    """
+    if "support_fraction" in scores:
+        return _ranking_metrics(scores)
     records = scores["num_query"].sum()
     clients = client_accuracies(scores)
     metrics = {
@@ -49,6 +55,17 @@ def final_metrics(scores: pd.DataFrame) -> dict[str, float]:
     }
     worse = clients["after"] < clients["before"]
     return {**metrics, "test/share_made_worse": float(worse.mean())}
+
+
+def _ranking_metrics(scores: pd.DataFrame) -> dict[str, float]:
+    """ "test/top1_p80" after the most steps, "test/top1_p80_steps100" after fewer."""
+    metrics, most = {}, scores["steps"].max()
+    for (fraction, steps), rows in scores.groupby(["support_fraction", "steps"]):
+        suffix = f"_p{100 * fraction:g}" + ("" if steps == most else f"_steps{steps}")
+        for top in ("top1", "top4"):
+            hits = rows[top].sum() / rows["num_query"].sum()
+            metrics[f"test/{top}{suffix}"] = float(hits)
+    return metrics
 
 
 def run_parameters(

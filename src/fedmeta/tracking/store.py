@@ -21,7 +21,7 @@ for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 BATCH = {"metrics": 1000, "params": 100}  # what MLflow takes at once
-MARK = "validation/accuracy_after"  # logged in every evaluated round
+MARKS = ("validation/accuracy_after", "train/loss")  # one of each history's points
 # Charts of all runs, where `mlflow ui` serves if not told otherwise. Without these
 # arguments MLflow opens an experiment on its pages for language models.
 PAGE = (
@@ -76,7 +76,7 @@ class Run:
     def __init__(self, client: MlflowClient, run_id: str) -> None:
         self.run_id = run_id
         self._client = client
-        marks = client.get_metric_history(run_id, MARK)
+        marks = [m for name in MARKS for m in client.get_metric_history(run_id, name)]
         self.last_round = max((mark.step for mark in marks), default=-1)
         info = client.get_run(run_id).info
         self.ended = info.status == "FINISHED"

@@ -1,0 +1,292 @@
+"""The nodes of the study: every method on the same test users.
+
+Each gives its scores in one form, a row a user, support fraction and number of steps:
+`client_id, support_fraction, steps, num_support, num_query`, and of the query records
+the hits `top1` and `top4`. Steps are 0 where a method takes none.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.core.algorithms.common import theta_only
+from fedmeta.core.evaluation import evaluate_clients
+from fedmeta.core.optimizers import adam
+from fedmeta.core.types import Batch, ClientId
+from fedmeta.data.encoding import Codebook, Examples
+from fedmeta.data.federated import FederatedDataset
+from fedmeta.datasets import Checkpoint, FindCheckpoint
+from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
+from fedmeta.pipelines.progress import Clock, progress
+from fedmeta.pipelines.recommendation.counting import COUNTING
+from fedmeta.pipelines.recommendation.options import (
+    StepOptions,
+    StudyOptions,
+    UnifiedOptions,
+)
+from fedmeta.pipelines.recommendation.users import (
+    TestUser,
+    divided,
+    services_used,
+    test_users,
+)
+from fedmeta.pipelines.training.setup import Data, prepare
+from fedmeta.recommenders import unified as mixed
+from fedmeta.recommenders.ranking import top_k_hits
+from fedmeta.recommenders.together import train_together
+
+log = logging.getLogger(__name__)
+
+
+def score_counted(
+    benchmark: Benchmark,
+    name: str,
+    records: FederatedDataset,
+    clients: pd.DataFrame,
+    client_split: dict,
+    codebook: Codebook,
+    partition: PartitionOptions,
+    study: StudyOptions,
+) -> pd.DataFrame:
+    """Scores of a recommender that counts, fitted to each test user's support."""
+    slots = benchmark.encoding(codebook).sizes["classes"]
+
+    def scored() -> Iterator[dict[str, Any]]:
+        for fraction in study.support_fractions:
+            splits = divided(clients, client_split["test"], partition, fraction)
+            for user in test_users(records, clients, splits):
+                scores = COUNTING[name](user, codebook, slots)
+                labels = user.columns["label"][user.query]
+                hits = top_k_hits(scores, labels, (1, 4)).sum(axis=0)
+                yield _row(user, fraction, 0, *hits)
+
+    return pd.DataFrame(progress(scored(), f"test users scored for {name}"))
+
+
+def score_trained(
+    benchmark: Benchmark,
+    name: str,
+    records: FederatedDataset,
+    clients: pd.DataFrame,
+    client_split: dict,
+    codebook: Codebook,
+    partition: PartitionOptions,
+    study: StudyOptions,
+    training: TrainingOptions,
+    model: dict[str, Any],
+    options: StepOptions,
+) -> pd.DataFrame:
+    """Scores of a model trained on each test user's support alone."""
+    encoding = benchmark.encoding(codebook)
+    network = benchmark.model(**encoding.sizes, **model)
+
+    def scored() -> Iterator[dict[str, Any]]:
+        for fraction in study.support_fractions:
+            splits = divided(clients, client_split["test"], partition, fraction)
+            users = {u.client: u for u in test_users(records, clients, splits)}
+            trained = train_together(
+                _Supports(users, encoding.examples),
+                classes=encoding.sizes["classes"],
+                **model,
+                **options.model_dump(),
+                seed=training.seed,
+                workers=os.cpu_count() or 1,
+            )
+            for client, steps, params in trained:
+                user = users[client]
+                query = Batch(*encoding.examples(user.columns, user.query))
+                with torch.no_grad():
+                    hits = network.score(params, query)
+                top1, top4 = (int(hits[n][0]) for n in ("accuracy", "top4"))
+                yield _row(user, fraction, steps, top1, top4)
+
+    return pd.DataFrame(progress(scored(), f"scores of {name}"))
+
+
+def pretrain(
+    benchmark: Benchmark,
+    records: FederatedDataset,
+    clients: pd.DataFrame,
+    client_split: dict,
+    support_query: pd.DataFrame,
+    codebook: Codebook,
+    earlier: FindCheckpoint,
+    training: TrainingOptions,
+    options: UnifiedOptions,
+) -> Iterator[tuple[Checkpoint, pd.DataFrame]]:
+    """Train the mixed network on the training users' records, put in one place.
+
+    Goes on from an earlier checkpoint, as the training of federated methods does.
+
+    Yields:
+        (checkpoint, history) every ``report_every`` steps.
+    """
+    data = Data(records, clients, client_split, support_query, codebook)
+    decisive = options.model_dump(exclude={"steps", "fine_tuning_steps"})
+    fingerprint = data.fingerprint("unified", training.seed, decisive)
+    users = _numbers(clients)
+    encoding = benchmark.encoding(codebook)
+    checkpoint = earlier(fingerprint, options.steps)
+    if checkpoint is not None:
+        log.info("unified: goes on after step %d", checkpoint.state.round)
+        checkpoint = checkpoint._replace(rounds=options.steps)
+        yield checkpoint, checkpoint.history["unified"]
+        state = checkpoint.state
+        rows = checkpoint.history["unified"].to_dict(orient="records")
+    else:
+        params = mixed.initial(
+            training.seed,
+            features=encoding.sizes["features"],
+            users=len(users),
+            services=len(json.loads(records.metadata["services"])),
+            hidden=options.hidden,
+        )
+        state, rows = theta_only(adam(options.learning_rate))(params), []
+    clock = Clock("unified", state.round, options.steps)
+    for step, state, metrics in mixed.pretrain(
+        state,
+        client_split["train"],
+        services_used(records, clients, encoding.examples),
+        users,
+        steps=options.steps,
+        batch_size=options.batch_size,
+        lr=options.learning_rate,
+        seed=training.seed,
+        report_every=options.report_every,
+    ):
+        total, seen = metrics["loss"].tolist()
+        clock.tick(step, total / seen)
+        rows.append({"round": step, "train_loss": total / seen})
+        history = pd.DataFrame(rows)
+        yield (
+            Checkpoint(fingerprint, state, {"unified": history}, options.steps),
+            history,
+        )
+
+
+def score_unified(
+    benchmark: Benchmark,
+    records: FederatedDataset,
+    clients: pd.DataFrame,
+    client_split: dict,
+    codebook: Codebook,
+    checkpoint: Checkpoint,
+    partition: PartitionOptions,
+    study: StudyOptions,
+    training: TrainingOptions,
+    options: UnifiedOptions,
+) -> pd.DataFrame:
+    """Scores of the mixed network, fine-tuned to each test user's support."""
+    examples = benchmark.encoding(codebook).examples
+    tables = []
+    for fraction in study.support_fractions:
+        splits = divided(clients, client_split["test"], partition, fraction)
+        splits = splits.drop(columns="order").assign(support_fraction=fraction)
+        scores = mixed.scores(
+            checkpoint.state.meta["theta"],
+            splits,
+            services_used(records, clients, examples),
+            _numbers(clients),
+            steps=options.fine_tuning_steps,
+            batch_size=options.batch_size,
+            lr=options.learning_rate,
+            seed=training.seed,
+            workers=os.cpu_count() or 1,
+        )
+        tables.append(scores)
+    return pd.concat(tables, ignore_index=True)
+
+
+def score_federated(
+    benchmark: Benchmark,
+    name: str,
+    algorithm: str,
+    records: FederatedDataset,
+    clients: pd.DataFrame,
+    client_split: dict,
+    support_query: pd.DataFrame,
+    codebook: Codebook,
+    checkpoint: Checkpoint,
+    partition: PartitionOptions,
+    study: StudyOptions,
+    training: TrainingOptions,
+    model: dict[str, Any],
+    options: dict[str, Any],
+) -> pd.DataFrame:
+    """Scores of a federated method, adapted to each test user's support."""
+    data = Data(records, clients, client_split, support_query, codebook)
+    steps = (options["adapt_plan"] or options["plan"])["epochs"]
+
+    def scored() -> Iterator[dict[str, Any]]:
+        for fraction in study.support_fractions:
+            splits = divided(clients, client_split["test"], partition, fraction)
+            setup = prepare(
+                benchmark,
+                data._replace(support_query=splits),
+                training,
+                model,
+                {algorithm: options},
+            )
+            for row in evaluate_clients(
+                setup.algorithms[algorithm],
+                setup.model,
+                setup.placed(checkpoint.state.meta),
+                client_split["test"],
+                setup.evaluation_task,
+                setup.backend,
+                setup.chunk,
+            ):
+                yield {
+                    "client_id": row["client_id"],
+                    "support_fraction": fraction,
+                    "steps": steps,
+                    "num_support": row["num_support"],
+                    "num_query": row["num_query"],
+                    "top1": int(row["accuracy_after"]),
+                    "top4": int(row["top4_after"]),
+                }
+
+    return pd.DataFrame(progress(scored(), f"test users adapted to by {name}"))
+
+
+class _Supports(Mapping[ClientId, tuple[Tensor, Tensor]]):
+    """Support records as tensors, made when asked for: all at once are large."""
+
+    def __init__(self, users: Mapping[ClientId, TestUser], examples: Examples) -> None:
+        self._users, self._examples = users, examples
+
+    def __getitem__(self, client: ClientId) -> tuple[Tensor, Tensor]:
+        user = self._users[client]
+        return self._examples(user.columns, user.support)
+
+    def __iter__(self) -> Iterator[ClientId]:
+        return iter(self._users)
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+
+def _row(
+    user: TestUser, fraction: float, steps: int, top1: int, top4: int
+) -> dict[str, Any]:
+    return {
+        "client_id": user.client,
+        "support_fraction": fraction,
+        "steps": steps,
+        "num_support": len(user.support),
+        "num_query": len(user.query),
+        "top1": int(top1),
+        "top4": int(top4),
+    }
+
+
+def _numbers(clients: pd.DataFrame) -> dict[ClientId, int]:
+    """The number of each user in the mixed network: training and test users."""
+    return {client: number for number, client in enumerate(clients["client_id"])}

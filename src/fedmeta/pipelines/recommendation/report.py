@@ -1,0 +1,130 @@
+"""The nodes of the study's report."""
+
+import json
+import math
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.data.encoding import Codebook
+from fedmeta.data.federated import FederatedDataset
+from fedmeta.datasets import Checkpoint
+from fedmeta.pipelines.recommendation.methods import FEDERATED, METHODS, described
+from fedmeta.pipelines.reporting.nodes import source_of
+from fedmeta.reporting import recommendation_figures as figures
+from fedmeta.reporting import recommendation_page as page
+from fedmeta.reporting import terminal
+from fedmeta.reporting.recommendation_tables import Method, table3, users_table
+
+FIGURES = ("episodes", "steps", "users")
+
+
+def tabulate(
+    benchmark: Benchmark,
+    records: FederatedDataset,
+    codebook: Codebook,
+    models: dict[str, dict],
+    unified: Checkpoint,
+    **results: pd.DataFrame,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Table 3, and what single users get."""
+    methods = _methods(benchmark, codebook, models, unified)
+    source = source_of(benchmark, records)
+    scores = _by_label(methods, _kind(results, "scores"))
+    return (
+        table3(methods, scores, source, paper=not records.stands_in),
+        users_table(methods, scores, source),
+    )
+
+
+def draw(
+    benchmark: Benchmark,
+    records: FederatedDataset,
+    codebook: Codebook,
+    models: dict[str, dict],
+    unified: Checkpoint,
+    **results: pd.DataFrame,
+) -> tuple[Figure, ...]:
+    """Figures 6 and 7 of the paper, and the spread over users: `FIGURES`."""
+    methods = _methods(benchmark, codebook, models, unified)
+    source = source_of(benchmark, records)
+    scores = _by_label(methods, _kind(results, "scores"))
+    return (
+        figures.episode_curves(_histories(results), source),
+        figures.step_curves(methods, scores, source),
+        figures.user_spread(methods, scores, source),
+    )
+
+
+def compose(
+    benchmark: Benchmark,
+    records: FederatedDataset,
+    codebook: Codebook,
+    models: dict[str, dict],
+    unified: Checkpoint,
+    statistics: pd.DataFrame,
+    table: pd.DataFrame,
+    users: pd.DataFrame,
+    parameters: dict[str, Any],
+    **results: pd.DataFrame,
+) -> str:
+    """The report as one HTML page; Table 3 is printed too."""
+    # Drawn anew: a figure that was saved as a picture cannot be loaded as a figure.
+    drawn = draw(benchmark, records, codebook, models, unified, **results)
+    source = source_of(benchmark, records)
+    Console().print(terminal.recommendation_table(table, source))
+    return page.render_recommendation(
+        page.RecommendationReport(
+            benchmark=benchmark.label,
+            source=source,
+            synthetic=records.synthetic,
+            stands_in=records.stands_in,
+            table=table,
+            users=users,
+            histories=_histories(results),
+            figures=dict(zip(FIGURES, drawn, strict=True)),
+            parameters=parameters,
+            notes=[codebook.note, *json.loads(records.metadata["notes"])],
+            statistics=statistics,
+        )
+    )
+
+
+def _methods(
+    benchmark: Benchmark,
+    codebook: Codebook,
+    models: dict[str, dict],
+    unified: Checkpoint,
+) -> list[Method]:
+    """The methods with their numbers of parameters, which depend on the log."""
+    sizes = benchmark.encoding(codebook).sizes
+    networks = {
+        name: benchmark.model(**sizes, **m).init(0) for name, m in models.items()
+    }
+    networks["unified"] = unified.state.meta["theta"]
+    return described(
+        {
+            name: sum(math.prod(p.shape) for p in params.values())
+            for name, params in networks.items()
+        }
+    )
+
+
+def _kind(results: dict[str, pd.DataFrame], kind: str) -> dict[str, pd.DataFrame]:
+    """The results named ``<method>_<kind>``, by method."""
+    named = {name: results.get(f"{name}_{kind}") for name in METHODS}
+    return {name: table for name, table in named.items() if table is not None}
+
+
+def _by_label(
+    methods: list[Method], scores: dict[str, pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    return {m.label: scores[m.id] for m in methods if m.id in scores}
+
+
+def _histories(results: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    histories = _kind(results, "history")
+    return {FEDERATED[name].label: table for name, table in histories.items()}

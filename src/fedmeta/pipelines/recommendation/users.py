@@ -1,0 +1,78 @@
+"""Test users: which records they learn from, which they are judged on."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from fedmeta.core.types import ClientId
+from fedmeta.data.encoding import Examples
+from fedmeta.data.federated import FederatedDataset
+from fedmeta.data.partition import partition_examples
+from fedmeta.pipelines.options import PartitionOptions
+from fedmeta.recommenders.unified import Records, RecordsOf
+
+
+def divided(
+    clients: pd.DataFrame,
+    wanted: list[ClientId],
+    partition: PartitionOptions,
+    fraction: float,
+) -> pd.DataFrame:
+    """Support and query of some clients, the support so large a share of records.
+
+    Raises:
+        ValueError: where records are not kept in order.
+    """
+    if partition.strategy != "order" or partition.query_fraction is None:
+        raise ValueError(
+            f"recommendation.partition: strategy {partition.strategy!r} and"
+            f" query_fraction {partition.query_fraction}; the study needs 'order' and a"
+            " number, since what comes next is to be told from what came before"
+        )
+    return partition_examples(
+        clients[clients["client_id"].isin(wanted)],
+        fraction,
+        partition.seed,
+        partition.strategy,
+        partition.gap,
+        query_fraction=partition.query_fraction,
+    )
+
+
+class TestUser(NamedTuple):
+    """A test user under one support fraction."""
+
+    client: ClientId
+    columns: dict[str, np.ndarray]
+    support: np.ndarray  # [s] rows of the columns
+    query: np.ndarray  # [q]
+
+
+def test_users(
+    records: FederatedDataset, clients: pd.DataFrame, splits: pd.DataFrame
+) -> Iterator[TestUser]:
+    """The users of the result of `divided`, in its order."""
+    starts = dict(zip(clients["client_id"], clients["start"], strict=True))
+    for row in splits.itertuples():
+        rows = starts[row.client_id] + np.asarray(row.order, dtype=np.int64)
+        columns = records.columns(row.client_id)
+        support, query = np.split(rows, [row.num_support])
+        yield TestUser(row.client_id, columns, support, query)
+
+
+def services_used(
+    records: FederatedDataset, clients: pd.DataFrame, examples: Examples
+) -> RecordsOf:
+    """Users' records as the mixed network reads them."""
+    ranges = {c.client_id: np.arange(c.start, c.stop) for c in clients.itertuples()}
+
+    def records_of(client: ClientId) -> Records:
+        columns, rows = records.columns(client), ranges[client]
+        service = torch.from_numpy(columns["service"][rows].astype(np.int64))
+        previous = torch.cat([service.new_tensor([-1]), service[:-1]])
+        return Records(examples(columns, rows)[0], service, previous)
+
+    return records_of

@@ -1,0 +1,258 @@
+"""`kedro recommend` and its Python function, on a run that was made up."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+from fedmeta.benchmarks.recommendation.features import codebook, encoding
+from fedmeta.benchmarks.recommendation.parse import parse
+from fedmeta.cli import cli
+from fedmeta.core.algorithms import maml
+from fedmeta.core.optimizers import sgd
+from fedmeta.core.types import ServerState
+from fedmeta.data.errors import DataError
+from fedmeta.datasets import Checkpoint, PackedSource
+from fedmeta.models.tabular import tabular
+from fedmeta.pipelines.recommendation.methods import FEDERATED
+from fedmeta.recommend import TrainedMethod, load_method, recommend
+
+KEDRO = str(Path(sys.executable).with_name("kedro"))
+COLUMNS = ["user", "time", "service", "battery", "category"]
+
+
+def write_log(path, users, services, days=3):
+    """Every quarter of an hour the next service of a circle, on 1 June and after."""
+    times = pd.date_range("2024-06-01T08:00", periods=96 * days, freq="15min")
+    rows = [
+        (user, time.isoformat(), services[i % len(services)], 100 - i % 96, "work")
+        for user in users
+        for i, time in enumerate(times)
+    ]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    frame.loc[::7, "category"] = "play"
+    frame.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def project(new_project):
+    """A project after a run that ended where it began: at the initial parameters."""
+    folder = new_project()
+    raw = write_log(folder / "raw.csv", ["ann", "bob", "zoe"], ["a", "b", "c"])
+    bootstrap_project(folder)
+    context = KedroSession.create(folder, env="smoke").load_context()
+    catalog = context.catalog
+    blocks = context.config_loader["parameters"]["recommendation"]
+    clients, metadata = parse([raw], **blocks["raw"]["parse"])
+    source = PackedSource(
+        clients, {**metadata, "source_files": "", "synthetic": "true"}
+    )
+    catalog.save("recommendation.records", source)
+    records = catalog.load("recommendation.records")
+    used = pd.DataFrame({"client_id": records.client_ids, "start": 0, "stop": 288})
+    book = codebook(records, used, **blocks["encoding"])
+    catalog.save("recommendation.codebook", book)
+    for name, method in FEDERATED.items():
+        model = tabular(**encoding(book).sizes, **blocks["models"][method.model])
+        theta = model.init(0)
+        meta = {"theta": theta}
+        if method.algorithm == "meta_sgd":
+            meta["alpha"] = {n: torch.full_like(p, 0.5) for n, p in theta.items()}
+        # one is still being trained
+        reached = 3 if name == "maml_lr" else 4
+        history = {method.algorithm: pd.DataFrame({"round": [reached]})}
+        checkpoint = Checkpoint("f" * 64, ServerState(meta, {}, reached), history, 4)
+        catalog.save(f"recommendation.{name}.checkpoint", checkpoint)
+    return folder
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Three days of someone who goes mail, maps, news, mail, ..."""
+    return write_log(tmp_path / "own.csv", ["mallory-7"], ["mail", "maps", "news"])
+
+
+@pytest.fixture(scope="module", params=["meta_sgd_lr", "maml_nn", "meta_sgd_nn"])
+def trained(request, project):
+    return load_method(request.param, project=project, env="smoke")
+
+
+def test_what_follows_in_the_users_circle_comes_first(trained, own):
+    found = recommend(trained, own, at="2024-06-04T08:00")  # after the last, a news
+    assert [service for service, _ in found][0] == "mail"
+    assert found[0].score > 0.5
+    assert sum(score for _, score in found) == pytest.approx(1)
+    assert sorted(service for service, _ in found) == ["mail", "maps", "news"]
+
+
+@pytest.fixture
+def by_hand(tmp_path):
+    """Three records of a and one of b; one step of 1 from zero on an input of 1."""
+    path = tmp_path / "own.csv"
+    records = [f"u,2024-06-01T08:0{i},{s}" for i, s in enumerate("aaba")]
+    path.write_text("\n".join(["user,time,service", *records]))
+    _, metadata = parse([path], user="user", time="time", service="service")
+
+    def ones(columns, rows):
+        labels = torch.from_numpy(columns["label"][rows].astype(np.int64))
+        return torch.ones(len(rows), 1), labels
+
+    model = tabular(1, 3)
+    algorithm = maml(model.loss, inner_lr=1.0, server=sgd(1.0))
+    meta = {"theta": model.init(0)}
+    return TrainedMethod(metadata, ones, model, algorithm, meta), path
+
+
+def test_scores_by_hand(by_hand):
+    """The weight and the bias of a service each become its share less a third.
+
+    So a is ahead of b by 2 (3/4 - 1/4) = 1. The third output, which stands for nothing
+    that the user has used, has no share.
+    """
+    a, b = recommend(*by_hand, at="2024-06-01T09:00")
+    assert a == ("a", pytest.approx(1 / (1 + np.exp(-1)), abs=1e-6))
+    assert b == ("b", pytest.approx(1 / (1 + np.exp(1)), abs=1e-6))
+    assert recommend(*by_hand, at="2024-06-01T09:00", top=1) == [a]
+
+
+def test_the_trained_parameters_stay_as_they_were(by_hand):
+    method, path = by_hand
+    assert recommend(method, path) == recommend(method, path)
+    assert not any(p.any() for p in method.meta["theta"].values())
+
+
+def test_one_service_is_certain(by_hand):
+    method, path = by_hand
+    path.write_text("user,time,service\nu,2024-06-01,only\n")
+    assert recommend(method, path) == [("only", 1.0)]
+
+
+def test_what_cannot_be_ranked(by_hand):
+    method, path = by_hand
+    with pytest.raises(DataError, match="top 0: expected 1 or more"):
+        recommend(method, path, top=0)
+    broken = {n: p + np.nan for n, p in method.meta["theta"].items()}
+    diverged = method._replace(meta={"theta": broken})
+    with pytest.raises(DataError, match=r"own\.csv: adapting to this log diverged"):
+        recommend(diverged, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("nn", {}, "unknown method 'nn'; one of maml_lr, meta_sgd_lr, maml_nn, meta_s"),
+        (
+            "maml_nn",
+            {"env": "base"},
+            r"there is no .*sample/recommendation/records\.arrow; first: kedro run "
+            "--pipeline recommendation_fedmeta --env base$",
+        ),
+        (
+            "maml_nn",
+            {"params": {"seed": 1}},
+            r"no .*_seed1/maml_nn\.safetensors; first: .* smoke, with the same --param",
+        ),
+        ("maml_nn", {"env": "smok"}, "no environment 'smok'"),
+        ("maml_nn", {"params": {"sed": 1}}, "unknown parameter 'sed'"),
+        ("maml_lr", {}, "maml_lr was trained for 3 of 4 rounds; to go on: kedro run"),
+        (
+            "maml_nn",
+            {"params": {"recommendation": {"models": {"nn": {"hidden": 5}}}}},
+            r"maml_nn is of another .* theta layer1.bias is \[4\], expected \[5\]; an",
+        ),
+    ],
+)
+def test_there_is_no_such_run(project, name, options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        load_method(name, project=project, **{"env": "smoke", **options})
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_without_step_sizes_is_no_meta_sgd(project):
+    folder = project / "data/06_models/smoke/recommendation/p0.2_seed2"
+    shutil.copytree(folder.with_name("p0.2_seed0"), folder)
+    shutil.copy(folder / "maml_nn.safetensors", folder / "meta_sgd_nn.safetensors")
+    with pytest.raises(ValueError, match="its alpha layer1.bias is missing, expected"):
+        load_method("meta_sgd_nn", project=project, env="smoke", params={"seed": 2})
+
+
+def test_the_project_is_the_one_around(project, monkeypatch, tmp_path):
+    monkeypatch.chdir(project / "conf")
+    assert load_method(env="smoke").metadata["slots"] == "40"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="no Kedro project here or above; name one"):
+        load_method()
+
+
+def contents(*folders):
+    paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return {path: path.read_bytes() for path in paths}
+
+
+def test_the_command_prints_and_writes_nothing(project, own, tmp_path):
+    before = contents(project, tmp_path)
+    words = ["--at", "2024-06-04T08:00", "--context", "battery=80", "--top", "2"]
+    done = subprocess.run(
+        [KEDRO, "recommend", str(own), "--env", "smoke", *words],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    method = load_method(project=project, env="smoke")
+    expected = recommend(
+        method, own, top=2, at="2024-06-04T08:00", context={"battery": 80}
+    )
+    lines = [f"{score:.3f}  {service}" for service, score in expected]
+    assert done.stdout.splitlines() == lines
+    assert done.stderr == ""
+    assert contents(project, tmp_path) == before
+
+
+def invoke(project, *words):
+    metadata = bootstrap_project(project)
+    return CliRunner().invoke(cli, ["recommend", *map(str, words)], obj=metadata)
+
+
+def test_the_command_tells_errors_in_a_line_and_keeps_none(project, own, tmp_path):
+    """The session would keep details of an error, here a user's name, in a file."""
+    own.write_text(own.read_text() + "eve-13,2024-06-04T09:00,mail,1,work\n")
+    before = contents(project, tmp_path)
+    done = invoke(project, own, "--env", "smoke")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"Error: {own}: is of 2 users, 'eve-13', 'mallory-7'")
+    assert done.stderr.count("\n") == 1
+    assert contents(project, tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--context", "battery"], "'battery': expected NAME=VALUE"),
+        (["--top", "0"], "0 is not in the range x>=1"),
+        (["--params", "seed"], "must contain a key and a value"),
+    ],
+)
+def test_words_of_the_command(project, own, words, message):
+    done = invoke(project, own, *words)
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+def test_other_commands_do_not_load_what_this_one_needs():
+    script = "import sys, fedmeta.cli; print({'torch', 'pandas'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
