@@ -3,10 +3,10 @@
     python tools/publish_results.py femnist data/08_reporting/paper/femnist/p0.2_seed0
     python tools/publish_results.py sample data/08_reporting/sample/femnist/p0.2_seed*
 
-The first writes femnist_{accuracy,overhead,fairness,statistics,history}.csv; several
-runs, as in the second, give the accuracies of all and their mean and standard
-deviation, sample_seeds.csv. Numbers are rounded for reading; clients' own scores stay
-behind.
+The first writes femnist_{accuracy,overhead,fairness,statistics,history}.csv, or, of a
+recommendation study, recommendation_{table3,users,statistics}.csv; several runs, as in
+the second, give the accuracies of all and their mean and standard deviation,
+sample_seeds.csv. Numbers are rounded for reading; clients' own scores stay behind.
 """
 
 import argparse
@@ -52,6 +52,16 @@ FAIRNESS = {
     "share_worse": "clients made worse, %",
 }
 
+STUDY = {
+    "method": "method",
+    "steps": "steps",
+    "parameters": "parameters",
+    "top1": "Top-1, {} %",
+    "top4": "Top-4, {} %",
+    "mean_top1": "Top-1, mean over users, {} %",
+    "beats_mru": "users for whom it beats MRU, {} %",
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -60,7 +70,12 @@ def main() -> None:
     args = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     reports = [report.resolve() for report in args.reports]
-    found = tables(reports[0]) if len(reports) == 1 else {"seeds": seeds(reports)}
+    if len(reports) > 1:
+        found = {"seeds": seeds(reports)}
+    elif (reports[0] / "table3.csv").is_file():
+        found = study(reports[0])
+    else:
+        found = tables(reports[0])
     for name, table in found.items():
         path = RESULTS / f"{args.prefix}_{name}.csv"
         # curves are drawn from the history: there, nothing stands for nothing
@@ -101,6 +116,30 @@ def tables(report: Path) -> dict[str, pd.DataFrame]:
         "statistics": statistics.drop(columns="quantity").round(2),
         "history": histories(report, accuracy["source"].iloc[0]),
     }
+
+
+def study(report: Path) -> dict[str, pd.DataFrame]:
+    """What is published of a recommendation study, by name."""
+    whole = {"steps": "Int64", "parameters": "Int64"}
+    found = {
+        name: _named(pd.read_csv(report / f"{name}.csv", dtype=whole))
+        for name in ("table3", "users")
+    }
+    statistics = pd.read_csv(report.parent / "statistics.csv")
+    return {**found, "statistics": statistics.drop(columns="quantity").round(2)}
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of `STUDY`, those of percent once for each support fraction."""
+    titles = {}
+    for column in table.columns:
+        measure, _, support = column.rpartition("_")
+        if column in STUDY:
+            titles[column] = STUDY[column]
+        elif measure in STUDY:
+            titles[column] = STUDY[measure].format(support)
+    table["steps"] = table["steps"].replace(0, pd.NA)
+    return table[list(titles)].rename(columns=titles).round(2)
 
 
 def histories(report: Path, source: str) -> pd.DataFrame:

@@ -42,23 +42,23 @@ TAIL = 0.593
 # naive Bayes and 84/95 | 69/78 for a network of each user.
 SERVICES = (4.0, 18.0, 5.0)  # with 100 records, more with 6,000, standard deviation
 THIRD_MAIN = 0.7  # share of users of 8 services and more with three main ones, not two
-SESSION = 14.0  # records, on average
+SESSION = 15.0  # records, on average
 SESSIONS_A_DAY = 5.0
 SPACING = 40 / 1440  # days between beginnings of sessions, at least
 LONGEST = 1500.0  # seconds of a session
 STAYS = 3  # main services in a session, at most
-NEXT_STAY = 0.42  # probability that a stay has a successor in the session
+NEXT_STAY = 0.5  # probability that a stay has a successor in the session
 STAY_SHAPE = 3.0  # of the gamma distribution of a stay's length
 STAY_WEIGHTS = (1.8, 1.0, 0.8)  # lengths at the main services
-FIRST_STAYS = 0.6  # length of those with which a log begins, over that of others
+FIRST_STAYS = 0.7  # length of those with which a log begins, over that of others
 MOODS = 0.05  # share of sessions whose main service is none of the part of the day's
 TASTE = 10.0  # concentration of the Dirichlet distribution of a user's main services
 HABIT = 2.0  # log odds of the main service that most users prefer then
 PREFERRED = (1, 0, 2, 1)  # that service, by part of the day
 ROUND = 6  # side services in a session, at most
-ROUND_ENDS = 0.25  # share of side services that end a round, by state of the battery
+ROUND_ENDS = 0.24  # share of side services that end a round, by state of the battery
 JUMPS = 0.05  # share of steps of a round that lead anywhere
-AGAIN = 0.08  # share of side services with a second record
+AGAIN = 0.14  # share of side services with a second record
 BEGINNINGS = 2.0  # how differently a user likes to begin a round with his services
 WHIM = 0.5  # how little that decides, in the same unit
 FIRST_SIDES = 3  # services of the rounds at the log's beginning
@@ -111,7 +111,7 @@ class _Sessions(NamedTuple):
     used: np.ndarray  # [s] percent since a full battery, charges left out
 
     def battery(self, session: np.ndarray | slice, seconds: np.ndarray | float):
-        """Percent that are left so many seconds after the beginning."""
+        """Percent left so many seconds after a session's beginning, charged at 10."""
         used = self.used[session] + self.drain[session] * seconds / 3600
         return 100 - used % 90
 
@@ -328,7 +328,7 @@ def _records(
     lengths[:, ROUND:] = _stay_lengths(stays, users, sessions, left, rng)
 
     visit = np.repeat(np.arange(lengths.size), lengths.ravel())
-    session, user = visit // lengths.shape[1], None
+    session = visit // lengths.shape[1]
     user = sessions.user[session]
     slot = np.hstack([rounds, stays]).ravel()[visit]
     gap = np.where(np.diff(visit, prepend=-1), CHANGE_GAP, REPEAT_GAP)
@@ -362,7 +362,7 @@ def _side_rounds(
     rows = np.arange(s)
     liking = users.liking[user, :, sessions.part]
     liking = np.where(used, liking + WHIM * rng.gumbel(size=used.shape), -np.inf)
-    place = (np.take_along_axis(liking, ring, axis=1)).argmax(axis=1)
+    place = np.take_along_axis(liking, ring, axis=1).argmax(axis=1)
     neighbour = place ^ 1
     other = np.isin(sessions.weekday, OTHER_DAYS) & (neighbour < n)
     place = np.where(other, neighbour, place)
