@@ -60,7 +60,7 @@ $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.lock
 femnist: setup ## the main job: FEMNIST, FedAvg against FedMeta
 	$(BIN)/kedro run --pipeline femnist_fedmeta
 
-test: setup-dev ## the tests; FEMNIST=, SHAKESPEARE=, SENT140= /raw/data add some
+test: setup-dev ## the tests; FEMNIST=, SHAKESPEARE=, SENT140=, USAGE_LOG= add some
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: setup-dev ## ruff and the import layers

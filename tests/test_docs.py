@@ -21,7 +21,7 @@ KNOWN = {
     "kedro recommend my_log.csv --env own": "the same",
 }
 # Variables that tests and CI read from the environment.
-FROM_OUTSIDE = {"FEMNIST", "SHAKESPEARE", "SENT140"}
+FROM_OUTSIDE = {"FEMNIST", "SHAKESPEARE", "SENT140", "USAGE_LOG"}
 SECTIONS = [
     "About this baseline",
     "Experimental Setup",

@@ -1,6 +1,7 @@
 """Real data through the pipelines, where the environment names some.
 
-FEMNIST=/folder/of/json SHAKESPEARE=/folder/of/text SENT140=/folder/of/csv pytest
+FEMNIST=/folder/of/json SHAKESPEARE=/folder/of/text SENT140=/folder/of/csv
+USAGE_LOG=/folder/of/csv pytest
 """
 
 import contextlib
@@ -121,3 +122,31 @@ def test_reviews_are_not_reported_as_sent140(new_project):
     page = (home / "p0.2_seed0/report.html").read_text()
     assert "trained vectors of 16 numbers" in page
     assert "Real data in the form of Sent140" in page
+
+
+def test_a_usage_log_is_not_reported_as_the_papers(new_project):
+    log = next(Path(given("USAGE_LOG")).glob("*.csv"))
+    user, time, service, *_ = pd.read_csv(log, nrows=0).columns
+    columns = {"user": user, "time": time, "service": service}
+    parameters = {
+        "raw": {
+            "folder": str(log.parent),
+            "sample": None,
+            "parse": {**columns, "context": [], "event": []},
+        },
+        "encoding": {"recency": True},
+    }
+    data = run(
+        new_project(),
+        "recommendation_fedmeta",
+        "smoke",
+        {"recommendation": {**parameters, "selection": {"max_clients": 60}}},
+    )
+    home = data / "08_reporting/smoke/recommendation/p0.2_seed0"
+    table = pd.read_csv(home / "table3.csv").set_index(["id", "steps"])
+    assert not any(name.startswith("paper") for name in table)
+    assert set(table["source"]) == {f"{log.name}, not the paper's usage log"}
+    # what one has done most, and what one did last, beats a network of few steps
+    for name in ("mfu", "mru"):
+        assert table["top1_80"][name, 0] > table["top1_80"]["nn", 20]
+    assert table["top1_80"]["mru", 0] == table["top1_5"]["mru", 0]
