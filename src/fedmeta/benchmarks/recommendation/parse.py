@@ -67,7 +67,9 @@ def parse(
 
     Args:
         paths: files of one log.
-        user, time, service: the columns of a log; layout "lsapp" has its own.
+        user: column of a log; layout "lsapp" has its own.
+        time: another,
+        service: and another.
         context: columns that are known before a service is chosen.
         event: columns of the use itself; only the record before tells of them.
         slots: local services of a user; others always count as missed.
