@@ -141,6 +141,8 @@ def test_the_report_and_what_it_is_made_of(studied):
     assert set(table["id"]) == set(METHODS)
     page = (home / "report.html").read_text()
     assert "synthetic sample, not the paper&#39;s usage log" in page
+    assert "learn from the first 20 % of their records" in page
+    assert "kedro recommend my_log.csv" in page
     for figure in ("episodes", "steps", "users"):
         assert (home / f"{figure}.png").stat().st_size > 10_000
 

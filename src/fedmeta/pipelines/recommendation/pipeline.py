@@ -158,6 +158,7 @@ def _report() -> list[Node]:
                 "table": f"{home}.table3_table",
                 "users": f"{home}.users_table",
                 "parameters": f"params:{HOME}",
+                "partition": f"params:{HOME}.partition",
             },
             f"{home}.page",
             name=f"compose_{HOME}",

@@ -12,6 +12,7 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.datasets import Checkpoint
+from fedmeta.pipelines.options import PartitionOptions
 from fedmeta.pipelines.recommendation.methods import FEDERATED, METHODS, described
 from fedmeta.pipelines.reporting.nodes import source_of
 from fedmeta.reporting import recommendation_figures as figures
@@ -69,6 +70,7 @@ def compose(
     table: pd.DataFrame,
     users: pd.DataFrame,
     parameters: dict[str, Any],
+    partition: PartitionOptions,
     **results: pd.DataFrame,
 ) -> str:
     """The report as one HTML page; Table 3 is printed too."""
@@ -87,7 +89,12 @@ def compose(
             histories=_histories(results),
             figures=dict(zip(FIGURES, drawn, strict=True)),
             parameters=parameters,
-            notes=[codebook.note, *json.loads(records.metadata["notes"])],
+            notes=[
+                codebook.note,
+                *json.loads(records.metadata["notes"]),
+                "Validation users, whom the curves by episode show, learn from the"
+                f" first {100 * partition.support_fraction:g} % of their records.",
+            ],
             statistics=statistics,
         )
     )
