@@ -77,3 +77,10 @@ def test_scores_of_several_supports_and_steps() -> None:
             "test/top4_p80_steps5": 0.25,
         }
     )
+
+
+def test_a_run_of_several_supports_is_named_by_those_it_is_tested_on() -> None:
+    parameters = {"partition.support_fraction": "0.2"}
+    tested = {"study.support_fractions": "[0.8, 0.05]", "training.seed": "3"}
+    assert run_name("mfu", parameters) == "mfu p0.2"
+    assert run_name("nn", {**parameters, **tested}) == "nn p0.8,0.05 s3"

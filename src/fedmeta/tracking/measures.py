@@ -88,7 +88,10 @@ def run_parameters(
 def run_name(algorithm: str, parameters: Mapping[str, str]) -> str:
     """The difference first: the UI cuts names at 20 characters."""
     fraction = parameters.get("partition.support_fraction", "?")
-    return f"{algorithm} p{fraction} s{parameters.get('training.seed', '?')}"
+    tested = parameters.get("study.support_fractions", fraction).strip("()[]")
+    seed = parameters.get("training.seed")
+    # what only counts, as MFU does, has no seed
+    return f"{algorithm} p{tested.replace(' ', '')}" + (f" s{seed}" if seed else "")
 
 
 def experiment_name(benchmark: str, stand_in: str) -> str:
