@@ -108,9 +108,10 @@ def main() -> None:
     """Print a table: seconds of both, their ratio, nanoseconds of a record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kind", choices=HIDDEN, default="nn")
-    defaults = {"users": 2_369, "steps": 10_000, "threads": 2, "measured": 300}
-    for option, default in defaults.items():
-        parser.add_argument(f"--{option}", type=int, default=default)
+    parser.add_argument("--users", type=int, default=2_369)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--measured", type=int, default=300, help="steps")
     parser.add_argument("--quick", action="store_true", help="only 48 users")
     options = parser.parse_args()
     keep_freed_memory()
