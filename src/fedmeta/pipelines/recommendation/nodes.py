@@ -25,7 +25,6 @@ from fedmeta.data.federated import FederatedDataset
 from fedmeta.datasets import Checkpoint, FindCheckpoint
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.progress import Clock, progress
-from fedmeta.pipelines.recommendation.counting import COUNTING
 from fedmeta.pipelines.recommendation.options import (
     StepOptions,
     StudyOptions,
@@ -56,6 +55,10 @@ def score_counted(
     study: StudyOptions,
 ) -> pd.DataFrame:
     """Scores of a recommender that counts, fitted to each test user's support."""
+    # Late: scikit-learn takes half a second to import, which runs of other pipelines,
+    # for which this module is loaded too, need not wait for.
+    from fedmeta.pipelines.recommendation.counting import COUNTING  # noqa: PLC0415
+
     slots = benchmark.encoding(codebook).sizes["classes"]
 
     def scored() -> Iterator[dict[str, Any]]:
