@@ -15,57 +15,57 @@ from fedmeta.reporting.tables import BASELINE
 from fedmeta.reporting.wording import column_of, headline_columns, readable
 
 
-@dataclass(frozen=True)
-class Report:
-    """What the page shows.
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What every report's page shows.
 
     Attributes:
         benchmark: The real data set's name, such as "FEMNIST".
         source: What the data of this run are, such as "synthetic sample".
         synthetic: Whether to say loudly that the data were generated.
         stands_in: Whether to say loudly that they are not the benchmark's own.
-        accuracy: The result of ``accuracy_table``.
-        fairness: The result of ``fairness_table``.
-        overhead: The result of ``overhead_table``.
-        figures: By the names "accuracy", "loss", "density", "adaptation", "overhead".
+        figures: By the names that the page's template asks for.
         parameters: The run's parameters, nested as they are in the configuration.
         notes: Sentences on how the data were prepared.
-        statistics: Table 1 of the paper beside this run's data, if there is one.
+        statistics: The paper's data beside this run's, if there is such a table.
     """
 
     benchmark: str
     source: str
     synthetic: bool
     stands_in: bool
-    accuracy: pd.DataFrame
-    fairness: pd.DataFrame
-    overhead: pd.DataFrame
     figures: Mapping[str, Figure]
     parameters: Mapping[str, Any]
     notes: Sequence[str]
     statistics: pd.DataFrame | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Report(Page):
+    """The comparison of algorithms.
+
+    Attributes:
+        accuracy: The result of ``accuracy_table``.
+        fairness: The result of ``fairness_table``.
+        overhead: The result of ``overhead_table``.
+        figures: By the names "accuracy", "loss", "density", "adaptation", "overhead".
+    """
+
+    accuracy: pd.DataFrame
+    fairness: pd.DataFrame
+    overhead: pd.DataFrame
+
+
 def render_page(report: Report) -> str:
     """The page as HTML: style and figures inside, no request to anywhere."""
     return render(
         "report.html.j2",
-        benchmark=report.benchmark,
-        source=report.source,
-        synthetic=report.synthetic,
-        stands_in=report.stands_in,
-        notes=report.notes,
+        report,
         summary=summary(report.accuracy),
         headline=rows_of(readable(report.accuracy[headline_columns(report.accuracy)])),
         accuracy=_measures(report.accuracy),
         fairness=_measures(report.fairness),
         overhead=_measures(report.overhead),
-        # its columns are its own: "paper" there is no percentage
-        statistics=None
-        if report.statistics is None
-        else rows_of(readable(report.statistics, columns={})),
-        figures={name: svg_data(figure) for name, figure in report.figures.items()},
-        parameters=flatten(report.parameters),
     )
 
 
@@ -87,8 +87,14 @@ def summary(accuracy: pd.DataFrame, baseline: str = BASELINE) -> str:
     )
 
 
-def render(template: str, **values: Any) -> str:
-    """One of this package's templates, filled in; a value it lacks is an error."""
+def render(template: str, page: Page, **own: Any) -> str:
+    """One of this package's templates, filled in; a value it lacks is an error.
+
+    Args:
+        template: Its name.
+        page: What it shows as every page does.
+        **own: What it alone shows.
+    """
     environment = Environment(
         loader=PackageLoader("fedmeta.reporting", "templates"),
         autoescape=True,
@@ -96,7 +102,20 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(**values)
+    return environment.get_template(template).render(
+        benchmark=page.benchmark,
+        source=page.source,
+        synthetic=page.synthetic,
+        stands_in=page.stands_in,
+        notes=page.notes,
+        # its columns are its own: "paper" there is no percentage
+        statistics=None
+        if page.statistics is None
+        else rows_of(readable(page.statistics, columns={})),
+        figures={name: svg_data(figure) for name, figure in page.figures.items()},
+        parameters=flatten(page.parameters),
+        **own,
+    )
 
 
 def rows_of(shown: pd.DataFrame) -> dict[str, list]:
