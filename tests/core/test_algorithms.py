@@ -29,8 +29,8 @@ from fedmeta.core.algorithms import ALGORITHMS, FineTuning, LocalSteps
 from fedmeta.core.backends import pad_task, sequential, threaded, vectorized
 from fedmeta.core.engine import run_rounds
 from fedmeta.core.evaluation import evaluate_clients
-from fedmeta.core.inner import Plan
-from fedmeta.core.optimizers import adam, sgd
+from fedmeta.core.inner import FIRST_ORDER, Hessians, Plan
+from fedmeta.core.optimizers import OPTIMIZERS, adam, momentum, sgd
 from fedmeta.core.types import Batch, Task
 
 ADAM, SGD = {"local": adam(0.05)}, {"local": sgd(0.1)}
@@ -45,6 +45,12 @@ MAML_LIKE = {
         "plan": Plan(2, 1),
         "local": LocalSteps(sgd(0.1), support_size=3, query_size=2),
     },
+}
+PER_FEDAVG = {
+    "inner_lr": 0.2,
+    "local": sgd(0.2),
+    "local_steps": 2,
+    "batch_size": 4,
 }
 META_SGD = {name: {"alpha_init": 0.3, **s} for name, s in MAML_LIKE.items()}
 SETTINGS = {
@@ -65,7 +71,41 @@ SETTINGS = {
         "bounded": {**META_SGD["three_steps"], "alpha_range": (0.0, 0.31)},
         "first_order": {**META_SGD["one_step"], "first_order": True},
     },
+    "anil": {
+        "one_step": {"head": ("w2",), "inner_lr": 0.3, "server": adam(0.05)},
+        "three_steps": {
+            "head": ("w2", "b1"),
+            "inner_lr": 0.3,
+            "server": sgd(0.2),
+            "plan": Plan(3),
+            "weights": "num_query",
+        },
+    },
+    "per_fedavg": {
+        "exact": {**PER_FEDAVG, "hessians": Hessians()},
+        "first_order": {**PER_FEDAVG, "hessians": FIRST_ORDER, "local": adam(0.05)},
+        "hessian_free": {**PER_FEDAVG, "hessians": Hessians(difference=1e-2)},
+        "reused": {**PER_FEDAVG, "batches": "reused", "weights": "num_examples"},
+        "sets": {**PER_FEDAVG, "batches": "sets", "server": adam(0.05)},
+    },
+    "nu_step": {
+        "exact": {**PER_FEDAVG, "steps": 3, "batches": "sets"},
+        "truncated": {**PER_FEDAVG, "steps": 3, "hessians": Hessians(last=2)},
+        "reused": {**PER_FEDAVG, "steps": 2, "batches": "reused"},
+    },
+    "reptile": {
+        "sgd": {**SGD, "steps": 3, "batch_size": 4},
+        "adam": {**ADAM, "steps": 2, "batch_size": None, "weights": "num_query"},
+    },
+    "fedprox": {"sgd": {**SGD, "batch_size": 3, "proximal": 0.5}},
+    "fedavgm": {"sgd": {**SGD, "server": momentum(0.5, 0.5)}},
+    "fedadagrad": {"sgd": {**SGD, "server": OPTIMIZERS["fedadagrad"](0.05)}},
+    "fedadam": {"sgd": {**SGD, "server": OPTIMIZERS["fedadam"](0.05)}},
+    "fedyogi": {"sgd": {**SGD, "server": OPTIMIZERS["fedyogi"](0.05)}},
+    "fedavgm_reptile": {"sgd": {**SGD, "steps": 2, "server": adam(0.05)}},
 }
+# whose clients use the shared model as it is
+SHARED = {"fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi"}
 CLIENTS = list(SIZES)
 MODEL = tanh_net()
 BACKENDS = {
@@ -237,7 +277,7 @@ def test_nothing_given_is_changed(case):
 def test_who_adapts(case):
     meta = case.start().meta
     adapted = case.build().adapt(meta, task_of("eve", 1, torch.float64, 0).support)
-    if case.name == "fedavg":
+    if case.name in SHARED:
         assert adapted is meta["theta"]
     else:
         assert (flat(adapted) - flat(meta["theta"])).norm() > 1e-3

@@ -6,18 +6,31 @@ import torch
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.core.algorithms.maml import LocalSteps
 from fedmeta.core.cost import analytic_flops, counted_flops, traffic
-from fedmeta.core.inner import Plan
+from fedmeta.core.inner import Hessians, Plan
 from fedmeta.core.optimizers import adam, sgd
 from fedmeta.core.types import Batch, Task
 from fedmeta.models.cnn import femnist_cnn
 
 PARAMETERS = 6_603_710
+LOCAL = {"local": sgd(0.1)}
 OPTIONS = {
     "fedavg": {"local": adam(1e-4), "epochs": 2},
     "fedavg_meta": {"local": adam(1e-4)},
     "maml": {"inner_lr": 1e-3, "server": sgd(1.0), "plan": Plan(2)},
     "fomaml": {"inner_lr": 1e-3, "server": sgd(1.0), "plan": Plan(1, 10)},
     "meta_sgd": {"alpha_init": 1e-3, "server": sgd(1.0)},
+    "anil": {"head": ("classifier",), "inner_lr": 1e-3, "server": sgd(1.0)},
+    "per_fedavg": {"inner_lr": 1e-3, "local": sgd(0.1), "local_steps": 2},
+    "nu_step": {
+        "inner_lr": 1e-3,
+        "local": sgd(0.1),
+        "steps": 3,
+        "batch_size": 20,
+        "hessians": Hessians(last=2, difference=0.01),
+    },
+    "reptile": {"local": sgd(0.1), "steps": 3},
+    **dict.fromkeys(("fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi"), LOCAL),
+    "fedavgm_reptile": {"local": sgd(0.1), "steps": 2, "batch_size": None},
 }
 
 

@@ -19,7 +19,14 @@ from toys import (
     tanh_net,
 )
 
-from fedmeta.core.inner import Plan, descend, meta_gradient, train
+from fedmeta.core.inner import (
+    FIRST_ORDER,
+    Hessians,
+    Plan,
+    descend,
+    meta_gradient,
+    train,
+)
 from fedmeta.core.optimizers import adam, sgd
 from fedmeta.core.trees import tree_map
 from fedmeta.core.types import Batch
@@ -41,10 +48,14 @@ def test_one_step_by_hand():
     assert exact.theta["w"] == pytest.approx(0.45)
     assert exact.query_loss == pytest.approx(0.125)  # (.9 - .4)² / 2
     assert exact.alpha is None
-    first = meta_gradient(scalar_loss, one(1.0), support, query, 0.1, first_order=True)
+    first = meta_gradient(
+        scalar_loss, one(1.0), support, query, 0.1, hessians=FIRST_ORDER
+    )
     assert first.theta["w"] == pytest.approx(0.5)
     # the slope at theta was 1, that of the query .5: alpha's gradient is -1 * .5
-    learned = meta_gradient(scalar_loss, one(1.0), support, query, one(0.1))
+    learned = meta_gradient(
+        scalar_loss, one(1.0), support, query, one(0.1), learn_alpha=True
+    )
     assert learned.theta["w"] == pytest.approx(0.45)
     assert learned.alpha["w"] == pytest.approx(-0.5)
 
@@ -53,7 +64,9 @@ def test_two_steps_by_hand():
     # 1 -> .5 -> .25, step .5 towards 0; query target 0: slope .25; .25 * .5² = .0625
     # alpha: d(1 - a)² / da = -2 (1 - a) = -1, times .25
     support = [scalar_batch(0.0)] * 2
-    result = meta_gradient(scalar_loss, one(1.0), support, scalar_batch(0.0), one(0.5))
+    result = meta_gradient(
+        scalar_loss, one(1.0), support, scalar_batch(0.0), one(0.5), learn_alpha=True
+    )
     assert result.theta["w"] == pytest.approx(0.0625)
     assert result.alpha["w"] == pytest.approx(-0.25)
 
@@ -87,7 +100,7 @@ def test_closed_form_of_maml(quadratics, steps):
         meta_gradient(*args).theta["w"], decay @ query_slope, **EXACT
     )
     torch.testing.assert_close(
-        meta_gradient(*args, first_order=True).theta["w"], query_slope, **EXACT
+        meta_gradient(*args, hessians=FIRST_ORDER).theta["w"], query_slope, **EXACT
     )
 
 
@@ -98,7 +111,9 @@ def test_closed_form_of_meta_sgd(quadratics):
     slope = big_a @ (theta - a)
     v = big_b @ (theta - alpha * slope - b)
     support, query = [quadratic_batch(big_a, a)], quadratic_batch(big_b, b)
-    ours = meta_gradient(quadratic_loss, {"w": theta}, support, query, {"w": alpha})
+    ours = meta_gradient(
+        quadratic_loss, {"w": theta}, support, query, {"w": alpha}, learn_alpha=True
+    )
     torch.testing.assert_close(ours.theta["w"], v - big_a @ (alpha * v), **EXACT)
     torch.testing.assert_close(ours.alpha["w"], -slope * v, **EXACT)
 
@@ -142,7 +157,7 @@ def test_finite_differences(network, steps):
     def adapted_loss(theta, alpha):
         return float(loss(descend(loss, theta, batches, alpha), query))
 
-    ours = meta_gradient(loss, theta, batches, query, alpha)
+    ours = meta_gradient(loss, theta, batches, query, alpha, learn_alpha=True)
     wanted = finite_differences(lambda p: adapted_loss(p, alpha), theta)
     assert_trees_close(ours.theta, wanted, rtol=0, atol=1e-6)
     wanted = finite_differences(lambda a: adapted_loss(theta, a), alpha)
@@ -180,7 +195,9 @@ def unrolled(loss, theta, batches, query, alpha):
 @pytest.mark.parametrize("steps", [1, 3])
 def test_unrolled_autograd_and_chunks(network, steps, chunk):
     loss, theta, alpha, batches, query = network
-    ours = meta_gradient(loss, theta, batches[:steps], query, alpha, chunk=chunk)
+    ours = meta_gradient(
+        loss, theta, batches[:steps], query, alpha, learn_alpha=True, chunk=chunk
+    )
     for_theta, for_alpha = unrolled(loss, theta, batches[:steps], query, alpha)
     assert_trees_close(ours.theta, for_theta, **EXACT)
     assert_trees_close(ours.alpha, for_alpha, **EXACT)
@@ -192,33 +209,95 @@ def test_second_order_is_not_first_order(network, steps):
     loss, theta, _, batches, query = network
     args = loss, theta, batches[:steps], query, 0.2
     exact = flat(meta_gradient(*args).theta)
-    first = flat(meta_gradient(*args, first_order=True).theta)
+    first = flat(meta_gradient(*args, hessians=FIRST_ORDER).theta)
     assert (exact - first).norm() > 0.01 * exact.norm()
 
 
 def test_gradients_of_theta_and_alpha_differ(network):
     """Fails where one is handed out for the other."""
     loss, theta, alpha, batches, query = network
-    result = meta_gradient(loss, theta, batches, query, alpha)
+    result = meta_gradient(loss, theta, batches, query, alpha, learn_alpha=True)
     for_theta, for_alpha = flat(result.theta), flat(result.alpha)
     assert (for_theta - for_alpha).norm() > 0.1 * for_theta.norm()
 
 
-@pytest.mark.parametrize("first_order", [False, True])
-def test_constant_step_sizes_give_mamls_gradient(network, first_order):
+@pytest.mark.parametrize("hessians", [Hessians(), FIRST_ORDER, Hessians(last=1)])
+def test_constant_step_sizes_give_mamls_gradient(network, hessians):
     loss, theta, _, batches, query = network
     constant = tree_map(lambda p: torch.full_like(p, 0.2), theta)
     args = loss, theta, batches, query
-    number = meta_gradient(*args, 0.2, first_order=first_order)
-    tree = meta_gradient(*args, constant, first_order=first_order)
+    number = meta_gradient(*args, 0.2, hessians=hessians)
+    tree = meta_gradient(*args, constant, hessians=hessians)
     assert_trees_close(tree.theta, number.theta, **EXACT)
 
 
 def test_without_curvature_first_order_is_exact():
     theta = {"w": normal(FEATURES, seed=1)}
     args = linear_loss, theta, [labelled(4, 1), labelled(3, 2)], labelled(5, 3), 0.3
-    exact, first = meta_gradient(*args), meta_gradient(*args, first_order=True)
+    exact, first = meta_gradient(*args), meta_gradient(*args, hessians=FIRST_ORDER)
     torch.testing.assert_close(exact.theta, first.theta, rtol=0, atol=0)
+
+
+def test_hessians_by_hand():
+    # theta 1, two steps of .5 towards 0: adapted .25; query target 0: slope .25. Each
+    # Hessian is 1, so that a kept one halves what comes back.
+    support = [scalar_batch(0.0)] * 2
+    args = scalar_loss, one(1.0), support, scalar_batch(0.0), 0.5
+
+    def slope(**options):
+        return float(meta_gradient(*args, hessians=Hessians(**options)).theta["w"])
+
+    assert slope() == pytest.approx(0.0625)
+    assert slope(last=0) == pytest.approx(0.25)
+    assert slope(last=1) == pytest.approx(0.125)
+    assert slope(last=2) == slope(last=7) == pytest.approx(0.0625)
+    assert slope(difference=0.1) == pytest.approx(0.0625)  # a quadratic: no error
+    assert slope(last=1, difference=0.1) == pytest.approx(0.125)
+
+
+def test_truncated_keeps_the_last_factors(network):
+    """The gradient of going on from where the last steps begin, held fixed."""
+    loss, theta, _, batches, query = network
+    ours = meta_gradient(loss, theta, batches, query, 0.2, hessians=Hessians(last=2))
+    there = descend(loss, theta, batches[:1], 0.2)
+    wanted = meta_gradient(loss, there, batches[1:], query, 0.2)
+    assert_trees_close(ours.theta, wanted.theta, **EXACT)
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_hessian_free_tends_to_exact(network, chunk):
+    loss, theta, _, batches, query = network
+    args = loss, theta, batches, query, 0.2
+    exact = flat(meta_gradient(*args).theta)
+    errors = []
+    for width in (1e-2, 1e-3):
+        free = Hessians(difference=width)
+        rough = flat(meta_gradient(*args, hessians=free, chunk=chunk).theta)
+        errors.append(float((rough - exact).norm() / exact.norm()))
+    assert errors[1] < 1e-5
+    # An error of second order falls a hundredfold; at a kink there is none at all.
+    assert errors[1] < 0.05 * errors[0] or errors[0] < 1e-8
+
+
+@pytest.mark.parametrize("difference", [None, 1e-5])
+def test_hessians_of_other_batches(quadratics, difference):
+    """(I - alpha C) B (theta_u - b), where C is the Hessian of the other batch."""
+    theta, (big_a, a), (big_b, b) = quadratics
+    other = normal(5, 5, seed=8)
+    other = other @ other.T
+    support, query = [quadratic_batch(big_a, a)], quadratic_batch(big_b, b)
+    ours = meta_gradient(
+        quadratic_loss,
+        {"w": theta},
+        support,
+        query,
+        0.1,
+        curvature=[quadratic_batch(other, a)],
+        hessians=Hessians(difference=difference),
+    )
+    slope = big_b @ (theta - 0.1 * big_a @ (theta - a) - b)
+    wanted = slope - 0.1 * other @ slope
+    torch.testing.assert_close(ours.theta["w"], wanted, rtol=1e-8, atol=1e-8)
 
 
 def test_plan_goes_over_the_support_in_order():

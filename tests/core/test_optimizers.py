@@ -1,6 +1,7 @@
 """Optimisers against torch.optim, with and without the mask of padded clients."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,11 @@ from toys import assert_trees_close, assert_trees_equal, normal
 from fedmeta.core.optimizers import OPTIMIZERS, adam, fresh, grouped, sgd
 
 STEPS = 6
-THEIRS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+THEIRS = {
+    "sgd": torch.optim.SGD,
+    "momentum": partial(torch.optim.SGD, momentum=0.9),
+    "adam": torch.optim.Adam,
+}
 # Nested as meta-parameters are.
 SHAPES = {"theta": {"w": (3, 2), "b": (2,)}, "alpha": {"w": (3, 2), "b": (2,)}}
 
@@ -35,7 +40,7 @@ def walk(optimizer, params, active=(None,) * STEPS):
     return way
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", THEIRS)
 @pytest.mark.parametrize(
     ("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-6)]
 )

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fedmeta.core.foresight import second_order
 from fedmeta.core.gradients import gradient_and_hessian, gradient_and_loss
-from fedmeta.core.inner import Plan, meta_gradient
+from fedmeta.core.inner import FIRST_ORDER, Plan, meta_gradient
 from fedmeta.core.types import Batch
 from fedmeta.models.lstm import character_lstm, tweet_lstm
 
@@ -141,7 +141,7 @@ def test_derivatives_against_finite_differences(name):
     alpha = 0.5
     exact = meta_gradient(model.loss, params, batches, query, alpha).theta
     rough = meta_gradient(
-        model.loss, params, batches, query, alpha, first_order=True
+        model.loss, params, batches, query, alpha, hessians=FIRST_ORDER
     ).theta
     direction, eps = direction_like(params), 1e-5
     if name == "words":
@@ -150,7 +150,7 @@ def test_derivatives_against_finite_differences(name):
     def adapted_loss(sign):
         moved = {n: p + sign * eps * direction[n] for n, p in params.items()}
         return meta_gradient(
-            model.loss, moved, batches, query, alpha, first_order=True
+            model.loss, moved, batches, query, alpha, hessians=FIRST_ORDER
         ).query_loss
 
     slope = (adapted_loss(1) - adapted_loss(-1)) / (2 * eps)

@@ -8,7 +8,8 @@ Backward, from v = grad L_Q(w_v), with H_j the Hessian of L_{B_j} at w_j:
 
     g_alpha += -s_j * v;        v <- v - H_j (alpha * v);       at the end g_theta = v
 
-First order drops H_j. ``alpha`` is a number, or a tree shaped like theta (Meta-SGD).
+``alpha`` is a number, or a tree shaped like theta (Meta-SGD, ANIL). What is taken for
+H_j, and of how many steps, is said by `Hessians`.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,6 +45,22 @@ class Plan(NamedTuple):
     def batches(self, support: Batch) -> list[Batch]:
         """The batches of all epochs, in order."""
         return list(slices(support, self.batch_size)) * self.epochs
+
+
+class Hessians(NamedTuple):
+    """What the way back through the inner loop takes for the Hessians of its steps.
+
+    Exact ones of all steps by default. The approximations can be combined.
+    """
+
+    # Those of the last so many steps alone: truncated. 0: first order; None: all.
+    last: int | None = None
+    # Central differences of two gradients so far apart, in units of the vector that
+    # the Hessian is multiplied with (Fallah et al. 2020: "Hessian-free"). None: exact.
+    difference: float | None = None
+
+
+FIRST_ORDER = Hessians(last=0)
 
 
 def _step(params: Params, slopes: Params, alpha: StepSize) -> Params:
@@ -106,7 +123,7 @@ class MetaGradient(NamedTuple):
     """Gradient of the query loss after adaptation."""
 
     theta: Params
-    alpha: Params | None  # with respect to the step sizes, where these are a tree
+    alpha: Params | None  # with respect to the step sizes, where these are learned
     query_loss: Tensor  # [] after adaptation
 
 
@@ -117,37 +134,46 @@ def meta_gradient(
     query: Batch,
     alpha: StepSize,
     *,
-    first_order: bool = False,
+    hessians: Hessians = Hessians(),
+    curvature: Sequence[Batch] | None = None,
+    learn_alpha: bool = False,
     chunk: int | None = None,
 ) -> MetaGradient:
-    """Exact (or first-order) gradient of ``loss(descend(theta), query)``.
+    """Gradient of ``loss(descend(theta), query)``: exact, or approximated.
 
     Args:
         loss: mean loss of a batch.
         theta: initialisation.
         batches: support batches, one inner step each.
         query: what the adapted parameters are judged on.
-        alpha: inner step size; a tree is differentiated too.
-        first_order: take the inner gradients for constants.
+        alpha: inner step size.
+        hessians: how those of the inner steps are taken.
+        curvature: batches that they are taken on, one a step; None: ``batches``.
+        learn_alpha: differentiate with respect to ``alpha``, a tree, too.
         chunk: records differentiated at once; bounds memory, changes nothing.
     """
-    learns_alpha = isinstance(alpha, dict)
+    kept = len(batches) if hessians.last is None else hessians.last
     tape: list[tuple[Params, Callable[[Params], Params] | None]] = []
     adapted = theta
-    for batch in batches:
-        if first_order:
-            slopes, product = gradient_and_loss(loss, adapted, batch, chunk)[0], None
-        else:
+    for number, batch in enumerate(batches):
+        product = None
+        if number < len(batches) - kept:  # the Hessian is not asked for
+            slopes, _ = gradient_and_loss(loss, adapted, batch, chunk)
+        elif curvature is None and hessians.difference is None:
             slopes, product = gradient_and_hessian(loss, adapted, batch, chunk)
+        else:
+            slopes, _ = gradient_and_loss(loss, adapted, batch, chunk)
+            seen = batch if curvature is None else curvature[number]
+            product = _product(loss, adapted, seen, hessians.difference, chunk)
         adapted = _step(adapted, slopes, alpha)
         # The slopes are needed on the way back for alpha's gradient alone.
-        tape.append((slopes if learns_alpha else {}, product))
+        tape.append((slopes if learn_alpha else {}, product))
 
     vector, value = gradient_and_loss(loss, adapted, query, chunk)
     alpha_gradient: Params | None = None
     while tape:  # popping frees each step's graph as soon as it has been used
         slopes, product = tape.pop()
-        if learns_alpha:
+        if learn_alpha:
             part = tree_map(lambda s, v: torch.mul(s, v).neg_(), slopes, vector)
             alpha_gradient = (
                 part
@@ -157,3 +183,25 @@ def meta_gradient(
         if product is not None:
             vector = _minus_curvature(vector, product, alpha)
     return MetaGradient(vector, alpha_gradient, value)
+
+
+def _product(
+    loss: Loss,
+    params: Params,
+    batch: Batch,
+    difference: float | None,
+    chunk: int | None,
+) -> Callable[[Params], Params]:
+    """``v -> H v`` of a batch that the step itself was not made from."""
+
+    def exact(vector: Params) -> Params:
+        return gradient_and_hessian(loss, params, batch, chunk)[1](vector)
+
+    def by_difference(vector: Params) -> Params:
+        above, below = (
+            gradient_and_loss(loss, _step(params, vector, -width), batch, chunk)[0]
+            for width in (difference, -difference)
+        )
+        return tree_map(lambda a, b: (a - b) / (2 * difference), above, below)
+
+    return exact if difference is None else by_difference

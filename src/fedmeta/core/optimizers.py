@@ -7,6 +7,7 @@ training with Adam is bound by memory traffic, and this is what saves most of it
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -116,7 +117,95 @@ def _unbias(b: float, step: Tensor) -> Tensor:
     return -torch.expm1(step * (math.log(b) if b else -math.inf))
 
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": sgd, "adam": adam}
+def momentum(lr: float, momentum: float = 0.9) -> Optimizer:
+    """Gradient descent along a velocity v <- momentum * v + gradient (heavy ball).
+
+    On the server it makes FedAvg FedAvgM (Hsu et al. 2019, arXiv 1909.06335).
+    """
+
+    def init(params: Any) -> Any:
+        return {"velocity": tree_map(torch.zeros_like, params)}
+
+    def update(grads: Any, state: Any, params: Any, active: Tensor | None = None):
+        velocity = tree_map(lambda v, g: momentum * v + g, state["velocity"], grads)
+        velocity = _where(active, velocity, state["velocity"])
+        moved = tree_map(lambda p, v: p - lr * v, params, velocity)
+        return _where(active, moved, params), {"velocity": velocity}
+
+    return Optimizer(init, update)
+
+
+# (v, g², b2) -> the next v, which the step is divided by the root of
+SecondMoment = Callable[[Tensor, Tensor, float], Tensor]
+
+
+def adaptive(
+    second: SecondMoment,
+    lr: float,
+    b1: float = 0.9,
+    b2: float = 0.99,
+    tau: float = 1e-3,
+) -> Optimizer:
+    """The adaptive server optimisers of Reddi et al. 2021 (arXiv 2003.00295, alg. 2).
+
+    Unlike `adam` they do not correct the moments' bias, and v starts at tau².
+
+    Args:
+        second: how squares of the gradient are gathered, which tells them apart.
+        lr: step size, the paper's eta.
+        b1: share of the old first moment.
+        b2: share of the old second moment; FedAdagrad has none.
+        tau: added to the root of the second moment: the degree of adaptivity.
+    """
+
+    def init(params: Any) -> Any:
+        return {
+            "mean": tree_map(torch.zeros_like, params),
+            "square": tree_map(lambda p: torch.full_like(p, tau**2), params),
+        }
+
+    def update(grads: Any, state: Any, params: Any, active: Tensor | None = None):
+        mean = tree_map(lambda m, g: b1 * m + (1 - b1) * g, state["mean"], grads)
+        square = tree_map(lambda v, g: second(v, g * g, b2), state["square"], grads)
+        moved = tree_map(
+            lambda p, m, v: p - lr * m / (v.sqrt() + tau), params, mean, square
+        )
+        after = {"mean": mean, "square": square}
+        return _where(active, moved, params), _where(active, after, state)
+
+    return Optimizer(init, update)
+
+
+def _where(active: Tensor | None, new: Any, old: Any) -> Any:
+    if active is None:
+        return new
+    return tree_map(lambda n, o: torch.where(active > 0, n, o), new, old)
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": sgd,
+    "momentum": momentum,
+    "adam": adam,
+    "fedadagrad": partial(adaptive, lambda v, square, b2: v + square),
+    "fedadam": partial(adaptive, lambda v, square, b2: b2 * v + (1 - b2) * square),
+    "fedyogi": partial(
+        adaptive, lambda v, square, b2: v - (1 - b2) * square * (v - square).sign()
+    ),
+}
+
+
+def drawn_to(anchor: Any, strength: float, optimizer: Optimizer) -> Optimizer:
+    """``optimizer`` on gradients to which ``strength * (params - anchor)`` is added.
+
+    That is the gradient of FedProx's proximal term (Li et al. 2020, arXiv 1812.06127,
+    eq. 2).
+    """
+
+    def update(grads: Any, state: Any, params: Any, active: Tensor | None = None):
+        grads = tree_map(lambda g, p, a: g + strength * (p - a), grads, params, anchor)
+        return optimizer.update(grads, state, params, active)
+
+    return Optimizer(optimizer.init, update)
 
 
 def grouped(optimizers: dict[str, Optimizer]) -> Optimizer:

@@ -1,4 +1,4 @@
-"""What the algorithms share: the server's step and the weights of its mean."""
+"""What the algorithms share: the server's step, the weights of its mean, batches."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fedmeta.core.gradients import count
 from fedmeta.core.optimizers import Optimizer, fresh
-from fedmeta.core.types import MetaParams, Params, ServerState, Task
+from fedmeta.core.types import Batch, MetaParams, Params, ServerState, Task
 
 
 def _tensor(value: Tensor | int) -> Tensor:
@@ -56,3 +56,24 @@ def applied_by(
         return ServerState(meta, opt_state, state.round + 1)
 
     return server_update
+
+
+def ordered(task: Task, order: Tensor) -> Batch:
+    """Support and query records together, in the given order."""
+    columns = zip(task.support, task.query, strict=True)
+    return Batch(*(None if s is None else torch.cat([s, q])[order] for s, q in columns))
+
+
+def drawn(task: Task, size: int | None) -> list[Batch]:
+    """A batch of at most ``size`` of the client's records for each order of a task.
+
+    Each is the beginning of its order: no record is twice in a batch, and batches do
+    not depend on each other. None: all records.
+    """
+    return [ordered(task, order[:size]) for order in task.orders]
+
+
+def drawn_of(support: int, query: int, size: int | None) -> tuple[int, int]:
+    """Records in a drawn batch of a client of so many, as if support came first."""
+    total = support + query if size is None else min(size, support + query)
+    return min(support, total - 1), total - min(support, total - 1)

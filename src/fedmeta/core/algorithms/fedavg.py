@@ -1,17 +1,24 @@
-"""Federated averaging (McMahan et al. 2017) and its fine-tuned reading.
+"""Federated averaging (McMahan et al. 2017) and what differs from it by an option.
 
 FedAvg(Meta) of Chen et al. (section 4.1) is the very same training; only before a
 test client is judged, it fine-tunes the global model on the client's support set.
+FedProx adds a proximal term to the clients' loss; FedAvgM, FedAdagrad, FedAdam and
+FedYogi put another optimiser on the server.
 """
 
 from typing import NamedTuple
 
-import torch
-
-from fedmeta.core.algorithms.common import applied_by, theta_only, weight_of
+from fedmeta.core.algorithms.common import (
+    applied_by,
+    drawn,
+    drawn_of,
+    ordered,
+    theta_only,
+    weight_of,
+)
 from fedmeta.core.gradients import Loss, slices
 from fedmeta.core.inner import Plan, train
-from fedmeta.core.optimizers import Optimizer, sgd
+from fedmeta.core.optimizers import Optimizer, drawn_to, sgd
 from fedmeta.core.trees import tree_sub
 from fedmeta.core.types import (
     Algorithm,
@@ -37,7 +44,9 @@ def fedavg(
     *,
     local: Optimizer,
     epochs: int = 1,
+    steps: int | None = None,
     batch_size: int | None = 10,
+    proximal: float = 0.0,
     fine_tuning: FineTuning | None = None,
     server: Optimizer = sgd(1.0),
     weights: str = "uniform",
@@ -49,7 +58,9 @@ def fedavg(
         loss: mean loss of a batch.
         local: a client's optimiser; starts fresh every round.
         epochs: passes over a client's records a round.
+        steps: so many local steps instead, each on a batch drawn anew; None: epochs.
         batch_size: records a local step; None: all.
+        proximal: mu of FedProx, which draws clients to the model that they were sent.
         fine_tuning: on the support set, before a client is judged: FedAvg(Meta).
             None: clients use the global model as it is: FedAvg.
         server: applied to the mean of (theta - locally trained theta).
@@ -65,26 +76,32 @@ def fedavg(
         return train(loss, meta["theta"], batches, fine_tuning.optimizer, chunk)[0]
 
     def client_update(meta: MetaParams, task: Task) -> ClientOutput:
-        batches = [
-            batch
-            for order in task.orders
-            for batch in slices(_ordered(task, order), batch_size)
-        ]
-        trained, seen = train(loss, meta["theta"], batches, local, chunk)
+        if steps is not None:
+            batches = drawn(task, batch_size)
+        else:
+            batches = [
+                batch
+                for order in task.orders
+                for batch in slices(ordered(task, order), batch_size)
+            ]
+        optimizer = local
+        if proximal:
+            optimizer = drawn_to(meta["theta"], proximal, local)
+        trained, seen = train(loss, meta["theta"], batches, optimizer, chunk)
         update = {"theta": tree_sub(meta["theta"], trained)}
         return ClientOutput(update, weight(task), {"loss": seen})
+
+    def work(support: int, query: int) -> Work:
+        if steps is None:
+            return Work(support, query, epochs * (support + query), 0)
+        support, query = drawn_of(support, query, batch_size)
+        return Work(support, query, steps * (support + query), 0)
 
     return Algorithm(
         init=theta_only(server),
         adapt=adapt,
         client_update=client_update,
         server_update=applied_by(server),
-        work=lambda s, q: Work(s, q, epochs * (s + q), 0),
-        passes=epochs,
+        work=work,
+        passes=epochs if steps is None else steps,
     )
-
-
-def _ordered(task: Task, order: torch.Tensor) -> Batch:
-    """Support and query records together, in the given order."""
-    columns = zip(task.support, task.query, strict=True)
-    return Batch(*(None if s is None else torch.cat([s, q])[order] for s, q in columns))

@@ -9,6 +9,8 @@ import torch
 from fedmeta.core.algorithms.common import applied_by, theta_only, weight_of
 from fedmeta.core.gradients import Loss, count, slices
 from fedmeta.core.inner import (
+    FIRST_ORDER,
+    Hessians,
     MetaGradient,
     Plan,
     StepSize,
@@ -84,7 +86,7 @@ def maml(
         chunk: records differentiated at once; bounds memory, changes nothing.
     """
 
-    return _learner(
+    return learner(
         loss,
         theta_only(server),
         lambda meta: inner_lr,
@@ -145,7 +147,7 @@ def meta_sgd(
             tree_map(lambda a: a.clamp_(*alpha_range), state.meta["alpha"])
         return state
 
-    return _learner(
+    return learner(
         loss,
         init,
         lambda meta: meta["alpha"],
@@ -156,10 +158,11 @@ def meta_sgd(
         first_order=first_order,
         weights=weights,
         chunk=chunk,
+        learn_alpha=True,
     )
 
 
-def _learner(
+def learner(
     loss: Loss,
     init: Callable[[Params], ServerState],
     step_size: Callable[[MetaParams], StepSize],
@@ -171,6 +174,7 @@ def _learner(
     first_order: bool,
     weights: str,
     chunk: int | None,
+    learn_alpha: bool = False,
 ) -> Algorithm:
     """What learners of an initialisation have in common: all but their step sizes."""
 
@@ -185,7 +189,8 @@ def _learner(
             plan.batches(support),
             query,
             step_size(meta),
-            first_order=first_order,
+            hessians=FIRST_ORDER if first_order else Hessians(),
+            learn_alpha=learn_alpha,
             chunk=chunk,
         )
 

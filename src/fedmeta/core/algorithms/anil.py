@@ -1,0 +1,71 @@
+"""ANIL: almost no inner loop (Raghu et al. 2020, arXiv 1909.09157)."""
+
+from fedmeta.core.algorithms.common import applied_by, theta_only
+from fedmeta.core.algorithms.maml import learner
+from fedmeta.core.gradients import Loss
+from fedmeta.core.inner import Plan
+from fedmeta.core.optimizers import Optimizer
+from fedmeta.core.types import Algorithm, MetaParams, Params, ServerState
+
+
+def anil(
+    loss: Loss,
+    *,
+    head: tuple[str, ...],
+    inner_lr: float,
+    plan: Plan = Plan(),
+    adapt_plan: Plan | None = None,
+    server: Optimizer,
+    weights: str = "uniform",
+    chunk: int | None = None,
+) -> Algorithm:
+    """MAML whose inner loop moves the head of the network alone.
+
+    The outer step moves everything, by the exact gradient.
+
+    Args:
+        loss: mean loss of a batch.
+        head: layers that clients adapt, such as "classifier"; a layer's parameters
+            are called "<layer>.<name>".
+        inner_lr: alpha, the size of an inner step.
+        plan: epochs and batch size of the inner loop.
+        adapt_plan: those of adapting to an evaluated client; None: ``plan``.
+        server: optimiser of the outer step, applied to the clients' mean update.
+        weights: a client's share in the mean, a name of `WEIGHTS`.
+        chunk: records differentiated at once; bounds memory, changes nothing.
+    """
+    start = theta_only(server)
+
+    def init(theta: Params) -> ServerState:
+        layers = {_layer(name) for name in theta}
+        unknown = sorted(set(head) - layers)
+        if unknown or not head:
+            raise ValueError(
+                f"head {list(head)}: expected some of the model's layers, which are "
+                f"{', '.join(sorted(layers))}"
+            )
+        return start(theta)
+
+    def step_size(meta: MetaParams) -> Params:
+        return {
+            # One number, seen as a tensor of the parameter's shape.
+            name: p.new_tensor(inner_lr if _layer(name) in head else 0.0).expand_as(p)
+            for name, p in meta["theta"].items()
+        }
+
+    return learner(
+        loss,
+        init,
+        step_size,
+        applied_by(server),
+        plan=plan,
+        adapt_plan=adapt_plan or plan,
+        local=None,
+        first_order=False,
+        weights=weights,
+        chunk=chunk,
+    )
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0] or name

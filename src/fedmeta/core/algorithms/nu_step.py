@@ -1,0 +1,133 @@
+"""Meta-learning by local meta-steps: Per-FedAvg and its nu-step generalisation.
+
+Fallah et al. 2020 (arXiv 2002.07948) minimise the clients' mean loss after one step of
+fine-tuning; Jamali et al. 2025 (arXiv 2504.21327) after any number nu of them:
+
+    F_i(w) = f_i(w_nu),  w_0 = w,  w_{j+1} = w_j - alpha grad f_i(w_j).
+
+A client takes tau steps along an estimate of F_i's gradient and sends how far it came.
+"""
+
+from typing import Literal
+
+import torch
+
+from fedmeta.core.algorithms.common import (
+    applied_by,
+    drawn,
+    drawn_of,
+    theta_only,
+    weight_of,
+)
+from fedmeta.core.gradients import Loss, count
+from fedmeta.core.inner import Hessians, Plan, descend, meta_gradient
+from fedmeta.core.optimizers import Optimizer, fresh, sgd
+from fedmeta.core.trees import tree_sub
+from fedmeta.core.types import (
+    Algorithm,
+    Batch,
+    ClientOutput,
+    MetaParams,
+    Params,
+    Task,
+    Work,
+)
+
+
+def nu_step(
+    loss: Loss,
+    *,
+    inner_lr: float,
+    steps: int,
+    local: Optimizer,
+    local_steps: int = 1,
+    batches: Literal["independent", "reused", "sets"] = "independent",
+    batch_size: int | None = 40,
+    hessians: Hessians = Hessians(),
+    adapt_plan: Plan | None = None,
+    server: Optimizer = sgd(1.0),
+    weights: str = "uniform",
+    chunk: int | None = None,
+) -> Algorithm:
+    """Learn the initialisation from which nu steps of fine-tuning do best.
+
+    Args:
+        loss: mean loss of a batch.
+        inner_lr: alpha, the size of a fine-tuning step.
+        steps: nu, fine-tuning steps that the objective looks ahead; 1: Per-FedAvg.
+        local: optimiser of a client's meta-steps, SGD of beta in the papers; starts
+            fresh every round.
+        local_steps: tau, meta-steps of a client a round.
+        batches: what a meta-step is made from. "independent": a batch for each
+            fine-tuning step, one for the gradient behind them, one for each Hessian,
+            all drawn anew from all records of the client. "reused": Hessians are of
+            the batches of their steps. "sets": nothing is drawn; every step goes over
+            the whole support set, the gradient behind them over the query set.
+        batch_size: records of a drawn batch; None: all.
+        hessians: exact, or how they are approximated.
+        adapt_plan: fine-tuning of an evaluated client; None: ``steps`` steps on the
+            whole support set.
+        server: applied to the mean of (w - w after the meta-steps).
+        weights: a client's share in that mean, a name of `WEIGHTS`.
+        chunk: records differentiated at once; bounds memory, changes nothing.
+    """
+    weight = weight_of(weights)
+    adapting = adapt_plan or Plan(epochs=steps)
+    draws = {"independent": 2 * steps + 1, "reused": steps + 1, "sets": 0}[batches]
+
+    def samples(task: Task, number: int) -> tuple[list[Batch], Batch, list[Batch]]:
+        """Batches of fine-tuning, the one behind it, those of Hessians."""
+        if not draws:
+            return [task.support] * steps, task.query, []
+        own = task._replace(orders=task.orders[number * draws : (number + 1) * draws])
+        some = drawn(own, batch_size)
+        return some[:steps], some[steps], some[steps + 1 :]
+
+    def adapt(meta: MetaParams, support: Batch) -> Params:
+        plan = adapting.batches(support)
+        return descend(loss, meta["theta"], plan, inner_lr, chunk)
+
+    def client_update(meta: MetaParams, task: Task) -> ClientOutput:
+        moved = fresh(meta["theta"])
+        state, seen = local.init(moved), 0.0
+        for number in range(local_steps):
+            tuning, behind, curvature = samples(task, number)
+            result = meta_gradient(
+                loss,
+                moved,
+                tuning,
+                behind,
+                inner_lr,
+                hessians=hessians,
+                curvature=curvature or None,
+                chunk=chunk,
+            )
+            size = result.query_loss.new_ones(()) * count(behind)
+            active = None if behind.mask is None else (size > 0).to(size.dtype)
+            moved, state = local.update(result.theta, state, moved, active)
+            seen = seen + torch.stack([result.query_loss * size, size])
+        update = {"theta": tree_sub(meta["theta"], moved)}
+        return ClientOutput(update, weight(task), {"loss": seen})
+
+    def work(support: int, query: int) -> Work:
+        kept = steps if hessians.last is None else min(hessians.last, steps)
+        if draws:
+            support, query = drawn_of(support, query, batch_size)
+            tuned = behind = support + query
+        else:
+            tuned, behind = support, query
+        gradients, products = steps * tuned + behind, kept * tuned
+        if hessians.difference is not None:  # two gradients for a product
+            gradients, products = gradients + 2 * products, 0
+        elif batches == "independent":  # the graph of a gradient of its own
+            gradients += products
+        return Work(support, query, local_steps * gradients, local_steps * products)
+
+    return Algorithm(
+        init=theta_only(server),
+        adapt=adapt,
+        client_update=client_update,
+        server_update=applied_by(server),
+        work=work,
+        passes=draws * local_steps,
+    )
