@@ -80,7 +80,20 @@ def known_keys(context: KedroContext) -> set[str]:
                     if path.suffix in (".yml", ".yaml"):
                         plain = OmegaConf.to_container(OmegaConf.load(path))
                         keys.update(_dotted(plain or {}))
-    return keys
+    return keys | set(_inherited(keys))
+
+
+def _inherited(keys: set[str]) -> Iterator[str]:
+    """Keys that an algorithm's block has from those that its options are like."""
+    # Late: torch takes seconds to import, and other commands do without.
+    from fedmeta.core.algorithms import ALGORITHMS, blocks_of  # noqa: PLC0415
+
+    for name in ALGORITHMS:
+        for above in blocks_of(name)[:-1]:
+            for key in keys:
+                benchmark, _, rest = key.partition(f".{above}.")
+                if rest:
+                    yield f"{benchmark}.{name}.{rest}"
 
 
 def refuse_unknown(given: Mapping[str, Any], known: set[str]) -> None:

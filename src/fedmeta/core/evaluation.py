@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from fedmeta.core.gradients import slices
+from fedmeta.core.algorithms.common import ordered
+from fedmeta.core.gradients import Loss, slices
+from fedmeta.core.inner import meta_gradient
 from fedmeta.core.model import Model
-from fedmeta.core.trees import tree_map
+from fedmeta.core.trees import tree_map, weighted_mean
 from fedmeta.core.types import (
     Algorithm,
     Backend,
@@ -76,6 +78,46 @@ def evaluate_clients(
                 for name, value in scores.items()
             },
         }
+
+
+def meta_gradient_norm(
+    loss: Loss,
+    meta: MetaParams,
+    clients: Sequence[ClientId],
+    make_task: MakeTask,
+    backend: Backend,
+    *,
+    inner_lr: float,
+    steps: int = 1,
+    chunk: int | None = None,
+) -> float:
+    """Norm of the gradient of the clients' mean loss after fine-tuning.
+
+    Of F(w) = mean of f_i(w after ``steps`` steps of ``inner_lr`` down f_i), with f_i
+    the loss of all of a client's records: what Fallah et al. 2020 bound in theory.
+
+    Args:
+        loss: mean loss of a batch.
+        meta: where; of its parts theta counts.
+        clients: over whom the mean is taken, uniformly.
+        make_task: their data.
+        backend: how to go over them.
+        inner_lr: alpha.
+        steps: nu.
+        chunk: records differentiated at once; bounds memory, changes nothing.
+    """
+
+    def slope(meta: MetaParams, task: Task) -> Params:
+        records = task.support.y.shape[0] + task.query.y.shape[0]
+        everything = ordered(task, torch.arange(records, device=task.support.y.device))
+        return meta_gradient(
+            loss, meta["theta"], [everything] * steps, everything, inner_lr, chunk=chunk
+        ).theta
+
+    one = torch.ones(())
+    found = backend(slope, make_task)(meta, clients, EVALUATION_ROUND)
+    mean = weighted_mean((one, gradient) for _, gradient in found)
+    return float(torch.cat([leaf.flatten() for leaf in mean.values()]).norm())
 
 
 def _size(batch: Batch) -> torch.Tensor:

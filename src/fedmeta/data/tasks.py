@@ -18,7 +18,7 @@ from fedmeta.data.encoding import Examples
 from fedmeta.data.federated import FederatedDataset
 
 # Named random streams: drawing more from one never moves another.
-COHORT_STREAM, TASK_STREAM = 1, 2
+COHORT_STREAM, TASK_STREAM, PASS_STREAM = 1, 2, 3
 
 
 class Episode(NamedTuple):
@@ -91,7 +91,11 @@ def task_maker(
         # Shuffled, so that batches differ from round to round.
         support = rng.permutation(order[:num_support])
         query = rng.permutation(order[num_support:])
-        orders = [rng.permutation(len(order)) for _ in range(passes)]
+        # Passes are drawn over records by number, so that training that goes over all
+        # of them does not depend on which are support.
+        place = np.argsort(np.concatenate([support, query]))
+        own = stream(seed, PASS_STREAM, crc32(client.encode()), round_number)
+        orders = [place[own.permutation(len(order))] for _ in range(passes)]
 
         columns = dataset.columns(client)
 
@@ -101,6 +105,65 @@ def task_maker(
 
         shuffled = np.array(orders, dtype=np.int64).reshape(passes, len(order))
         return Task(batch(support), batch(query), torch.from_numpy(shuffled).to(device))
+
+    return make_task
+
+
+def pooled_task_maker(
+    dataset: FederatedDataset,
+    clients: pd.DataFrame,
+    examples: Examples,
+    *,
+    records: int,
+    seed: int,
+    passes: int,
+    device: torch.device | str = "cpu",
+) -> MakeTask:
+    """Tasks of as many records of all clients together: training in one place.
+
+    The client that a task is made for names a random stream and nothing else.
+
+    Args:
+        dataset: packed records.
+        clients: whose records [start, stop) are put together.
+        examples: turns a client's columns into tensors.
+        records: different ones drawn for a task; the first half is its support set.
+        seed: of the draws.
+        passes: shuffled passes over the drawn records.
+        device: where tasks are put.
+
+    Raises:
+        ValueError: if there are not so many records.
+    """
+    ids, starts = clients["client_id"].tolist(), clients["start"].to_numpy()
+    ends = np.cumsum(clients["stop"].to_numpy() - starts)
+    if not 2 <= records <= ends[-1]:
+        raise ValueError(
+            f"pooled is {records}; expected at least 2 and at most {ends[-1]}, the"
+            " records of all training clients"
+        )
+
+    def make_task(client: ClientId, round_number: int) -> Task:
+        rng = stream(seed, TASK_STREAM, crc32(client.encode()), round_number)
+        numbers = np.sort(rng.choice(ends[-1], records, replace=False, shuffle=False))
+        owners = np.searchsorted(ends, numbers, side="right")
+        parts = []
+        for owner in np.unique(owners):
+            first = ends[owner - 1] if owner else 0
+            rows = numbers[owners == owner] - first + starts[owner]
+            parts.append(examples(dataset.columns(ids[owner]), rows))
+        shuffled = torch.from_numpy(rng.permutation(records))
+        x, y = (
+            torch.cat(column)[shuffled].to(device)
+            for column in zip(*parts, strict=True)
+        )
+        half = records // 2
+        orders = [rng.permutation(records) for _ in range(passes)]
+        return Task(
+            Batch(x[:half], y[:half]),
+            Batch(x[half:], y[half:]),
+            torch.from_numpy(np.array(orders).reshape(passes, records)).to(device),
+        )
 
     return make_task
 

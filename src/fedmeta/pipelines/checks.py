@@ -2,19 +2,17 @@
 
 from typing import Any
 
-from torch import Tensor
-
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS, options_of
-from fedmeta.pipelines.options import build, checked
-from fedmeta.pipelines.recommendation.methods import FEDERATED
+from fedmeta.pipelines.options import check_algorithm, checked
+from fedmeta.pipelines.studies import STUDIES
 
 
 def check_factories(parameters: dict[str, Any]) -> None:
     """Refuse options of benchmarks, models and algorithms that no function takes.
 
     Args:
-        parameters: All parameters, by benchmark and block.
+        parameters: All parameters, by benchmark or study and block.
 
     Raises:
         ValueError: for an unknown option, or a wrong type.
@@ -40,25 +38,6 @@ def check_factories(parameters: dict[str, Any]) -> None:
         # The data decide the rest of its options.
         checked(entry.model, blocks["model"], f"{benchmark}.model", whole=False)
         for name in ALGORITHMS:
-            _check_algorithm(benchmark, name, name, options_of(name, blocks))
-    check_study(parameters)
-
-
-def check_study(parameters: dict[str, Any]) -> None:
-    """The same for the blocks that only the recommendation study has."""
-    home, entry = "recommendation", BENCHMARKS["recommendation"]
-    blocks = parameters[home]
-    for name, model in blocks["models"].items():
-        checked(entry.model, model, f"{home}.models.{name}", whole=False)
-    for name, method in FEDERATED.items():
-        _check_algorithm(home, name, method.algorithm, blocks[name])
-
-
-def _check_algorithm(
-    benchmark: str, block: str, algorithm: str, options: dict[str, Any]
-) -> None:
-    build(ALGORITHMS[algorithm].factory, options, f"{benchmark}.{block}", _unused)
-
-
-def _unused(params: Any, batch: Any) -> Tensor:
-    raise NotImplementedError  # algorithms call their loss on records only
+            check_algorithm(benchmark, name, name, options_of(name, blocks))
+    for study in STUDIES.values():
+        study.check(parameters)

@@ -28,6 +28,7 @@ from pydantic import (
     ValidationError,
     create_model,
 )
+from torch import Tensor
 
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.core.gradients import Loss
@@ -65,6 +66,14 @@ class PartitionOptions(Options):
     seed: int
 
 
+class ProbeOptions(Options):
+    """The norm of the meta-gradient, recorded along training."""
+
+    inner_lr: float  # alpha of the objective that is differentiated
+    steps: PositiveInt = 1  # its nu
+    clients: PositiveInt | None = None  # the first so many training ones; None: all
+
+
 class TrainingOptions(Options):
     """The round loop, the same for every algorithm of a benchmark."""
 
@@ -74,6 +83,8 @@ class TrainingOptions(Options):
     evaluation_clients: PositiveInt | None  # the first so many; None: all
     resample: bool  # new support and query sets every round
     episode: Episode | None = None  # or records drawn anew from all of a client's
+    pooled: PositiveInt | None = None  # or so many from all clients, in one place
+    probe: ProbeOptions | None = None  # what else to record; None: nothing
     seed: int
     device: Literal["auto", "cpu", "cuda"]
     backend: Literal["auto", "sequential", "threaded", "vectorized"]
@@ -115,6 +126,25 @@ def build(factory: Callable[..., T], options: Any, what: str, *args: Any) -> T:
     return factory(*args, **checked(factory, options, what, len(args)))
 
 
+def check_algorithm(home: str, block: str, algorithm: str, options: Any) -> None:
+    """Refuse options that an algorithm does not take, before there is any data.
+
+    Args:
+        home: under which name the parameters are.
+        block: of them, whose options these are.
+        algorithm: in `ALGORITHMS`.
+        options: of it.
+
+    Raises:
+        ValueError: for an unknown option, or a wrong type.
+    """
+    build(ALGORITHMS[algorithm].factory, options, f"{home}.{block}", _unused)
+
+
+def _unused(params: Any, batch: Any) -> Tensor:
+    raise NotImplementedError  # algorithms call their loss on records only
+
+
 def checked(
     factory: Callable[..., Any],
     options: Any,
@@ -154,7 +184,7 @@ def checked(
 def _field(hint: Any) -> Any:
     """An annotation that pydantic can check and convert to."""
     if hint is Optimizer:
-        return Annotated[Any, PlainValidator(_optimizer)]
+        return Annotated[Any, PlainValidator(optimizer_from)]
     if get_origin(hint) in (Union, UnionType):
         alternatives = [a for a in get_args(hint) if a is not NoneType]
         if len(alternatives) == 1 and _is_named_tuple(alternatives[0]):
@@ -174,7 +204,7 @@ def _is_named_tuple(hint: Any) -> bool:
     return isinstance(hint, type) and hasattr(hint, "_fields")
 
 
-def _optimizer(value: Any) -> Optimizer:
+def optimizer_from(value: Any) -> Optimizer:
     """An optimiser from ``{name: adam, lr: 0.001}``."""
     if isinstance(value, Optimizer):
         return value

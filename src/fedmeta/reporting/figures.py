@@ -1,6 +1,6 @@
 """The report's figures. Each takes tables and the words that say what the data are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -200,6 +200,7 @@ def curves_by_round(
     dashed: str | None,
     value: str,
     unit: str = "round",
+    colours: Mapping[str, str] | None = None,
 ) -> None:
     """A bold line an algorithm, its last value at its end, and a thin dashed one.
 
@@ -210,15 +211,18 @@ def curves_by_round(
         dashed: The column of the dashed lines, if there are any.
         value: The format of a last value.
         unit: What the benchmark calls a round.
+        colours: By label; those of ``colours_of`` unless given.
     """
+    colours = colours_of(histories) if colours is None else colours
     panel.set_xlabel(unit, fontsize=LABEL_SIZE)
     panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     drawn: list[pd.Series] = []
     ends: list[tuple[str, str, float]] = []
-    for label, colour in colours_of(histories).items():
-        if histories[label].empty:
+    for label, history in histories.items():
+        if history.empty:
             continue
-        curve = histories[label].set_index("round")[solid].dropna()
+        colour = colours[label]
+        curve = history.set_index("round")[solid].dropna()
         if curve.empty:
             continue
         marker = "o" if len(curve) <= FEW_ROWS else None
@@ -229,13 +233,14 @@ def curves_by_round(
     if not drawn:
         say(panel, f"no {unit} has been evaluated")
         return
-    for label, colour in colours_of(histories).items():
-        if dashed is None or histories[label].empty:
+    for label, history in histories.items():
+        if dashed is None or history.empty:
             continue
-        curve = histories[label].set_index("round")[dashed].dropna()
+        curve = history.set_index("round")[dashed].dropna()
         # FedAvg(Meta) before adapting is FedAvg: its dashes would cover that line
         if not any(np.array_equal(curve, other) for other in drawn):
-            panel.plot(curve, color=colour, linewidth=1.1, linestyle=(0, (4, 2)))
+            dashes = (0, (4, 2))
+            panel.plot(curve, color=colours[label], linewidth=1.1, linestyle=dashes)
     panel.margins(x=0.01)
     label_ends(panel, ends)
 

@@ -1,13 +1,12 @@
 """Does the paper's order of the methods hold here, and which method is best?"""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from fedmeta.reporting.claims import Claim, every, more, number
 from fedmeta.reporting.recommendation_tables import TOPS, column
-from fedmeta.reporting.wording import MISSING
 
 Row = tuple[str, int]  # a method's id and its number of steps
 
@@ -21,21 +20,7 @@ MAML_LR, META_SGD_LR = ("maml_lr", 100), ("meta_sgd_lr", 100)
 MAML_NN, META_SGD_NN = ("maml_nn", 100), ("meta_sgd_nn", 100)
 
 
-class Ordering(NamedTuple):
-    """A claim of the paper's Table 3 and what became of it here.
-
-    Attributes:
-        claim: In words.
-        figures: The accuracies that decide it, in percent.
-        held: None where a figure is missing.
-    """
-
-    claim: str
-    figures: str
-    held: bool | None
-
-
-def orderings(table: pd.DataFrame) -> list[Ordering]:
+def orderings(table: pd.DataFrame) -> list[Claim]:
     """What the paper's Table 3 says of the methods' order, checked on a ``table3``."""
     others = [row for row in _rows(table) if row != META_SGD_NN]
     strong = [META_SGD_NN, MAML_NN, META_SGD_LR]
@@ -138,57 +123,46 @@ def _above(
     winners: Sequence[Row],
     losers: Sequence[Row],
     names: Sequence[str],
-) -> Ordering:
+) -> Claim:
     """Whether every winner is above every loser in every column."""
     held, figures = [], []
     for name in names:
         high = {row: _value(table, row, name) for row in winners}
         low = {row: _value(table, row, name) for row in losers}
-        held += [_more(a, b) for a in high.values() for b in low.values()]
+        held += [more(a, b) for a in high.values() for b in low.values()]
         strongest = sorted(low, key=lambda row: np.nan_to_num(low[row]))[-1:]
         figures.append(
             f"{TITLES[name.partition('_')[0]]}: "
-            + ", ".join(f"{name_of(table, r)} {_number(v)}" for r, v in high.items())
+            + ", ".join(f"{name_of(table, r)} {number(v)}" for r, v in high.items())
             + " against "
-            + ", ".join(f"{name_of(table, r)} {_number(low[r])}" for r in strongest)
+            + ", ".join(f"{name_of(table, r)} {number(low[r])}" for r in strongest)
         )
-    return Ordering(claim, "; ".join(figures), _all(held))
+    return Claim(claim, "; ".join(figures), every(held))
 
 
-def _about_equal(table: pd.DataFrame) -> Ordering:
+def _about_equal(table: pd.DataFrame) -> Claim:
     rows = [MAML_NN, META_SGD_NN]
     one, other = (_value(table, row, column("top1", FEW)) for row in rows)
     apart = abs(one - other)
-    return Ordering(
+    return Claim(
         "5 % support: MAML + NN and Meta-SGD + NN are about equal on Top-1 (within "
         f"{CLOSE:g} point)",
-        f"Top-1: MAML + NN {_number(one)}, Meta-SGD + NN {_number(other)}",
+        f"Top-1: MAML + NN {number(one)}, Meta-SGD + NN {number(other)}",
         None if np.isnan(apart) else bool(apart <= CLOSE),
     )
 
 
-def _same_for_all_support(table: pd.DataFrame) -> Ordering:
+def _same_for_all_support(table: pd.DataFrame) -> Claim:
     held, figures = [], []
     for top in TOPS:
         most, few = (_value(table, MRU, column(top, p)) for p in (MOST, FEW))
         held.append(None if np.isnan(most - few) else most == few)
-        figures.append(f"{TITLES[top]}: {_number(most)} with 80 %, {_number(few)} with")
-    return Ordering(
+        figures.append(f"{TITLES[top]}: {number(most)} with 80 %, {number(few)} with")
+    return Claim(
         "MRU does not depend on the support",
         " 5 %; ".join(figures) + " 5 %",
-        _all(held),
+        every(held),
     )
-
-
-def _more(one: float, other: float) -> bool | None:
-    return None if np.isnan(one - other) else one > other
-
-
-def _all(held: Sequence[bool | None]) -> bool | None:
-    """False if any is; else None if any is unknown."""
-    if False in held:
-        return False
-    return None if None in held or not held else True
 
 
 def _best(table: pd.DataFrame, percent: str) -> str:
@@ -257,7 +231,3 @@ def _training(table: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> str
         f"{100 * last['validation_accuracy_after']:.1f} % at the end, so more episodes "
         "would hardly help."
     )
-
-
-def _number(value: float) -> str:
-    return MISSING if np.isnan(value) else f"{value:.2f}"

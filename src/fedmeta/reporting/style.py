@@ -4,10 +4,13 @@ Figures are made through matplotlib's object interface, so no global state is to
 and any thread may draw.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import cycle
 
+import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, distinguishable with any colour vision; the baseline is grey.
@@ -32,6 +35,13 @@ RECOMMENDER_COLOURS = {
     "MAML + NN": "#0072B2",
     "Meta-SGD + NN": "#00573F",
 }
+# Of the study of Per-FedAvg: its exact and first-order gradients are those of MAML.
+PERFEDAVG_COLOURS = {
+    "FedAvg + update": "#595959",
+    "Per-FedAvg (FO)": "#CC79A7",
+    "Per-FedAvg (HF)": "#009E73",
+    "Per-FedAvg (exact)": "#0072B2",
+}
 OTHER_COLOURS = ["#E69F00", "#56B4E9", "#000000", "#8C6D00"]
 INK, FAINT, WORSE = "#222222", "#dddddd", "#D55E00"
 LABEL_SIZE, SMALL_SIZE = 10, 9
@@ -39,8 +49,17 @@ LABEL_SIZE, SMALL_SIZE = 10, 9
 
 def colours_of(labels: Iterable[str]) -> dict[str, str]:
     """A colour for every label; the known algorithms always keep theirs."""
-    known, others = COLOURS | RECOMMENDER_COLOURS, cycle(OTHER_COLOURS)
+    known = COLOURS | RECOMMENDER_COLOURS | PERFEDAVG_COLOURS
+    others = cycle(OTHER_COLOURS)
     return {label: known.get(label) or next(others) for label in labels}
+
+
+def shades(labels: Sequence[Hashable]) -> dict[Hashable, str]:
+    """Colours for the values of a quantity in rising order, from dark to light."""
+    # beyond 0.7 this scale is too pale for words on white
+    places = np.linspace(0.0, 0.7, len(labels))
+    colours = [to_hex(colour) for colour in colormaps["plasma"](places)]
+    return dict(zip(labels, colours, strict=True))
 
 
 def panels(

@@ -1,10 +1,13 @@
 """The few numbers that a user sees in the terminal when a run has ended."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from fedmeta.reporting.claims import Claim
 from fedmeta.reporting.recommendation_wording import cells, headings
 from fedmeta.reporting.wording import MISSING, column_of
 
@@ -66,6 +69,22 @@ def recommendation_table(table: pd.DataFrame, source: str) -> Table:
     for row, last in zip(cells(table), last_of_kind, strict=True):
         texts = [Text(cell.text, style="bold" if cell.best else "") for cell in row]
         printed.add_row(*texts, end_section=last)
+    return printed
+
+
+def claims_table(claims: Sequence[Claim], source: str) -> Table:
+    """What became of a paper's claims.
+
+    Args:
+        claims: In the order in which they are shown.
+        source: What the data are, for the title.
+    """
+    printed = _table(f"Claims of the paper · {source}")
+    printed.add_column("Claim")
+    printed.add_column("Here", no_wrap=True)
+    for claim in claims:
+        held = {True: "held", False: "not held", None: "not measured"}[claim.held]
+        printed.add_row(claim.claim, held)
     return printed
 
 

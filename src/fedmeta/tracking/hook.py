@@ -46,7 +46,7 @@ class Followed(NamedTuple):
     kinds: dict[str, str]  # dataset -> its mark
     files: dict[str, Path]  # dataset -> its file
     tags: dict[str, str]  # of every MLflow run
-    provenance: dict[str, dict[str, str]]  # benchmark -> tags of its data
+    provenance: dict[str, dict[str, str]]  # node -> tags of the data that it reads
     checkpoints: dict[str, tuple[str, Any]]  # node -> fingerprint, learned parameters
     runs: dict[Owner, Any]  # MLflow runs that were opened
     artifacts: set[str]  # datasets of that mark that were saved
@@ -127,18 +127,17 @@ class MlflowHook:
         now = self._followed
         if dataset_name not in now.kinds:
             return
-        mark, owner = now.kinds[dataset_name], owner_of(dataset_name)
+        mark = now.kinds[dataset_name]
         if mark == "data":
             synthetic = data.metadata["synthetic"] == "true"
-            now.provenance.setdefault(owner.benchmark, {}).update(
+            now.provenance.setdefault(node.name, {}).update(
                 source="synthetic" if synthetic else "real",
                 data_checksum=data.checksum,
                 data_name=data.metadata.get("name", ""),
             )
         elif mark == "split":
-            now.provenance.setdefault(owner.benchmark, {})["split_checksum"] = data[
-                "checksum"
-            ]
+            known = now.provenance.setdefault(node.name, {})
+            known["split_checksum"] = data["checksum"]
         elif mark == "checkpoint":
             now.checkpoints[node.name] = (data.fingerprint, data.state.meta)
 
@@ -202,7 +201,7 @@ class MlflowHook:
         if owner in now.runs:
             return now.runs[owner]
         store = self._open_store()
-        known = now.provenance.get(owner.benchmark, {})
+        known = now.provenance.get(node.name, {})
         stand_in = known.get("data_name", "")
         if known.get("source") != "real":
             stand_in = f"synthetic {now.tags['store']}"
@@ -242,6 +241,9 @@ class MlflowHook:
 
     def _parameters(self, owner: Owner, node: Node) -> dict[str, str]:
         """Parameters of the node and of all that led to it."""
+        # Late: torch takes seconds to import, and other commands do without.
+        from fedmeta.core.algorithms import ALGORITHMS, blocks_of  # noqa: PLC0415
+
         now = self._followed
         parameters = self._context.config_loader["parameters"][owner.benchmark]
         line = now.pipeline.to_nodes(node.name).inputs()
@@ -258,7 +260,11 @@ class MlflowHook:
             for name, mark in now.kinds.items()
             if mark in ("history", "scores")
         }
-        own = dict.fromkeys([*trained, owner.algorithm])
+        own = dict.fromkeys(
+            block
+            for name in (*trained, owner.algorithm)
+            for block in (blocks_of(name) if name in ALGORITHMS else [name])
+        )
         return run_parameters(blocks, list(own), others - set(own))
 
     def _uri(self) -> str:

@@ -38,10 +38,12 @@ def final_metrics(scores: pd.DataFrame) -> dict[str, float]:
     """Fractions of the test clients' query records (micro) and of clients (macro).
 
     Scores of several support fractions and numbers of steps, as the recommendation
-    study has them, give a value for each.
+    study has them, or of epochs of personalisation give a value for each.
     """
     if "support_fraction" in scores:
         return _ranking_metrics(scores)
+    if "epochs" in scores:
+        return _metrics_by_epochs(scores)
     records = scores["num_query"].sum()
     clients = client_accuracies(scores)
     metrics = {
@@ -66,6 +68,16 @@ def _ranking_metrics(scores: pd.DataFrame) -> dict[str, float]:
             hits = rows[top].sum() / rows["num_query"].sum()
             metrics[f"test/{top}{suffix}"] = float(hits)
     return metrics
+
+
+def _metrics_by_epochs(scores: pd.DataFrame) -> dict[str, float]:
+    """ "test/accuracy_epochs5": after five epochs of personalisation."""
+    sums = scores.groupby("epochs")[["correct", "loss", "num_query"]].sum()
+    return {
+        f"test/{measure}_epochs{epochs}": float(row[column] / row["num_query"])
+        for epochs, row in sums.iterrows()
+        for measure, column in (("accuracy", "correct"), ("loss", "loss"))
+    }
 
 
 def run_parameters(

@@ -1,7 +1,7 @@
 """ANIL: almost no inner loop (Raghu et al. 2020, arXiv 1909.09157)."""
 
 from fedmeta.core.algorithms.common import applied_by, theta_only
-from fedmeta.core.algorithms.maml import learner
+from fedmeta.core.algorithms.maml import LocalSteps, learner
 from fedmeta.core.gradients import Loss
 from fedmeta.core.inner import Plan
 from fedmeta.core.optimizers import Optimizer
@@ -16,6 +16,7 @@ def anil(
     plan: Plan = Plan(),
     adapt_plan: Plan | None = None,
     server: Optimizer,
+    local: LocalSteps | None = None,
     weights: str = "uniform",
     chunk: int | None = None,
 ) -> Algorithm:
@@ -31,6 +32,7 @@ def anil(
         plan: epochs and batch size of the inner loop.
         adapt_plan: those of adapting to an evaluated client; None: ``plan``.
         server: optimiser of the outer step, applied to the clients' mean update.
+        local: as for `maml`.
         weights: a client's share in the mean, a name of `WEIGHTS`.
         chunk: records differentiated at once; bounds memory, changes nothing.
     """
@@ -60,7 +62,7 @@ def anil(
         applied_by(server),
         plan=plan,
         adapt_plan=adapt_plan or plan,
-        local=None,
+        local=local,
         first_order=False,
         weights=weights,
         chunk=chunk,

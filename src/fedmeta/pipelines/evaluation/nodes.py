@@ -28,8 +28,7 @@ def evaluate(
 ) -> pd.DataFrame:
     """Scores of the test clients under ``name``, from the last round's parameters."""
     data = Data(records, clients, client_split, support_query, codebook)
-    ordered = {other: algorithms[other] for other in names}
-    setup = prepare(benchmark, data, training, model, ordered)
+    setup = prepare(benchmark, data, training, model, names, algorithms)
     rows = evaluate_clients(
         setup.algorithms[name],
         setup.model,

@@ -6,7 +6,11 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines.binding import bind
 from fedmeta.pipelines.evaluation.nodes import evaluate
-from fedmeta.pipelines.training.pipeline import data_inputs, trained_with
+from fedmeta.pipelines.training.pipeline import (
+    data_inputs,
+    option_inputs,
+    trained_with,
+)
 
 
 def create_pipeline(benchmark: str, algorithm: str) -> Pipeline:
@@ -26,7 +30,7 @@ def create_pipeline(benchmark: str, algorithm: str) -> Pipeline:
                 {
                     **data_inputs(benchmark),
                     "checkpoint": f"{benchmark}.{trained}.checkpoint",
-                    **{name: f"params:{benchmark}.{name}" for name in names},
+                    **option_inputs(benchmark, names),
                 },
                 f"{home}.scores",
                 name=f"evaluate_{benchmark}",

@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.pipelines.binding import bind
 from fedmeta.pipelines.preparation.nodes import (
@@ -13,10 +14,18 @@ from fedmeta.pipelines.preparation.nodes import (
 )
 
 
-def create_pipeline(benchmark: str) -> Pipeline:
-    """Packed records -> clients, their split, support and query sets, Table 1."""
-    entry = BENCHMARKS[benchmark]
-    records, clients = f"{benchmark}.records", f"{benchmark}.clients"
+def create_pipeline(
+    benchmark: str, entry: Benchmark | None = None, records: str | None = None
+) -> Pipeline:
+    """Packed records -> clients, their split, support and query sets, Table 1.
+
+    Args:
+        benchmark: under which name datasets and parameters are.
+        entry: what it is; None: that of this name in `BENCHMARKS`.
+        records: a dataset of another name; None: the benchmark's.
+    """
+    entry = entry or BENCHMARKS[benchmark]
+    records, clients = records or f"{benchmark}.records", f"{benchmark}.clients"
     return Pipeline(
         [
             Node(

@@ -235,6 +235,7 @@ def score_federated(
                 data._replace(support_query=splits),
                 training,
                 model,
+                [algorithm],
                 {algorithm: options},
             )
             for row in evaluate_clients(

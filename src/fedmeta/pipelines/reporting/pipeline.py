@@ -1,18 +1,19 @@
 """The graph of the report."""
 
+from collections.abc import Sequence
+
 from kedro.pipeline import Node, Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
-from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines.binding import bind
 from fedmeta.pipelines.reporting.nodes import FIGURES, compose, draw, tabulate
 
 TABLES = ("accuracy", "fairness", "overhead")
 
 
-def create_pipeline(benchmark: str) -> Pipeline:
-    """Histories and scores of all algorithms -> tables, figures, one HTML page."""
-    entry, names = BENCHMARKS[benchmark], list(ALGORITHMS)
+def create_pipeline(benchmark: str, algorithms: Sequence[str]) -> Pipeline:
+    """Histories and scores of some algorithms -> tables, figures, one HTML page."""
+    entry, names = BENCHMARKS[benchmark], list(algorithms)
     home = f"{benchmark}.report"
     results = {
         f"{name}_{kind}": f"{benchmark}.{name}.{kind}"

@@ -8,14 +8,15 @@ import pandas as pd
 from torch import Tensor
 
 from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.core.algorithms import options_of
 from fedmeta.core.engine import run_rounds
-from fedmeta.core.evaluation import evaluate_clients
+from fedmeta.core.evaluation import evaluate_clients, meta_gradient_norm
 from fedmeta.core.types import ClientId, ServerState
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
-from fedmeta.data.tasks import Episode, sample_cohort
+from fedmeta.data.tasks import sample_cohort
 from fedmeta.datasets import Checkpoint, FindCheckpoint
-from fedmeta.pipelines.options import TrainingOptions
+from fedmeta.pipelines.options import ProbeOptions, TrainingOptions
 from fedmeta.pipelines.progress import Clock
 from fedmeta.pipelines.training.costs import COSTS, prices
 from fedmeta.pipelines.training.setup import Data, Setup, prepare
@@ -34,9 +35,13 @@ def train(
     earlier: FindCheckpoint,
     training: TrainingOptions,
     model: dict,
+    start: Checkpoint | None = None,
     **algorithms: dict,
 ) -> Iterator[tuple[Any, ...]]:
     """Train the first of ``names``; judge each on validation clients as it goes.
+
+    It starts from the initialisation that another training has learned, if ``start``
+    is given: training in stages.
 
     Goes on from an earlier checkpoint of the same data and options, so that an
     interrupted run ends as an unbroken one would.
@@ -51,9 +56,10 @@ def train(
     decisive = training.model_dump(
         exclude={"rounds", "device", "backend", "clients_at_once", "chunk"}
     )
-    fingerprint = data.fingerprint(decisive, model, algorithms)
-    ordered = {name: algorithms[name] for name in names}
-    setup = prepare(benchmark, data, training, model, ordered)
+    options = {name: options_of(name, algorithms) for name in names}
+    before = None if start is None else (start.fingerprint, start.state.round)
+    fingerprint = data.fingerprint(decisive, model, options, before)
+    setup = prepare(benchmark, data, training, model, names, algorithms)
     trained = setup.algorithms[names[0]]
     cohort_of = _cohorts(client_split["train"], training)
     watched = client_split["validation"][: training.evaluation_clients]
@@ -68,19 +74,24 @@ def train(
         state = _moved(checkpoint.state, setup)
         rows = {n: f.to_dict(orient="records") for n, f in checkpoint.history.items()}
     else:
-        state = _moved(trained.init(setup.model.init(training.seed)), setup)
+        theta = (
+            setup.model.init(training.seed)
+            if start is None
+            else start.state.meta["theta"]
+        )
+        state = _moved(trained.init(theta), setup)
         rows = {name: [] for name in names}
 
     spent = dict.fromkeys(COSTS, 0) if not rows[names[0]] else _last(rows[names[0]])
-    sizes = _sizes(clients, support_query, training.episode)
+    sizes = _sizes(clients, support_query, training)
     price = prices(setup, names[0], state, sizes, client_split["train"][0])
 
     def judged(state: ServerState, train_loss: float) -> Checkpoint:
+        common = {"round": state.round, "train_loss": train_loss}
+        probed = _probe(setup, state, client_split["train"], training.probe)
         for name in names:
             scores = _validate(setup, name, state, watched)
-            rows[name].append(
-                {"round": state.round, "train_loss": train_loss, **scores, **spent}
-            )
+            rows[name].append({**common, **scores, **probed, **spent})
         history = {name: pd.DataFrame(rows[name]) for name in names}
         return Checkpoint(fingerprint, state, history, training.rounds)
 
@@ -121,13 +132,15 @@ def _cohorts(
 
 
 def _sizes(
-    clients: pd.DataFrame, support_query: pd.DataFrame, episode: Episode | None
+    clients: pd.DataFrame, support_query: pd.DataFrame, training: TrainingOptions
 ) -> dict[ClientId, tuple[int, int]]:
     """Support and query records of each client in a round."""
-    if episode is not None:
-        return {
-            c.client_id: episode.size(c.stop - c.start) for c in clients.itertuples()
-        }
+    if training.pooled is not None:
+        half = training.pooled // 2
+        return dict.fromkeys(clients["client_id"], (half, training.pooled - half))
+    if training.episode is not None:
+        size = training.episode.size
+        return {c.client_id: size(c.stop - c.start) for c in clients.itertuples()}
     return {
         row.client_id: (row.num_support, row.num_query)
         for row in support_query.itertuples()
@@ -172,6 +185,27 @@ def _validate(
             "macro_accuracy": (table[f"accuracy_{when}"] / records).mean(),
         }.items()
     }
+
+
+def _probe(
+    setup: Setup,
+    state: ServerState,
+    clients: list[ClientId],
+    probe: ProbeOptions | None,
+) -> dict[str, float]:
+    if probe is None:
+        return {}
+    norm = meta_gradient_norm(
+        setup.model.loss,
+        state.meta,
+        clients[: probe.clients],
+        setup.evaluation_task,
+        setup.backend,
+        inner_lr=probe.inner_lr,
+        steps=probe.steps,
+        chunk=setup.chunk,
+    )
+    return {"meta_gradient_norm": norm}
 
 
 class _Mean:

@@ -3,7 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
-from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.core.algorithms import ALGORITHMS, blocks_of
 from fedmeta.pipelines.binding import bind
 from fedmeta.pipelines.training.nodes import train
 
@@ -14,10 +14,21 @@ def trained_with(algorithm: str) -> list[str]:
     return [algorithm, *sharing]
 
 
-def data_inputs(benchmark: str) -> dict[str, str]:
-    """What training and evaluation need to know of the data, by argument name."""
+def option_inputs(benchmark: str, names: list[str]) -> dict[str, str]:
+    """The blocks of parameters that the options of some algorithms are made from."""
+    blocks = {block for name in names for block in blocks_of(name)}
+    return {block: f"params:{benchmark}.{block}" for block in sorted(blocks)}
+
+
+def data_inputs(benchmark: str, records: str | None = None) -> dict[str, str]:
+    """What training and evaluation need to know of the data, by argument name.
+
+    Args:
+        benchmark: under which name datasets and parameters are.
+        records: a dataset of another name; None: the benchmark's.
+    """
     return {
-        "records": f"{benchmark}.records",
+        "records": records or f"{benchmark}.records",
         "clients": f"{benchmark}.clients",
         "client_split": f"{benchmark}.client_split",
         "support_query": f"{benchmark}.support_query",
@@ -28,21 +39,23 @@ def data_inputs(benchmark: str) -> dict[str, str]:
 
 
 def create_pipeline(benchmark: str, algorithm: str) -> Pipeline:
-    """Tasks of the training clients -> checkpoint; a history of each algorithm."""
-    names = trained_with(algorithm)
+    """Tasks of the training clients -> checkpoint; a history of each algorithm.
+
+    With the training that it starts from, if there is one.
+    """
+    names, before = trained_with(algorithm), ALGORITHMS[algorithm].after
     home = f"{benchmark}.{algorithm}"
-    return Pipeline(
-        [
-            Node(
-                bind(train, benchmark=BENCHMARKS[benchmark], names=names),
-                {
-                    **data_inputs(benchmark),
-                    "earlier": f"{home}.earlier_checkpoints",
-                    **{name: f"params:{benchmark}.{name}" for name in names},
-                },
-                [f"{home}.checkpoint", *(f"{benchmark}.{n}.history" for n in names)],
-                name=f"train_{benchmark}",
-                namespace=algorithm,
-            )
-        ]
+    node = Node(
+        bind(train, benchmark=BENCHMARKS[benchmark], names=names),
+        {
+            **data_inputs(benchmark),
+            **({"start": f"{benchmark}.{before}.checkpoint"} if before else {}),
+            "earlier": f"{home}.earlier_checkpoints",
+            **option_inputs(benchmark, names),
+        },
+        [f"{home}.checkpoint", *(f"{benchmark}.{n}.history" for n in names)],
+        name=f"train_{benchmark}",
+        namespace=algorithm,
     )
+    earlier = create_pipeline(benchmark, before) if before else Pipeline([])
+    return earlier + Pipeline([node])

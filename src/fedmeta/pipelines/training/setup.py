@@ -20,7 +20,7 @@ from fedmeta.data.encoding import Codebook
 from fedmeta.data.encoding import checksum as codebook_checksum
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.partition import checksum
-from fedmeta.data.tasks import Episode, task_maker
+from fedmeta.data.tasks import Episode, pooled_task_maker, task_maker
 from fedmeta.pipelines.options import TrainingOptions, build, build_algorithm
 
 
@@ -67,17 +67,25 @@ def prepare(
     data: Data,
     training: TrainingOptions,
     model: dict[str, Any],
-    algorithms: dict[str, dict[str, Any]],
+    names: list[str],
+    blocks: dict[str, dict[str, Any]],
 ) -> Setup:
-    """Build model and algorithms from their parameters; say how clients are run."""
+    """Build a model and algorithms from their parameters; say how clients are run.
+
+    Args:
+        benchmark: the model's maker.
+        data: of the clients.
+        training: the round loop.
+        model: its options.
+        names: of the algorithms, the one that is trained first.
+        blocks: options by the name of the block, of all that they are made from.
+    """
     encoding = benchmark.encoding(data.codebook)
     network = build(partial(benchmark.model, **encoding.sizes), model, "model")
     chunk = {"chunk": training.chunk}
     built = {
-        name: build_algorithm(
-            name, network.loss, {**chunk, **options_of(name, algorithms)}
-        )
-        for name in algorithms
+        name: build_algorithm(name, network.loss, {**chunk, **options_of(name, blocks)})
+        for name in names
     }
     device = choose_device(training.device)
     keep_freed_memory()
@@ -96,10 +104,23 @@ def prepare(
             device=device,
         )
 
+    training_task = tasks(passes, training.resample, training.episode)
+    if training.pooled is not None:
+        trained = data.clients["client_id"].isin(data.client_split["train"])
+        training_task = pooled_task_maker(
+            data.records,
+            data.clients[trained],
+            encoding.examples,
+            records=training.pooled,
+            seed=training.seed,
+            passes=passes,
+            device=device,
+        )
+
     return Setup(
         network,
         built,
-        tasks(passes, training.resample, training.episode),
+        training_task,
         tasks(0, False, None),
         choose_backend(training, device),
         device,

@@ -1,0 +1,29 @@
+"""Experiments of their own, each a pipeline from raw data to a report.
+
+To add one: a module of this package, a line here, a parameters file.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from kedro.pipeline import Pipeline
+
+from fedmeta.pipelines import recommendation
+from fedmeta.pipelines.studies import nustep, perfedavg, personalized
+
+
+class Entry(NamedTuple):
+    """What the table says of a study."""
+
+    create_pipeline: Callable[[], Pipeline]
+    check: Callable[[Mapping[str, Any]], None]  # of all parameters, before any work
+
+
+STUDIES: dict[str, Entry] = {
+    "recommendation_fedmeta": Entry(
+        recommendation.create_pipeline, recommendation.check
+    ),
+    perfedavg.HOME: Entry(perfedavg.create_pipeline, perfedavg.check),
+    nustep.HOME: Entry(nustep.create_pipeline, nustep.check),
+    personalized.HOME: Entry(personalized.create_pipeline, personalized.check),
+}

@@ -1,0 +1,88 @@
+"""What an experiment of a related paper consists of, and the graph of its runs."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from kedro.pipeline import Node, Pipeline
+
+from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.core.algorithms import options_of
+from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.options import check_algorithm, checked
+from fedmeta.pipelines.studies.nodes import personalise
+from fedmeta.pipelines.training.nodes import train
+from fedmeta.pipelines.training.pipeline import data_inputs
+
+
+class Variant(NamedTuple):
+    """One training of an experiment; the block of its name has its options."""
+
+    algorithm: str  # in `ALGORITHMS`
+    after: str | None = None  # a variant whose initialisation it starts from
+    training: str = "training"  # the block with its round loop
+
+
+class Experiment(NamedTuple):
+    """Trainings on the same data with the same model, judged in the same way."""
+
+    home: str  # under which name results and parameters are
+    data: str  # under which name the prepared data are
+    benchmark: Benchmark
+    variants: Mapping[str, Variant]
+
+
+def check(experiment: Experiment, parameters: Mapping[str, Any]) -> None:
+    """Refuse options of an experiment that no function takes.
+
+    Args:
+        experiment: whose.
+        parameters: all parameters, by name and block.
+
+    Raises:
+        ValueError: for an unknown option, or a wrong type.
+    """
+    home, blocks = experiment.home, parameters[experiment.home]
+    model = experiment.benchmark.model
+    checked(model, blocks["model"], f"{home}.model", whole=False)
+    for name, variant in experiment.variants.items():
+        options = options_of(variant.algorithm, {variant.algorithm: blocks[name]})
+        check_algorithm(home, name, variant.algorithm, options)
+
+
+def runs(experiment: Experiment) -> Pipeline:
+    """Prepared data -> checkpoint, history and scores of every variant."""
+    nodes = []
+    for name, variant in experiment.variants.items():
+        home = f"{experiment.home}.{name}"
+        shared = {
+            **data_inputs(experiment.data),
+            "training": f"params:{experiment.home}.{variant.training}",
+            "model": f"params:{experiment.home}.model",
+        }
+        start = {"start": f"{experiment.home}.{variant.after}.checkpoint"}
+        nodes += [
+            Node(
+                bind(train, benchmark=experiment.benchmark, names=[variant.algorithm]),
+                {
+                    **shared,
+                    **(start if variant.after else {}),
+                    "earlier": f"{home}.earlier_checkpoints",
+                    variant.algorithm: f"params:{home}",
+                },
+                [f"{home}.checkpoint", f"{home}.history"],
+                name=f"train_{experiment.home}",
+                namespace=name,
+            ),
+            Node(
+                bind(personalise, benchmark=experiment.benchmark, name=name),
+                {
+                    **shared,
+                    "checkpoint": f"{home}.checkpoint",
+                    "personalisation": f"params:{experiment.home}.personalisation",
+                },
+                f"{home}.scores",
+                name=f"personalise_{experiment.home}",
+                namespace=name,
+            ),
+        ]
+    return Pipeline(nodes)

@@ -1,0 +1,113 @@
+"""Nodes that the studies share: users made anew, distances, personalisation."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.core.evaluation import evaluate_clients
+from fedmeta.data.distances import client_distances
+from fedmeta.data.encoding import Codebook
+from fedmeta.data.federated import FederatedDataset
+from fedmeta.data.redivide import DIVISIONS, redivide
+from fedmeta.datasets import Checkpoint, PackedSource
+from fedmeta.pipelines.options import TrainingOptions, checked
+from fedmeta.pipelines.progress import progress
+from fedmeta.pipelines.studies.options import (
+    DistanceOptions,
+    PersonalisationOptions,
+    UserOptions,
+)
+from fedmeta.pipelines.training.setup import Data, prepare
+
+
+def deal_out(
+    benchmark: Benchmark,
+    records: FederatedDataset,
+    clients: pd.DataFrame,
+    users: UserOptions,
+) -> PackedSource:
+    """The records of all clients, given to new users by their labels."""
+    options = checked(
+        DIVISIONS[users.division], users.options, f"users.{users.division}", given=1
+    )
+    return PackedSource(
+        *redivide(records, benchmark.labels, users.division, clients, **options)
+    )
+
+
+def measure(
+    benchmark: Benchmark,
+    records: FederatedDataset,
+    clients: pd.DataFrame,
+    client_split: dict,
+    codebook: Codebook,
+    distances: DistanceOptions,
+) -> pd.DataFrame:
+    """How far apart the training users' data are, pair by pair."""
+    return client_distances(
+        records,
+        clients,
+        sorted(client_split["train"]),
+        benchmark.labels,
+        benchmark.encoding(codebook).examples,
+        sample=distances.sample,
+        seed=distances.seed,
+    )
+
+
+def personalise(
+    benchmark: Benchmark,
+    name: str,
+    records: FederatedDataset,
+    clients: pd.DataFrame,
+    client_split: dict,
+    support_query: pd.DataFrame,
+    codebook: Codebook,
+    checkpoint: Checkpoint,
+    training: TrainingOptions,
+    model: dict,
+    personalisation: PersonalisationOptions,
+) -> pd.DataFrame:
+    """Scores of the test clients after each number of epochs on their support sets.
+
+    However it was trained, every initialisation is personalised in the same way.
+
+    Returns:
+        A row a client and number of epochs: `client_id, epochs, num_support, num_query`
+        and sums over the query records, `correct` and `loss`.
+    """
+    data = Data(records, clients, client_split, support_query, codebook)
+
+    def scored() -> Iterator[dict[str, Any]]:
+        for epochs in personalisation.epochs:
+            tuning = {
+                "optimizer": personalisation.optimizer,
+                "epochs": epochs,
+                "batch_size": personalisation.batch_size,
+            }
+            options = {"local": personalisation.optimizer, "fine_tuning": tuning}
+            # FedAvg's fine-tuning is plain training on a support set.
+            setup = prepare(
+                benchmark, data, training, model, ["fedavg"], {"fedavg": options}
+            )
+            for row in evaluate_clients(
+                setup.algorithms["fedavg"],
+                setup.model,
+                setup.placed(checkpoint.state.meta),
+                client_split["test"],
+                setup.evaluation_task,
+                setup.backend,
+                setup.chunk,
+            ):
+                yield {
+                    "client_id": row["client_id"],
+                    "epochs": epochs,
+                    "num_support": row["num_support"],
+                    "num_query": row["num_query"],
+                    "correct": row["accuracy_after"],
+                    "loss": row["loss_after"],
+                }
+
+    return pd.DataFrame(progress(scored(), f"scores of {name}"))

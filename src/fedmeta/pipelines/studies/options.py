@@ -1,0 +1,43 @@
+"""Options of the studies, beyond those of every training."""
+
+from typing import Any
+
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+
+from fedmeta.data.redivide import DIVISIONS
+from fedmeta.pipelines.options import Options, optimizer_from
+
+
+class UserOptions(Options):
+    """Users that records are dealt out to."""
+
+    division: str
+    options: dict[str, Any]  # arguments of the division
+
+    @field_validator("division")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in DIVISIONS:
+            raise ValueError(f"one of {', '.join(DIVISIONS)}, not {value!r}")
+        return value
+
+
+class DistanceOptions(Options):
+    """Distances between the data of users."""
+
+    sample: PositiveInt  # records of a user whose features are compared
+    seed: int
+
+
+class PersonalisationOptions(Options):
+    """How test clients personalise what was learned."""
+
+    optimizer: dict[str, Any]
+    batch_size: PositiveInt | None  # None: the whole support set at once
+    epochs: tuple[NonNegativeInt, ...] = Field(min_length=1)  # each of these numbers
+
+    @field_validator("optimizer")
+    @classmethod
+    def _is_an_optimizer(cls, value: dict[str, Any]) -> dict[str, Any]:
+        optimizer_from(value)
+        return value

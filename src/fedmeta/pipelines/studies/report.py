@@ -1,0 +1,136 @@
+"""The report of a study: its tables, figures and page, from what its runs left."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pandas as pd
+from kedro.pipeline import Node, Pipeline
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.data.federated import FederatedDataset
+from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.reporting.nodes import source_of
+from fedmeta.pipelines.studies.experiment import Experiment
+from fedmeta.reporting import terminal
+from fedmeta.reporting.study_page import StudyPage, render_study
+
+
+class Study(NamedTuple):
+    """How the results of experiments become a report."""
+
+    home: str  # under which name the report is
+    experiments: Sequence[Experiment]
+    # of `fedmeta.reporting`: HEADING, tables, figures, claims, summary, sections
+    words: ModuleType
+    # (scores by dataset name, histories, source, further inputs by name) -> its Results
+    collect: Callable[..., Any]
+    tables: Sequence[str]
+    figures: Sequence[str]
+    further: Mapping[str, str] = {}  # argument of ``collect`` -> dataset
+
+    @property
+    def benchmark(self) -> Benchmark:
+        return self.experiments[0].benchmark
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Histories and scores of all variants -> tables, figures, one HTML page."""
+    home = f"{study.home}.report"
+    results = {
+        f"{experiment.home}__{name}__{kind}": f"{experiment.home}.{name}.{kind}"
+        for experiment in study.experiments
+        for name in experiment.variants
+        for kind in ("scores", "history")
+    }
+    shared = {
+        "records": f"{study.experiments[0].data}.records",
+        **study.further,
+        **results,
+    }
+    parameters = {
+        f"{e.home}__parameters": f"params:{e.home}" for e in study.experiments
+    }
+    return Pipeline(
+        [
+            Node(
+                bind(tabulate, study=study),
+                shared,
+                [f"{home}.{table}_table" for table in study.tables],
+                name=f"tabulate_{study.home}",
+                namespace="report",
+            ),
+            Node(
+                bind(draw, study=study),
+                shared,
+                [f"{home}.{figure}_figure" for figure in study.figures],
+                name=f"draw_{study.home}",
+                namespace="report",
+            ),
+            Node(
+                bind(compose, study=study),
+                {**shared, **parameters},
+                f"{home}.page",
+                name=f"compose_{study.home}",
+                namespace="report",
+            ),
+        ]
+    )
+
+
+def tabulate(
+    study: Study, records: FederatedDataset, **results: Any
+) -> tuple[pd.DataFrame, ...]:
+    """The study's tables, in their order."""
+    made = study.words.tables(_collected(study, records, results))
+    return tuple(made[name] for name in study.tables)
+
+
+def draw(study: Study, records: FederatedDataset, **results: Any) -> tuple[Figure, ...]:
+    """The study's figures, in their order."""
+    made = study.words.figures(_collected(study, records, results))
+    return tuple(made[name] for name in study.figures)
+
+
+def compose(study: Study, records: FederatedDataset, **results: Any) -> str:
+    """The report as one HTML page; what became of the claims is printed too."""
+    collected = _collected(study, records, results)
+    source, claims = source_of(study.benchmark, records), study.words.claims(collected)
+    Console().print(terminal.claims_table(claims, source))
+    return render_study(
+        StudyPage(
+            benchmark=study.benchmark.label,
+            source=source,
+            synthetic=records.synthetic,
+            stands_in=records.stands_in,
+            heading=study.words.HEADING,
+            summary=study.words.summary(collected),
+            claims=claims,
+            sections=study.words.sections(collected),
+            # Drawn anew: a figure saved as a picture cannot be loaded as a figure.
+            figures=study.words.figures(collected),
+            parameters={
+                name.removesuffix("__parameters"): value
+                for name, value in results.items()
+                if name.endswith("__parameters")
+            },
+            notes=[],
+        )
+    )
+
+
+def _collected(study: Study, records: FederatedDataset, results: dict[str, Any]) -> Any:
+    """The results as the report's module wants them."""
+
+    def of_kind(kind: str) -> dict[str, pd.DataFrame]:
+        return {
+            f"{experiment.home}.{name}": results[f"{experiment.home}__{name}__{kind}"]
+            for experiment in study.experiments
+            for name in experiment.variants
+        }
+
+    further = {name: results[name] for name in study.further}
+    source = source_of(study.benchmark, records)
+    return study.collect(of_kind("scores"), of_kind("history"), source, **further)

@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+from study_samples import study_history, study_html, study_scores, words_in
+
+from fedmeta.reporting import nustep
+from fedmeta.reporting.nustep import Results
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+SKEW = "label skew"
+# Of twice 10 records, by nu and number of steps at test; the diagonal is the best.
+RIGHT = {
+    1: {0: [2, 2], 1: [6, 7], 2: [6, 6], 5: [5, 5]},
+    2: {0: [1, 2], 1: [5, 6], 2: [7, 8], 5: [6, 6]},
+    5: {0: [0, 1], 1: [4, 5], 2: [6, 7], 5: [8, 9]},
+}
+AFTER = {1: [0.1, 0.5, 0.6], 2: [0.1, 0.5, 0.7], 5: [0.1, 0.6, 0.8]}
+
+
+@pytest.fixture
+def results():
+    return Results(
+        {SKEW: {nu: study_scores(right) for nu, right in RIGHT.items()}},
+        {SKEW: {nu: study_history(after) for nu, after in AFTER.items()}},
+        "sample",
+    )
+
+
+@pytest.fixture
+def nothing():
+    return Results({}, {}, "sample")
+
+
+def held(results):
+    return [claim.held for claim in nustep.claims(results)]
+
+
+def test_accuracy_table(results):
+    table = nustep.tables(results)["accuracy"]
+    assert table["nu_train"].tolist() == [1, 2, 5]
+    names = ["steps_0", "steps_1", "steps_2", "steps_5"]
+    expected = [[20, 65, 60, 50], [15, 55, 75, 60], [5, 45, 65, 85]]
+    np.testing.assert_allclose(table[names], expected)
+
+
+def test_rounds_table(results):
+    results.histories[SKEW][2]["validation_accuracy_after"] = [0.1, 0.5, 0.55]
+    table = nustep.tables(results)["rounds"]
+    np.testing.assert_allclose(table["final"], [60, 55, 80])
+    assert table["round_reaching"].isna().tolist() == [False, True, False]
+    assert table["round_reaching"].dropna().tolist() == [20, 10]
+
+
+class TestClaims:
+    # the diagonal; the largest nu against 1; in fewer rounds
+    def test_all_hold_in_each_setting(self, results):
+        both = Results(
+            {**results.scores, "natural writers": results.scores[SKEW]},
+            {**results.histories, "natural writers": results.histories[SKEW]},
+            "sample",
+        )
+        assert held(both) == [True] * 6
+        assert nustep.claims(both)[3].claim.startswith("Natural writers: ")
+
+    def test_another_may_not_be_better_on_the_diagonal(self, results):
+        results.scores[SKEW][2] = study_scores({**RIGHT[2], 1: [6, 7]})
+        assert held(results)[0] is True  # a tie for the best
+        results.scores[SKEW][2] = study_scores({**RIGHT[2], 1: [7, 7]})
+        assert held(results)[0] is False
+        figures = nustep.claims(results)[0].figures
+        assert "1 step at test: ν = 1 65.00, the best other is ν = 2 70.00" in figures
+
+    def test_compared_at_the_steps_of_the_larger(self, results):
+        claim = nustep.claims(results)[1]
+        assert claim.claim == "Label skew: with 5 steps at test, ν = 5 beats ν = 1"
+        assert claim.figures.startswith("ν = 5 85.00, ν = 1 50.00; difference +35.00")
+        results.scores[SKEW][1] = study_scores({**RIGHT[1], 5: [8, 9]})
+        assert held(results)[1] is False
+
+    def test_rounds_are_those_of_reaching_and_not_the_last(self, results):
+        claim = nustep.claims(results)[2]
+        assert claim.figures == "60.00 %: ν = 5 round 10, ν = 1 first at round 20"
+        one = results.histories[SKEW][1]
+        one["validation_accuracy_after"] = [0.1, 0.6, 0.6]
+        assert held(results)[2] is False  # both at round 10
+        one["validation_accuracy_after"] = [0.1, 0.5, 0.9]
+        claim = nustep.claims(results)[2]
+        assert claim.held is False and "ν = 5 never" in claim.figures
+
+    def test_a_missing_variant_is_not_measured(self, results):
+        del results.scores[SKEW][1], results.histories[SKEW][1]
+        assert held(results) == [True, None, None]
+        del results.scores[SKEW][2]
+        assert held(results)[0] is None  # nothing to compare with
+
+    def test_one_evaluated_round(self, results):
+        once = {SKEW: {nu: t[:1] for nu, t in results.histories[SKEW].items()}}
+        assert held(results._replace(histories=once))[2] is None
+
+
+def test_summary(results, nothing):
+    assert nustep.summary(results) == (
+        "With label skew, the most accurate is the model trained for 5 steps, "
+        "fine-tuned with 5: 85.0 % of the test users' query records are classified "
+        "correctly."
+    )
+    assert nustep.summary(nothing) == "No test user has been evaluated."
+
+
+class TestFigures:
+    def test_heat_map_shows_every_cell_and_frames_the_diagonal(self, results):
+        figure = nustep.figures(results)["heat_map"]
+        words = words_in(figure)
+        assert "· sample" in words and SKEW in words and "85.0" in words
+        panel = figure.axes[0]
+        frames = [patch.get_xy() for patch in panel.patches]
+        assert frames == [(0.5, -0.5), (1.5, 0.5), (2.5, 1.5)]
+        assert len(panel.texts) == 12
+        # the scale begins at the worst after a step at least
+        assert panel.images[0].norm.vmin == 45 and panel.images[0].norm.vmax == 85
+
+    def test_a_cell_that_was_not_measured_is_blank(self, results):
+        short = {n: right for n, right in RIGHT[2].items() if n != 5}
+        results.scores[SKEW][2] = study_scores(short)
+        figure = nustep.step_map(results.scores, "sample")
+        assert len(figure.axes[0].texts) == 11
+        words_in(figure)
+
+    def test_curves_are_of_the_fewest_and_the_most_steps(self, results):
+        figure = nustep.figures(results)["accuracy"]
+        words = words_in(figure)
+        assert (
+            "ν = 1 60.0%" in words and "ν = 5 80.0%" in words and "ν = 2" not in words
+        )
+        assert list(figure.axes[0].lines[1].get_ydata()) == AFTER[5]
+
+    def test_one_variant_one_round(self):
+        one = Results(
+            {SKEW: {1: study_scores({0: [1, 1]})}},
+            {SKEW: {1: study_history([0.1])}},
+            "sample",
+        )
+        for figure in nustep.figures(one).values():
+            words_in(figure)
+        assert held(one) == [None] * 3
+
+    def test_nothing_at_all(self, nothing):
+        figures = nustep.figures(nothing)
+        assert "no test user" in words_in(figures["heat_map"])
+        assert "no round has been evaluated" in words_in(figures["accuracy"])
+
+
+def test_page(results, nothing):
+    html = study_html(nustep, results)
+    assert "<th>1 step</th>" in html and "<td>85.0</td>" in html
+    assert "<td>80.0 %</td>" in html and html.count("data:image/svg+xml") == 2
+    html = study_html(nustep, nothing)
+    assert ">nan<" not in html and "&lt;NA&gt;" not in html
