@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from fedmeta.core.algorithms.common import ordered
+from fedmeta.core.algorithms.common import everything
 from fedmeta.core.gradients import Loss, slices
 from fedmeta.core.inner import meta_gradient
 from fedmeta.core.model import Model
@@ -108,10 +108,9 @@ def meta_gradient_norm(
     """
 
     def slope(meta: MetaParams, task: Task) -> Params:
-        records = task.support.y.shape[0] + task.query.y.shape[0]
-        everything = ordered(task, torch.arange(records, device=task.support.y.device))
+        records = everything(task)
         return meta_gradient(
-            loss, meta["theta"], [everything] * steps, everything, inner_lr, chunk=chunk
+            loss, meta["theta"], [records] * steps, records, inner_lr, chunk=chunk
         ).theta
 
     one = torch.ones(())

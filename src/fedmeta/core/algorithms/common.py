@@ -58,10 +58,15 @@ def applied_by(
     return server_update
 
 
-def ordered(task: Task, order: Tensor) -> Batch:
-    """Support and query records together, in the given order."""
+def everything(task: Task) -> Batch:
+    """Support and query records together."""
     columns = zip(task.support, task.query, strict=True)
-    return Batch(*(None if s is None else torch.cat([s, q])[order] for s, q in columns))
+    return Batch(*(None if s is None else torch.cat([s, q]) for s, q in columns))
+
+
+def ordered(batch: Batch, order: Tensor) -> Batch:
+    """The records of a batch that are named, in that order."""
+    return Batch(*(None if column is None else column[order] for column in batch))
 
 
 def drawn(task: Task, size: int | None) -> list[Batch]:
@@ -70,7 +75,8 @@ def drawn(task: Task, size: int | None) -> list[Batch]:
     Each is the beginning of its order: no record is twice in a batch, and batches do
     not depend on each other. None: all records.
     """
-    return [ordered(task, order[:size]) for order in task.orders]
+    records = everything(task)
+    return [ordered(records, order[:size]) for order in task.orders]
 
 
 def drawn_of(support: int, query: int, size: int | None) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from fedmeta.core.algorithms.common import (
     applied_by,
     drawn,
     drawn_of,
+    everything,
     ordered,
     theta_only,
     weight_of,
@@ -79,10 +80,11 @@ def fedavg(
         if steps is not None:
             batches = drawn(task, batch_size)
         else:
+            records = everything(task)
             batches = [
                 batch
                 for order in task.orders
-                for batch in slices(ordered(task, order), batch_size)
+                for batch in slices(ordered(records, order), batch_size)
             ]
         optimizer = local
         if proximal:

@@ -8,6 +8,7 @@ fine-tuning; Jamali et al. 2025 (arXiv 2504.21327) after any number nu of them:
 A client takes tau steps along an estimate of F_i's gradient and sends how far it came.
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -75,13 +76,15 @@ def nu_step(
     adapting = adapt_plan or Plan(epochs=steps)
     draws = {"independent": 2 * steps + 1, "reused": steps + 1, "sets": 0}[batches]
 
-    def samples(task: Task, number: int) -> tuple[list[Batch], Batch, list[Batch]]:
-        """Batches of fine-tuning, the one behind it, those of Hessians."""
-        if not draws:
-            return [task.support] * steps, task.query, []
-        own = task._replace(orders=task.orders[number * draws : (number + 1) * draws])
-        some = drawn(own, batch_size)
-        return some[:steps], some[steps], some[steps + 1 :]
+    def samples(task: Task) -> Iterator[tuple[list[Batch], Batch, list[Batch]]]:
+        """For each meta-step batches of fine-tuning, one behind it, of Hessians."""
+        if batches == "sets":
+            yield from [([task.support] * steps, task.query, [])] * local_steps
+        else:
+            made = drawn(task, batch_size)
+            for first in range(0, len(made), draws):
+                some = made[first : first + draws]
+                yield some[:steps], some[steps], some[steps + 1 :]
 
     def adapt(meta: MetaParams, support: Batch) -> Params:
         plan = adapting.batches(support)
@@ -90,8 +93,7 @@ def nu_step(
     def client_update(meta: MetaParams, task: Task) -> ClientOutput:
         moved = fresh(meta["theta"])
         state, seen = local.init(moved), 0.0
-        for number in range(local_steps):
-            tuning, behind, curvature = samples(task, number)
+        for tuning, behind, curvature in samples(task):
             result = meta_gradient(
                 loss,
                 moved,
