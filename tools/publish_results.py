@@ -6,7 +6,13 @@
 The first writes femnist_{accuracy,overhead,fairness,statistics,history}.csv, or, of a
 recommendation study, recommendation_{table3,users,statistics}.csv; several runs, as in
 the second, give the accuracies of all and their mean and standard deviation,
-sample_seeds.csv. Numbers are rounded for reading; clients' own scores stay behind.
+sample_seeds.csv. The report of a related paper's study, such as
+
+    python tools/publish_results.py perfedavg \\
+        data/08_reporting/paper/femnist_perfedavg/p0.2_seed0
+
+gives its claims and tables as CSV and its figures as SVG. Numbers are rounded for
+reading; clients' own scores stay behind.
 """
 
 import argparse
@@ -15,8 +21,13 @@ from pathlib import Path
 import pandas as pd
 
 from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.pipeline_registry import COMPARED
+from fedmeta.pipelines.studies import STUDIES
+from fedmeta.pipelines.studies.report import Study
+from fedmeta.reporting.wording import readable
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
+REPORTS = {name: entry.report for name, entry in STUDIES.items() if entry.report}
 ACCURACY = {
     "algorithm": "algorithm",
     "micro_before": "before, %",
@@ -74,6 +85,8 @@ def main() -> None:
         found = {"seeds": seeds(reports)}
     elif (reports[0] / "table3.csv").is_file():
         found = study(reports[0])
+    elif reports[0].parent.name in REPORTS:
+        found = related(REPORTS[reports[0].parent.name], reports[0], args.prefix)
     else:
         found = tables(reports[0])
     for name, table in found.items():
@@ -129,6 +142,40 @@ def study(report: Path) -> dict[str, pd.DataFrame]:
     return {**found, "statistics": statistics.drop(columns="quantity").round(2)}
 
 
+def related(study: Study, report: Path, prefix: str) -> dict[str, pd.DataFrame]:
+    """What is published of a related paper's study, by name; figures are written."""
+
+    def read(kind: str) -> dict[str, pd.DataFrame]:
+        return {
+            f"{experiment.home}.{name}": pd.read_csv(
+                _outputs(report, experiment.home) / f"{name}_{kind}.csv"
+            )
+            for experiment in study.experiments
+            for name in experiment.variants
+        }
+
+    tables = {
+        name: pd.read_csv(
+            report / f"{dataset.split('.')[-1].removesuffix('_table')}.csv"
+        )
+        for name, dataset in study.further.items()
+    }
+    source = pd.read_csv(report / f"{study.tables[0]}.csv")["source"].iloc[0]
+    results = study.collect(read("scores"), read("history"), source, **tables)
+    for name, figure in study.words.figures(results).items():
+        path = RESULTS / f"{prefix}_{name}.svg"
+        figure.savefig(path, format="svg", metadata={"Date": None})
+        print(path)
+    shown = [s for s in study.words.sections(results) if s.table is not None]
+    return {
+        "claims": pd.read_csv(report / "claims.csv"),
+        **{
+            name: readable(s.table.drop(columns="source", errors="ignore"), s.columns)
+            for name, s in zip(study.tables, shown, strict=True)
+        },
+    }
+
+
 def _named(table: pd.DataFrame) -> pd.DataFrame:
     """The columns of `STUDY`, those of percent once for each support fraction."""
     titles = {}
@@ -144,16 +191,21 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
 
 def histories(report: Path, source: str) -> pd.DataFrame:
     """All curves in one table, a row an algorithm and evaluated round."""
-    data, (store, benchmark, run) = report.parents[3], report.parts[-3:]
-    folder = data / "07_model_output" / store / benchmark / run
+    folder = _outputs(report, report.parent.name)
     return pd.concat(
         [
             pd.read_csv(folder / f"{name}_history.csv")
             .round(5)
-            .assign(algorithm=entry.label, source=source)
-            for name, entry in ALGORITHMS.items()
+            .assign(algorithm=ALGORITHMS[name].label, source=source)
+            for name in COMPARED
         ]
     )
+
+
+def _outputs(report: Path, home: str) -> Path:
+    """The folder of histories and scores of the run that a report is of."""
+    data, (store, _, run) = report.parents[3], report.parts[-3:]
+    return data / "07_model_output" / store / home / run
 
 
 if __name__ == "__main__":

@@ -138,7 +138,12 @@ def check_algorithm(home: str, block: str, algorithm: str, options: Any) -> None
     Raises:
         ValueError: for an unknown option, or a wrong type.
     """
-    build(ALGORITHMS[algorithm].factory, options, f"{home}.{block}", _unused)
+    factory, what = ALGORITHMS[algorithm].factory, f"{home}.{block}"
+    taken = checked(factory, options, what, given=1)
+    try:
+        factory(_unused, **taken)
+    except ValueError as error:  # what only the factory can tell
+        raise ValueError(f"{what}: {error}") from None
 
 
 def _unused(params: Any, batch: Any) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from fedmeta.reporting.wording import MISSING
 
@@ -20,6 +21,15 @@ class Claim(NamedTuple):
     claim: str
     figures: str
     held: bool | None
+
+
+VERDICTS = {True: "held", False: "not held", None: "not measured"}
+
+
+def claims_frame(claims: Sequence[Claim]) -> pd.DataFrame:
+    """A row a claim: `claim`, `verdict`, `figures`."""
+    rows = [(c.claim, VERDICTS[c.held], c.figures) for c in claims]
+    return pd.DataFrame(rows, columns=["claim", "verdict", "figures"])
 
 
 def more(one: float, other: float) -> bool | None:

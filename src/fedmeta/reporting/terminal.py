@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from fedmeta.reporting.claims import Claim
+from fedmeta.reporting.claims import VERDICTS, Claim
 from fedmeta.reporting.recommendation_wording import cells, headings
 from fedmeta.reporting.wording import MISSING, column_of
 
@@ -83,8 +83,7 @@ def claims_table(claims: Sequence[Claim], source: str) -> Table:
     printed.add_column("Claim")
     printed.add_column("Here", no_wrap=True)
     for claim in claims:
-        held = {True: "held", False: "not held", None: "not measured"}[claim.held]
-        printed.add_row(claim.claim, held)
+        printed.add_row(claim.claim, VERDICTS[claim.held])
     return printed
 
 

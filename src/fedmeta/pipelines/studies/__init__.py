@@ -10,6 +10,7 @@ from kedro.pipeline import Pipeline
 
 from fedmeta.pipelines import recommendation
 from fedmeta.pipelines.studies import nustep, perfedavg, personalized
+from fedmeta.pipelines.studies.report import Study
 
 
 class Entry(NamedTuple):
@@ -17,13 +18,16 @@ class Entry(NamedTuple):
 
     create_pipeline: Callable[[], Pipeline]
     check: Callable[[Mapping[str, Any]], None]  # of all parameters, before any work
+    report: Study | None = None  # of a related paper's
 
 
 STUDIES: dict[str, Entry] = {
     "recommendation_fedmeta": Entry(
         recommendation.create_pipeline, recommendation.check
     ),
-    perfedavg.HOME: Entry(perfedavg.create_pipeline, perfedavg.check),
-    nustep.HOME: Entry(nustep.create_pipeline, nustep.check),
-    personalized.HOME: Entry(personalized.create_pipeline, personalized.check),
+    perfedavg.HOME: Entry(perfedavg.create_pipeline, perfedavg.check, perfedavg.STUDY),
+    nustep.HOME: Entry(nustep.create_pipeline, nustep.check, nustep.STUDY),
+    personalized.HOME: Entry(
+        personalized.create_pipeline, personalized.check, personalized.STUDY
+    ),
 }

@@ -15,6 +15,7 @@ from fedmeta.pipelines.binding import bind
 from fedmeta.pipelines.reporting.nodes import source_of
 from fedmeta.pipelines.studies.experiment import Experiment
 from fedmeta.reporting import terminal
+from fedmeta.reporting.claims import claims_frame
 from fedmeta.reporting.study_page import StudyPage, render_study
 
 
@@ -58,7 +59,7 @@ def create_pipeline(study: Study) -> Pipeline:
             Node(
                 bind(tabulate, study=study),
                 shared,
-                [f"{home}.{table}_table" for table in study.tables],
+                [f"{home}.{table}_table" for table in (*study.tables, "claims")],
                 name=f"tabulate_{study.home}",
                 namespace="report",
             ),
@@ -83,9 +84,13 @@ def create_pipeline(study: Study) -> Pipeline:
 def tabulate(
     study: Study, records: FederatedDataset, **results: Any
 ) -> tuple[pd.DataFrame, ...]:
-    """The study's tables, in their order."""
-    made = study.words.tables(_collected(study, records, results))
-    return tuple(made[name] for name in study.tables)
+    """The study's tables, in their order, and what became of the paper's claims."""
+    collected = _collected(study, records, results)
+    made = study.words.tables(collected)
+    return (
+        *(made[name] for name in study.tables),
+        claims_frame(study.words.claims(collected)),
+    )
 
 
 def draw(study: Study, records: FederatedDataset, **results: Any) -> tuple[Figure, ...]:
