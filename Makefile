@@ -96,7 +96,7 @@ lock: setup-dev ## resolve both lock files anew from pyproject.toml
 	@mkdir -p build
 	$(PIP) install --dry-run --ignore-installed --quiet --report build/run.json .
 	$(PIP) install --dry-run --ignore-installed --quiet --report build/dev.json \
-		'.[test,docs]'
+		'.[test,docs,sweep]'
 	$(BIN)/python tools/lock.py build/run.json > requirements.lock
 	$(BIN)/python tools/lock.py build/dev.json build/run.json > requirements-dev.lock
 

@@ -277,15 +277,15 @@ def test_earlier_checkpoints_by_fingerprint(tmp_path):
     newest, earlier = CheckpointDataset(str(path)), EarlierCheckpointsDataset(str(path))
     assert not newest.exists()
     assert earlier.exists()
-    assert earlier.load()("a" * 64, 9) is None
+    assert earlier.load().own("a" * 64, 9) is None
     newest.save(checkpoint("a" * 64, 5))
     newest.save(checkpoint("b" * 64, 2))
     newest.save(checkpoint("b" * 64, 3))
     assert newest.exists()
     assert_same(newest.load(), checkpoint("b" * 64, 3))
-    assert_same(earlier.load()("a" * 64, 9), checkpoint("a" * 64, 5))
-    assert_same(earlier.load()("b" * 64, 9), checkpoint("b" * 64, 3))
-    assert earlier.load()("c" * 64, 9) is None
+    assert_same(earlier.load().own("a" * 64, 9), checkpoint("a" * 64, 5))
+    assert_same(earlier.load().own("b" * 64, 9), checkpoint("b" * 64, 3))
+    assert earlier.load().own("c" * 64, 9) is None
     assert len(list(tmp_path.iterdir())) == 3  # two files and the link
     with pytest.raises(DatasetError, match="written by the training alone"):
         earlier.save(1)
@@ -296,7 +296,7 @@ def test_damaged_earlier_checkpoint_is_not_taken_for_none(tmp_path):
     CheckpointDataset(str(path)).save(checkpoint())
     path.resolve().write_bytes(b"")
     with pytest.raises(ValueError, match="delete it and run again"):
-        EarlierCheckpointsDataset(str(path)).load()("a" * 64, 9)
+        EarlierCheckpointsDataset(str(path)).load().own("a" * 64, 9)
 
 
 # Packed data

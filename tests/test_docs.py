@@ -19,6 +19,9 @@ KNOWN = {
     ". .venv/bin/activate": "made by make setup",
     "kedro run --pipeline recommendation_fedmeta --env own": "made by the reader",
     "kedro recommend my_log.csv --env own": "the same",
+    "pip install distributed": "the extra sweep of pyproject.toml",
+    "dask scheduler --host 127.0.0.1": "comes with distributed",
+    "dask worker tcp://127.0.0.1:8786 --nthreads 1 --nworkers 2": "the same",
 }
 # Variables that tests and CI read from the environment.
 FROM_OUTSIDE = {"FEMNIST", "SHAKESPEARE", "SENT140", "USAGE_LOG"}
@@ -74,10 +77,8 @@ def problem(command: str) -> str | None:
         return None
     if words[0] == "make":
         return problem_of_make(words[1:])
-    if words[:2] == ["kedro", "run"]:
-        return problem_of_run(words[2:])
-    if words[:2] == ["kedro", "recommend"]:
-        return problem_of_recommend(words[2:])
+    if words[0] == "kedro" and words[1] in KEDRO:
+        return KEDRO[words[1]](words[2:])
     if words[0] == "python":
         return problem_of_script(words[1], words[2:])
     return "unknown command: check it here, or add it to KNOWN with the reason"
@@ -135,6 +136,32 @@ def problem_of_recommend(words: list[str]) -> str | None:
     return problem_of_run([word for option in of_run for word in option])
 
 
+def problem_of_sweep(words: list[str]) -> str | None:
+    from fedmeta.cli import cli  # noqa: PLC0415
+    from fedmeta.sweep.grid import grid, parse_axis  # noqa: PLC0415
+
+    command = cli.commands["sweep"]
+    parser = command.make_parser(click.Context(command))
+    try:
+        given, _, _ = parser.parse_args(list(words))
+        cell = grid(map(parse_axis, given.get("grid", [])))[0]
+    except click.UsageError as error:
+        return error.format_message()
+    except ValueError as error:
+        return str(error)
+    run = ["--pipeline", given["pipeline"]]
+    run += ["--env", given["env"]] if "env" in given else []
+    pairs = ",".join(f"{name}={value}" for name, value in cell.items())
+    return problem_of_run([*run, "--params", pairs])
+
+
+KEDRO = {
+    "run": problem_of_run,
+    "recommend": problem_of_recommend,
+    "sweep": problem_of_sweep,
+}
+
+
 @cache
 def runtime_parameters() -> set[str]:
     """Names that the configuration itself looks up among ``--params``."""
@@ -181,6 +208,10 @@ def test_command_exists(page: Path, command: str) -> None:
         "kedro recommend log.csv --tops 3",
         "kedro recommend log.csv --method nn",
         "kedro recommend log.csv --env papers",
+        "kedro sweep --pipeline femnist_maml --parms seed=0,1",
+        "kedro sweep --pipeline femnist --params seed=0,1",
+        "kedro sweep --pipeline femnist_maml --params seeds=0,1",
+        "kedro sweep --pipeline femnist_maml --params seed=0,0",
         "rm -rf data",
     ],
 )

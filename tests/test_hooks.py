@@ -1,10 +1,15 @@
 """Misspelt parameters, and errors told in a line."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
+from kedro.config import OmegaConfigLoader
+from kedro.framework.project import configure_project, settings
 from kedro.io import DatasetError
 
 from fedmeta.data.errors import DataError
-from fedmeta.hooks import refuse_unknown
+from fedmeta.hooks import known_keys, refuse_unknown
 from fedmeta.session import message_of
 
 KNOWN = {
@@ -53,6 +58,54 @@ def test_known_parameters_pass(given: dict) -> None:
 def test_misspelt_ones_are_refused(given: dict, key: str, nearest: str) -> None:
     with pytest.raises(ValueError, match=f"unknown parameter '{key}': .*{nearest}"):
         refuse_unknown(given, KNOWN)
+
+
+@pytest.fixture(scope="module")
+def keys() -> set[str]:
+    """Those of the project's own files."""
+    configure_project("fedmeta")
+    conf = Path(__file__).parents[1] / "conf"
+    loader = OmegaConfigLoader(str(conf), env="smoke", **settings.CONFIG_LOADER_ARGS)
+    return known_keys(SimpleNamespace(config_loader=loader))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "femnist.fedprox.epochs",  # fedavg's
+        "femnist.fedprox.local.lr",
+        "femnist.fedprox.proximal",
+        "sent140.anil.inner_lr",  # maml's
+        "femnist.anil.local.support_size",  # null in the files
+        "femnist.nu_step.hessians.difference",  # per_fedavg's
+        "femnist.fedavgm_reptile.steps",  # reptile's
+        "femnist_perfedavg.hf_tau4.local.lr",
+        "femnist_perfedavg.training.probe.steps",
+        "femnist_skewed.users.options.images",
+    ],
+)
+def test_options_that_a_block_has_from_another_are_known(
+    key: str, keys: set[str]
+) -> None:
+    refuse_unknown({key: 2}, keys)
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("femnist.fedprox.epoch", "femnist.fedprox.epochs"),
+        ("femnist.anil.inner_lrr", "femnist.anil.inner_lr"),
+        ("femnist.fedavgm_reptile.epochs", "femnist.fedavgm_reptile.steps"),
+        # Those of fedavg_meta's training are fedavg's, which alone decide.
+        ("femnist.fedavg_meta.batch_size", "femnist.fedavg.batch_size"),
+        ("femnist_perfedavg.hf_tau4.steps", "femnist_perfedavg.fedavg_tau4.steps"),
+    ],
+)
+def test_options_that_no_block_gives_are_refused(
+    key: str, nearest: str, keys: set[str]
+) -> None:
+    with pytest.raises(ValueError, match=f"unknown parameter '{key}': .*{nearest}"):
+        refuse_unknown({key: 2}, keys)
 
 
 def test_the_error_below_kedros_is_told() -> None:

@@ -87,3 +87,113 @@ def recommend_command(
         raise click.ClickException(message_of(error)) from None
     for service, score in found:
         click.echo(f"{score:.3f}  {service}")
+
+
+@cli.command("reproduce")
+@click.option(
+    "--experiment",
+    "experiments",
+    multiple=True,
+    metavar="NAME",
+    help="An experiment in MLflow; may be given repeatedly. Else all.",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write into; else data/08_reporting/reproduction.",
+)
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_pairs,
+    help="A parameter, as MLflow names it, that the runs must have; may be given "
+    "repeatedly.",
+)
+@click.pass_obj
+def reproduce_command(
+    metadata: Any,
+    experiments: tuple[str, ...],
+    output: Path | None,
+    where: dict[str, str],
+) -> None:
+    """The paper's tables and figures from all recorded runs.
+
+    Table 2 with means and standard deviations over seeds, curves, densities, costs,
+    and which of the paper's claims hold: as one page, and as tables and figures for a
+    paper. What has not been run is shown as missing, with the line that runs it.
+    """
+    from fedmeta.reproduction.report import reproduce  # noqa: PLC0415
+    from fedmeta.session import USER_ERRORS, message_of  # noqa: PLC0415
+
+    try:
+        page = reproduce(
+            metadata.project_path, experiments=experiments, output=output, where=where
+        )
+    except USER_ERRORS as error:
+        raise click.ClickException(message_of(error)) from None
+    click.echo(f"Report: {page}")
+
+
+def _axes(
+    ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
+) -> list[dict[str, str]]:
+    from fedmeta.sweep.grid import grid, parse_axis  # noqa: PLC0415
+
+    try:
+        return grid(map(parse_axis, given))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@cli.command("sweep")
+@click.option("--pipeline", "-p", required=True, help="Name of a registered pipeline.")
+@click.option(
+    "--params",
+    "grid",
+    multiple=True,
+    metavar="NAME=V1,V2,...",
+    callback=_axes,
+    help="Values of one parameter; given repeatedly, every combination is a cell.",
+)
+@env_option
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many processes, which share the cores; 1: this one.",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Run on a dask cluster instead, as tcp://127.0.0.1:8786.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.pass_context
+def sweep_command(
+    ctx: click.Context,
+    pipeline: str,
+    grid: list[dict[str, str]],
+    env: str | None,
+    workers: int,
+    scheduler: str | None,
+    dry_run: bool,
+) -> None:
+    """Run a pipeline over a grid of parameters.
+
+    A cell that has finished before, with the same parameters, data and code, is not run
+    again; one that was interrupted goes on. One that fails does not stop the others.
+    """
+    from fedmeta.session import USER_ERRORS, message_of  # noqa: PLC0415
+    from fedmeta.sweep.sweep import Where, sweep  # noqa: PLC0415
+
+    if scheduler and workers > 1:
+        raise click.UsageError("--workers and --scheduler: only one of them")
+    where, project = Where(workers, scheduler), ctx.obj.project_path
+    try:
+        done = sweep(project, pipeline, env, grid, where, dry=dry_run)
+    except USER_ERRORS as error:
+        raise click.ClickException(message_of(error)) from None
+    if not done:
+        ctx.exit(1)

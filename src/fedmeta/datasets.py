@@ -97,6 +97,9 @@ class Checkpoint(NamedTuple):
     state: ServerState
     history: dict[str, pd.DataFrame]  # algorithm -> a row an evaluated round
     rounds: int  # that the run was asked for
+    # As the fingerprint, but of what the learned parameters depend on: how clients that
+    # only watch are divided is left out. Empty where everything counts.
+    shared: str = ""
 
 
 class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
@@ -127,23 +130,24 @@ class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
         return {"filepath": str(self._filepath)}
 
 
-# (fingerprint, rounds asked for) -> the checkpoint to go on from
-FindCheckpoint = Callable[[str, int], Checkpoint | None]
+class EarlierCheckpoints(NamedTuple):
+    """What was kept of earlier runs."""
+
+    # (fingerprint, rounds asked for) -> the furthest one, not beyond these rounds
+    own: Callable[[str, int], Checkpoint | None]
+    # (shared fingerprint, rounds) -> those that are finished, under any division
+    alike: Callable[[str, int], Iterator[Checkpoint]]
 
 
-class EarlierCheckpointsDataset(AbstractDataset[None, FindCheckpoint]):
-    """What a `CheckpointDataset` at the same path has kept.
-
-    Loads as a function that finds the checkpoint of a fingerprint that is furthest, but
-    not beyond the rounds now asked for.
-    """
+class EarlierCheckpointsDataset(AbstractDataset[None, EarlierCheckpoints]):
+    """What a `CheckpointDataset` at the same path, and beside it, has kept."""
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)
         self.metadata = metadata
 
-    def load(self) -> FindCheckpoint:
-        def find(fingerprint: str, rounds: int) -> Checkpoint | None:
+    def load(self) -> EarlierCheckpoints:
+        def own(fingerprint: str, rounds: int) -> Checkpoint | None:
             pattern = _kept_as(self._filepath, fingerprint, "*")
             kept = {
                 path: int(_header(path)["round"])
@@ -152,7 +156,15 @@ class EarlierCheckpointsDataset(AbstractDataset[None, FindCheckpoint]):
             usable = [path for path, reached in kept.items() if reached <= rounds]
             return read_checkpoint(max(usable, key=kept.get)) if usable else None
 
-        return find
+        def alike(shared: str, rounds: int) -> Iterator[Checkpoint]:
+            # Runs of one benchmark are folders side by side.
+            pattern = f"*/{_kept_as(self._filepath, '*', str(rounds))}"
+            for path in sorted(self._filepath.parent.parent.glob(pattern)):
+                header = _header(path)
+                if (header.get("shared"), header["round"]) == (shared, str(rounds)):
+                    yield read_checkpoint(path)
+
+        return EarlierCheckpoints(own, alike)
 
     def save(self, data: None) -> None:
         raise TypeError("earlier checkpoints are written by the training alone")
@@ -200,6 +212,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "fingerprint": checkpoint.fingerprint,
         "round": str(state.round),
         "rounds": str(checkpoint.rounds),
+        "shared": checkpoint.shared,
         "history": json.dumps(
             {
                 name: frame.to_dict(orient="list")
@@ -227,7 +240,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         }
         round_number, rounds = int(header["round"]), int(header["rounds"])
         state = ServerState(tree["meta"], tree.get("opt_state", {}), round_number)
-        return Checkpoint(header["fingerprint"], state, history, rounds)
+        shared = header.get("shared", "")
+        return Checkpoint(header["fingerprint"], state, history, rounds, shared)
 
 
 def _header(path: Path) -> dict[str, str]:

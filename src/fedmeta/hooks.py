@@ -88,7 +88,9 @@ def _inherited(keys: set[str]) -> Iterator[str]:
     # Late: torch takes seconds to import, and other commands do without.
     from fedmeta.core.algorithms import ALGORITHMS, blocks_of  # noqa: PLC0415
 
-    for name in ALGORITHMS:
+    for name, entry in ALGORITHMS.items():
+        if entry.trained_as is not None:
+            continue  # the training that it shares would not heed them
         for above in blocks_of(name)[:-1]:
             for key in keys:
                 benchmark, _, rest = key.partition(f".{above}.")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from servers import fetch
 
-from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.pipeline_registry import COMPARED
 
 pytestmark = pytest.mark.browser
 
@@ -31,7 +31,7 @@ def test_graph_shows_a_box_a_stage_and_algorithm(
     browser.get(f"{viz}/?pid=femnist_fedmeta")
     see(f"{LABELS}.includes('ingestion')")
     labels = set(browser.execute_script(LABELS))
-    assert labels >= STAGES | set(ALGORITHMS)
+    assert labels >= STAGES | set(COMPARED)
     assert not {label for label in labels if label.startswith("params:")}
     assert "train" not in labels  # folded
 
@@ -62,7 +62,7 @@ def test_runs_are_named_for_their_algorithm(
     browser: Any, mlflow_ui: str, see: Callable[..., Any]
 ) -> None:
     browser.get(runs_page(mlflow_ui))
-    for name in ALGORITHMS:
+    for name in COMPARED:
         see(f"return document.body.innerText.includes('{name} p0.2 s0')")
     assert "synthetic" in see("return document.body.innerText")
 
@@ -76,13 +76,13 @@ def test_curves_lie_over_one_another_and_results_are_bars(
         "return Math.max(0, ...[...document.querySelectorAll('.js-plotly-plot')]"
         ".map(p => p.querySelectorAll('.scatterlayer .trace').length))"
     )
-    assert lines >= len(ALGORITHMS)
+    assert lines >= len(COMPARED)
     see(
         "const title = [...document.querySelectorAll('*')].find("
         "e => e.children.length == 0 && e.textContent.trim() == 'test');"
         " if (title) title.scrollIntoView();"
         " return document.querySelectorAll('.barlayer .point').length"
-        f" >= {len(ALGORITHMS)}"
+        f" >= {len(COMPARED)}"
     )
 
 

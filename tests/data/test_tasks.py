@@ -1,5 +1,7 @@
 """Tasks and cohorts: drawn by seed, client and round alone."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,12 @@ import torch
 
 from fedmeta.data.federated import ClientRecords, read_packed, write_packed
 from fedmeta.data.partition import partition_examples
-from fedmeta.data.tasks import Episode, sample_cohort, task_maker
+from fedmeta.data.tasks import (
+    Episode,
+    pooled_task_maker,
+    sample_cohort,
+    task_maker,
+)
 
 SIZES = {"ann": 10, "bob": 25, "cy": 2}
 START = 1  # the first record of each is not used
@@ -15,17 +22,17 @@ START = 1  # the first record of each is not used
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Records that carry their own number."""
+    """Records that carry their own number and their client's."""
     path = tmp_path_factory.mktemp("packed") / "a.arrow"
+
+    def numbered(owner, n):
+        own = np.arange(n, dtype=np.uint8)
+        pixels = np.stack([own, np.full_like(own, owner)], axis=1)
+        return {"pixels": pixels, "label": own % 5}
+
     clients = [
-        ClientRecords(
-            name,
-            {
-                "pixels": np.arange(n + START, dtype=np.uint8)[:, None],
-                "label": np.arange(n + START, dtype=np.uint8) % 5,
-            },
-        )
-        for name, n in SIZES.items()
+        ClientRecords(name, numbered(owner, n + START))
+        for owner, (name, n) in enumerate(SIZES.items())
     ]
     write_packed(path, clients, {})
     return read_packed(path)
@@ -118,6 +125,31 @@ def test_an_algorithm_that_needs_no_passes_gets_the_same_sets(dataset):
         assert without.orders.shape == (0, 25)
 
 
+def passes_of(make_task, client="bob", number=3):
+    """Numbers of the records, as each pass goes through them."""
+    support, query, orders = drawn(make_task(client, number))
+    return [[(support + query)[place] for place in order] for order in orders]
+
+
+def test_passes_do_not_depend_on_which_records_are_support(dataset):
+    wanted = passes_of(maker(dataset, 0.4))
+    assert [sorted(order) for order in wanted] == [list(range(START, 25 + START))] * 2
+    for other in (
+        maker(dataset, 0.2),
+        maker(dataset, 0.9),
+        maker(dataset, 0.4, resample=True),
+    ):
+        assert passes_of(other) == wanted
+        # though batches of support and query do
+        assert drawn(other("bob", 3))[:2] != drawn(maker(dataset)("bob", 3))[:2]
+    assert passes_of(maker(dataset, 0.9), number=4) != wanted
+    assert passes_of(maker(dataset, 0.9, seed=1)) != wanted
+
+
+def test_more_passes_begin_with_the_fewer(dataset):
+    assert passes_of(maker(dataset, passes=5))[:2] == passes_of(maker(dataset))
+
+
 CROWD = [f"c{i}" for i in range(50)]
 
 
@@ -168,3 +200,82 @@ def test_an_episode_takes_at_most_half_of_the_records(dataset):
         1,
         2,
     ]
+
+
+TRAINING = CLIENTS[CLIENTS["client_id"] != "ann"]  # 25 records of bob, 2 of cy
+OWNERS = dict(enumerate(SIZES))
+
+
+def pooled(dataset, records, clients=TRAINING, seed=0, passes=2):
+    return pooled_task_maker(
+        dataset, clients, examples, records=records, seed=seed, passes=passes
+    )
+
+
+def owned(task):
+    """(client, record number) of what is drawn, support first."""
+    rows = torch.cat([task.support.x, task.query.x]).int().tolist()
+    return [(OWNERS[owner], number) for number, owner in rows]
+
+
+def test_pooled_records_are_different_ones_of_training_clients(dataset):
+    make = pooled(dataset, 9)
+    met = set()
+    for number in range(60):
+        task = make("anyone", number)
+        found = owned(task)
+        assert (len(task.support.y), len(task.query.y)) == (4, 5)
+        assert len(set(found)) == 9
+        together = torch.cat([task.support.y, task.query.y]).tolist()
+        assert together == [record % 5 for _, record in found]
+        orders = task.orders.tolist()
+        assert [sorted(order) for order in orders] == [list(range(9))] * 2
+        assert orders[0] != orders[1]
+        met |= set(found)
+    used = {"bob": 25, "cy": 2}  # the first record of each is not used
+    assert met == {(c, i) for c, n in used.items() for i in range(START, n + START)}
+
+
+def test_pooled_tasks_by_key(dataset):
+    one_way, other_way = pooled(dataset, 9), pooled(dataset, 9)
+    keys = [(client, number) for client in ("x", "y") for number in (1, 2)]
+    found = {key: (owned(one_way(*key)), one_way(*key).orders.tolist()) for key in keys}
+    again = {
+        key: (owned(other_way(*key)), other_way(*key).orders.tolist())
+        for key in reversed(keys)
+    }
+    assert found == again
+    draws = [frozenset(records) for records, _ in found.values()]
+    draws.append(frozenset(owned(pooled(dataset, 9, seed=1)("x", 1))))
+    assert len(set(draws)) == 5
+
+
+def test_pooled_draws_are_over_records_not_over_clients(dataset):
+    rounds, records = 600, 5
+    make = pooled(dataset, records, CLIENTS)
+    counts = Counter(r for number in range(rounds) for r in owned(make("x", number)))
+    share = rounds * records / sum(SIZES.values())
+    assert len(counts) == sum(SIZES.values())
+    distance = sum((n - share) ** 2 / share for n in counts.values())
+    assert distance < 67  # chi-square of 36 degrees of freedom: one in 750 is larger
+    # of support and query sets alike: what is drawn is shuffled
+    first = Counter(owned(make("x", number))[0][0] for number in range(rounds))
+    expected = {name: rounds * n / sum(SIZES.values()) for name, n in SIZES.items()}
+    assert all(abs(first[n] - e) < 4 * e**0.5 for n, e in expected.items())
+
+
+def test_all_pooled_records_at_once(dataset):
+    task = pooled(dataset, 27, passes=0)("x", 1)
+    assert len(set(owned(task))) == 27
+    assert task.orders.shape == (0, 27)
+    assert task.orders.dtype == torch.int64
+
+
+@pytest.mark.parametrize("records", [28, 1])
+def test_more_or_fewer_pooled_records_than_can_be(dataset, records):
+    with pytest.raises(ValueError) as error:
+        pooled(dataset, records)
+    assert str(error.value) == (
+        f"pooled is {records}; expected at least 2 and at most 27, the records of all"
+        " training clients"
+    )

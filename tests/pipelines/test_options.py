@@ -6,7 +6,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from fedmeta.core.algorithms import ALGORITHMS, FineTuning
+from fedmeta.core.algorithms import (
+    ALGORITHMS,
+    FineTuning,
+    blocks_of,
+    options_of,
+)
 from fedmeta.core.inner import Plan
 from fedmeta.models.cnn import femnist_cnn
 from fedmeta.pipelines.options import (
@@ -32,6 +37,24 @@ GOOD = {
         "alpha_range": [0, 1],
         "server": {"name": "sgd", "lr": 1},
     },
+    "anil": {"head": ["classifier"], "inner_lr": 0.05, "server": ADAM},
+    "per_fedavg": {
+        "inner_lr": 0.05,
+        "local": {"name": "sgd", "lr": 0.05},
+        "hessians": {"last": 0, "difference": None},
+        "adapt_plan": {"epochs": 2},
+    },
+    "nu_step": {"inner_lr": 0.05, "steps": 3, "local": ADAM, "batches": "sets"},
+    "reptile": {"local": ADAM, "steps": 5, "batch_size": None},
+    "fedprox": {"local": ADAM, "proximal": 0.1},
+    "fedavgm": {
+        "local": ADAM,
+        "server": {"name": "momentum", "lr": 1, "momentum": 0.9},
+    },
+    "fedadagrad": {"local": ADAM, "server": {"name": "fedadagrad", "lr": 0.1}},
+    "fedadam": {"local": ADAM, "server": {"name": "fedadam", "lr": 0.1, "tau": 0.01}},
+    "fedyogi": {"local": ADAM, "server": {"name": "fedyogi", "lr": 0.1, "b2": 0.9}},
+    "fedavgm_reptile": {"local": ADAM, "steps": 5, "adapt_epochs": 3},
 }
 TRAINING = {
     "rounds": 4,
@@ -60,6 +83,10 @@ def refused(name, **changes):
     text = str(error.value)
     assert "\n" not in text
     return text
+
+
+def test_good_options_of_every_algorithm():
+    assert list(GOOD) == list(ALGORITHMS)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -107,7 +134,10 @@ def test_misspelt_option_of_a_part():
         ("maml", {"inner_lr": None}, ["inner_lr", "None", "number"]),
         ("maml", {"plan": 3}, ["plan", "3", "mapping"]),
         ("meta_sgd", {"alpha_init": [0.1]}, ["alpha_init", "[0.1]"]),
-        ("maml", {"server": 0.1}, ["server", "0.1", "sgd, adam"]),
+        ("anil", {"head": "classifier"}, ["head", "'classifier'", "tuple"]),
+        ("per_fedavg", {"batches": "fresh"}, ["batches", "'fresh'", "'independent'"]),
+        ("nu_step", {"hessians": {"last": "all"}}, ["hessians", "last", "'all'"]),
+        ("maml", {"server": 0.1}, ["server", "0.1", "sgd, momentum"]),
     ],
 )
 def test_wrong_type(name, changes, parts):
@@ -131,16 +161,34 @@ def test_block_that_is_no_mapping():
 def test_unknown_algorithm():
     with pytest.raises(ValueError) as error:
         build_algorithm("mmal", None, {})
-    assert str(error.value) == (
-        "unknown algorithm 'mmal'; one of fedavg, fedavg_meta, maml, fomaml, meta_sgd"
-    )
+    known = ", ".join(GOOD)
+    assert str(error.value) == f"unknown algorithm 'mmal'; one of {known}"
 
 
 def test_unknown_optimizer():
     text = refused("maml", server={"name": "adamw", "lr": 1})
     assert "server" in text
     assert "'adamw'" in text
-    assert "one of sgd, adam" in text
+    assert "one of sgd, momentum, adam, fedadagrad, fedadam, fedyogi" in text
+
+
+def test_options_are_those_of_the_likened_and_then_ones_own():
+    blocks = {
+        "per_fedavg": {"inner_lr": 0.05, "local_steps": 4, "weights": "uniform"},
+        "nu_step": {"steps": 3, "local_steps": 2},
+        "maml": {"inner_lr": 9.0},
+    }
+    assert blocks_of("nu_step") == ["per_fedavg", "nu_step"]
+    assert options_of("nu_step", blocks) == {
+        "inner_lr": 0.05,
+        "local_steps": 2,
+        "weights": "uniform",
+        "steps": 3,
+    }
+    assert options_of("per_fedavg", blocks) == blocks["per_fedavg"]
+    # what it starts from gives it no options
+    assert blocks_of("fedavgm_reptile") == ["reptile", "fedavgm_reptile"]
+    assert blocks_of("fedavg_meta") == ["fedavg", "fedavg_meta"]
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -171,6 +219,14 @@ def test_model_options():
         ),
         (TrainingOptions, TRAINING, {"device": "tpu"}, ["device", "'tpu'", "'cuda'"]),
         (TrainingOptions, TRAINING, {"clients_at_once": 0}, ["clients_at_once"]),
+        (TrainingOptions, TRAINING, {"pooled": 0}, ["pooled", "greater than 0"]),
+        (TrainingOptions, TRAINING, {"probe": {}}, ["probe.inner_lr", "required"]),
+        (
+            TrainingOptions,
+            TRAINING,
+            {"probe": {"inner_lr": 0.1, "steps": 0}},
+            ["probe.steps", "greater than 0"],
+        ),
         (
             PartitionOptions,
             PARTITION,

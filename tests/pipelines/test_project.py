@@ -11,18 +11,13 @@ from kedro.framework.startup import bootstrap_project
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.datasets import read_checkpoint
-from fedmeta.pipeline_registry import STUDIES, register_pipelines
+from fedmeta.pipeline_registry import COMPARED, STUDIES, register_pipelines
 from fedmeta.pipelines.training import nodes
 
 PIPELINES = register_pipelines()
-# benchmarks whose main pipeline compares all algorithms
-COMPARED = [name for name in BENCHMARKS if f"{name}_fedmeta" not in STUDIES]
-TRAINED = [name for name, entry in ALGORITHMS.items() if entry.trained_as is None]
-
-
-@pytest.fixture(scope="session")
-def project(new_project):
-    return new_project()
+# benchmarks whose main pipeline makes the paper's comparison
+COMPARING = [name for name in BENCHMARKS if f"{name}_fedmeta" not in STUDIES]
+TRAINED = [name for name in COMPARED if ALGORITHMS[name].trained_as is None]
 
 
 def session(project, env="smoke", **params):
@@ -43,7 +38,7 @@ def finished(project):
     return project
 
 
-@pytest.fixture(scope="session", params=COMPARED)
+@pytest.fixture(scope="session", params=COMPARING)
 def benchmark(request, project):
     """A benchmark, after a whole run of it."""
     if request.param == "femnist":
@@ -59,12 +54,27 @@ def test_what_is_registered():
         for benchmark in BENCHMARKS
         for name in (*ALGORITHMS, "data", "fedmeta")
     }
-    assert set(PIPELINES) == {*runs, "__default__"}
+    assert set(PIPELINES) == {*runs, *STUDIES, "__default__"}
     assert PIPELINES["__default__"] == PIPELINES["femnist_fedmeta"]
-    for benchmark in COMPARED:
+    for benchmark in COMPARING:
         everything = set(PIPELINES[f"{benchmark}_fedmeta"].nodes)
-        for name in (*ALGORITHMS, "data"):
+        for name in (*COMPARED, "data"):
             assert set(PIPELINES[f"{benchmark}_{name}"].nodes) <= everything
+        namespaces = {node.namespace for node in everything}
+        assert not namespaces & (set(ALGORITHMS) - set(COMPARED))
+
+
+def test_a_second_stage_comes_with_the_first_one():
+    trained = {
+        node.name: node
+        for node in PIPELINES["femnist_fedavgm_reptile"].nodes
+        if node.name.endswith("train_femnist")
+    }
+    assert set(trained) == {"fedavgm.train_femnist", "fedavgm_reptile.train_femnist"}
+    second = trained["fedavgm_reptile.train_femnist"].inputs
+    assert "femnist.fedavgm.checkpoint" in second
+    assert {"params:femnist.reptile", "params:femnist.fedavgm_reptile"} < set(second)
+    assert "params:femnist.fedavg" not in second
 
 
 def test_pipelines_of_all_benchmarks_can_be_joined():
@@ -107,7 +117,7 @@ def test_a_whole_run_leaves_every_artefact(project, benchmark):
         *(f"06_models/{home}/{name}.safetensors" for name in TRAINED),
         *(
             f"07_model_output/{home}/{name}_{kind}.csv"
-            for name in ALGORITHMS
+            for name in COMPARED
             for kind in ("history", "scores")
         ),
         f"08_reporting/{home}/accuracy.csv",
@@ -120,14 +130,14 @@ def test_a_whole_run_leaves_every_artefact(project, benchmark):
 
 def test_results_of_a_run(project, benchmark):
     output = project / f"data/07_model_output/smoke/{benchmark}/p0.2_seed0"
-    for name in ALGORITHMS:
+    for name in COMPARED:
         history = pd.read_csv(output / f"{name}_history.csv")
         assert history["round"].tolist() == [0, 2, 4]
         agree = history["flops_counted"] / history["flops"].where(history["flops"] > 0)
         # 2 % for the networks that results are made with (tests/core/test_cost.py); in
         # this one the first layer, of which torch counts a product more, weighs more.
         assert agree.dropna().sub(1).abs().max() < 0.05
-    scores = {n: pd.read_csv(output / f"{n}_scores.csv") for n in ALGORITHMS}
+    scores = {n: pd.read_csv(output / f"{n}_scores.csv") for n in COMPARED}
     for table in scores.values():
         assert table["client_id"].tolist() == scores["maml"]["client_id"].tolist()
         assert (table["num_query"] == scores["maml"]["num_query"]).all()
@@ -195,6 +205,17 @@ def test_a_second_run_neither_packs_nor_trains(finished, monkeypatch):
     assert checkpoint(finished, "maml").fingerprint == before.fingerprint
 
 
+def test_options_had_from_another_block_can_be_given_on_the_command_line(finished):
+    run(finished, "femnist_fedprox", femnist={"fedprox": {"epochs": 2}})
+    output = finished / "data/07_model_output/smoke/femnist/p0.2_seed0"
+    once, twice = (
+        pd.read_csv(output / f"{name}_history.csv") for name in ("fedavg", "fedprox")
+    )
+    # All else of fedavg's block is as it is there.
+    assert (twice["flops"] == 2 * once["flops"]).all()
+    assert (twice["bytes_up"] == once["bytes_up"]).all()
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
@@ -205,9 +226,13 @@ def test_a_second_run_neither_packs_nor_trains(finished, monkeypatch):
         ),
         ({"support_fraction": 1.5}, "support_fraction.*less than 1"),
         ({"femnist": {"maml": {"weights": "by_size"}}}, "unknown weights 'by_size'"),
-        ({"femnist": {"maml": {"server": {"name": "adamw"}}}}, "one of sgd, adam"),
+        (
+            {"femnist": {"maml": {"server": {"name": "adamw"}}}},
+            "one of sgd, momentum, adam",
+        ),
         ({"femnist": {"training": {"backend": "vmap"}}}, "backend.*vmap"),
         ({"femnist": {"maml": {"inner_rate": 1}}}, "inner_rate"),
+        ({"femnist": {"fedprox": {"epoch": 1}}}, "did you mean femnist.fedprox.epochs"),
     ],
 )
 def test_wrong_parameters_stop_a_run(finished, params, message, monkeypatch):

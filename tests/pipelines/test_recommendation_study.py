@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_project import project, run, session  # noqa: F401
+from test_project import run, session
 
 from fedmeta.benchmarks.recommendation.features import encoding
 from fedmeta.data.encoding import Codebook
@@ -112,7 +112,7 @@ def test_an_encoding_of_the_codebook_above():
 
 
 @pytest.fixture(scope="module")
-def studied(project):  # noqa: F811
+def studied(project):
     run(project, "recommendation_fedmeta")
     return project
 

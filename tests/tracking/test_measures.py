@@ -79,6 +79,22 @@ def test_scores_of_several_supports_and_steps() -> None:
     )
 
 
+def test_scores_of_several_epochs() -> None:
+    scores = pd.DataFrame(
+        [("a", 0, 4, 1, 8.0), ("b", 0, 6, 4, 2.0), ("a", 5, 4, 4, 1.0)]
+        + [("b", 5, 6, 5, 1.5)],
+        columns=["client_id", "epochs", "num_query", "correct", "loss"],
+    )
+    assert final_metrics(scores) == pytest.approx(
+        {
+            "test/accuracy_epochs0": 0.5,
+            "test/loss_epochs0": 1.0,
+            "test/accuracy_epochs5": 0.9,
+            "test/loss_epochs5": 0.25,
+        }
+    )
+
+
 def test_a_run_of_several_supports_is_named_by_those_it_is_tested_on() -> None:
     parameters = {"partition.support_fraction": "0.2"}
     tested = {"study.support_fractions": "[0.8, 0.05]", "training.seed": "3"}

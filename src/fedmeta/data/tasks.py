@@ -158,11 +158,11 @@ def pooled_task_maker(
             for column in zip(*parts, strict=True)
         )
         half = records // 2
-        orders = [rng.permutation(records) for _ in range(passes)]
+        orders = np.array([rng.permutation(records) for _ in range(passes)], np.int64)
         return Task(
             Batch(x[:half], y[:half]),
             Batch(x[half:], y[half:]),
-            torch.from_numpy(np.array(orders).reshape(passes, records)).to(device),
+            torch.from_numpy(orders.reshape(passes, records)).to(device),
         )
 
     return make_task

@@ -82,6 +82,9 @@ class TrainingOptions(Options):
     evaluate_every: PositiveInt  # rounds; a checkpoint is written as often
     evaluation_clients: PositiveInt | None  # the first so many; None: all
     resample: bool  # new support and query sets every round
+    # Further support fractions that validation clients are watched under, where
+    # training does not depend on it: runs under these need not train again.
+    support_fractions: tuple[Fraction, ...] = ()
     episode: Episode | None = None  # or records drawn anew from all of a client's
     pooled: PositiveInt | None = None  # or so many from all clients, in one place
     probe: ProbeOptions | None = None  # what else to record; None: nothing

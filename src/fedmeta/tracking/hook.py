@@ -241,31 +241,38 @@ class MlflowHook:
 
     def _parameters(self, owner: Owner, node: Node) -> dict[str, str]:
         """Parameters of the node and of all that led to it."""
-        # Late: torch takes seconds to import, and other commands do without.
-        from fedmeta.core.algorithms import ALGORITHMS, blocks_of  # noqa: PLC0415
-
         now = self._followed
-        parameters = self._context.config_loader["parameters"][owner.benchmark]
+        everything = self._context.config_loader["parameters"]
         line = now.pipeline.to_nodes(node.name).inputs()
+        parameters = everything[owner.benchmark]
         prefix = f"params:{owner.benchmark}."
         names = {name.removeprefix(prefix) for name in line if name.startswith(prefix)}
         blocks = {key: parameters[key] for key in parameters if key in names}
-        trained = [
-            owner_of(name).algorithm
-            for name in (*node.inputs, *node.outputs)
-            if now.kinds.get(name) == "checkpoint"
-        ]
+        for name in line:  # a study is of data that are divided under another name
+            home, _, block = name.removeprefix("params:").partition(".")
+            if block == "partition":
+                blocks.setdefault(block, everything[home][block])
+        # Of a training that starts from another's checkpoint its own options count.
+        trained = self._checkpoints(node.outputs) or self._checkpoints(node.inputs)
         others = {
-            owner_of(name).algorithm
+            block
             for name, mark in now.kinds.items()
             if mark in ("history", "scores")
+            for block in _blocks(owner_of(name).algorithm)
         }
         own = dict.fromkeys(
-            block
-            for name in (*trained, owner.algorithm)
-            for block in (blocks_of(name) if name in ALGORITHMS else [name])
+            block for name in (*trained, owner.algorithm) for block in _blocks(name)
         )
         return run_parameters(blocks, list(own), others - set(own))
+
+    def _checkpoints(self, datasets: list[str]) -> list[str]:
+        """Whose checkpoints are among some datasets."""
+        kinds = self._followed.kinds
+        return [
+            owner_of(name).algorithm
+            for name in datasets
+            if kinds.get(name) == "checkpoint"
+        ]
 
     def _uri(self) -> str:
         default = f"sqlite:///{self._context.project_path}/mlflow.db"
@@ -286,6 +293,14 @@ def owner_of(dataset: str) -> Owner:
     """ "femnist.maml.history" -> femnist, maml; "femnist.statistics" -> femnist."""
     benchmark, *middle, _ = dataset.split(".")
     return Owner(benchmark, ".".join(middle))
+
+
+def _blocks(algorithm: str) -> list[str]:
+    """The blocks of parameters that its options are made from."""
+    # Late: torch takes seconds to import, and other commands do without.
+    from fedmeta.core.algorithms import ALGORITHMS, blocks_of  # noqa: PLC0415
+
+    return blocks_of(algorithm) if algorithm in ALGORITHMS else [algorithm]
 
 
 def git_commit(project: Path) -> dict[str, str]:

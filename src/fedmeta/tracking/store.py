@@ -4,10 +4,13 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
+from filelock import FileLock
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from safetensors.torch import save_file
 from torch import Tensor
@@ -29,9 +32,11 @@ PAGE = (
     "?workflowType=machine_learning&compareRunsMode=CHART"
 )
 
+SQLITE = "sqlite:///"
+
 
 class Store:
-    """An MLflow tracking store."""
+    """An MLflow tracking store, which several processes may open at once."""
 
     def __init__(self, uri: str, artifacts: Path) -> None:
         """Open it; a new SQLite file takes some seconds.
@@ -41,9 +46,11 @@ class Store:
             artifacts: Folder for the artifacts of experiments in a local store; a
                 server has its own place.
         """
-        self.client = MlflowClient(uri)
         local = uri.startswith("sqlite:")
         self._artifacts = artifacts.resolve().as_uri() if local else None
+        # MLflow makes the tables when it opens a database: two at once would fail.
+        with _lock(uri):
+            self.client = MlflowClient(uri)
 
     def experiment(self, name: str, note: str) -> str:
         """The id of the experiment of that name; it is made if there is none."""
@@ -54,7 +61,13 @@ class Store:
             return found.experiment_id
         place = self._artifacts and f"{self._artifacts}/{name.replace(' ', '_')}"
         tags = {"mlflow.note.content": note}
-        return self.client.create_experiment(name, place, tags)
+        try:
+            return self.client.create_experiment(name, place, tags)
+        except MlflowException:
+            made = self.client.get_experiment_by_name(name)
+            if made is None:
+                raise
+            return made.experiment_id  # by another process, in between
 
     def find(self, experiment: str, tags: Mapping[str, str]) -> "Run | None":
         """The newest run of the experiment with all those tags."""
@@ -141,6 +154,12 @@ class Run:
             self._client.set_tag(self.run_id, "error", error[:5000])
         self._client.set_terminated(self.run_id, status)
         self.ended = True
+
+
+def _lock(uri: str) -> AbstractContextManager:
+    """One process at a time, where the store is a file."""
+    path, _, _ = uri.removeprefix(SQLITE).partition("?")
+    return FileLock(f"{path}.lock") if uri.startswith(SQLITE) else nullcontext()
 
 
 def _batches(items: list[T], size: int) -> Iterator[list[T]]:

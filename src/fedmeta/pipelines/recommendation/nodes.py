@@ -7,7 +7,6 @@ the hits `top1` and `top4`. Steps are 0 where a method takes none.
 
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,7 +21,7 @@ from fedmeta.core.optimizers import adam
 from fedmeta.core.types import Batch, ClientId
 from fedmeta.data.encoding import Codebook, Examples
 from fedmeta.data.federated import FederatedDataset
-from fedmeta.datasets import Checkpoint, FindCheckpoint
+from fedmeta.datasets import Checkpoint, EarlierCheckpoints
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.progress import Clock, progress
 from fedmeta.pipelines.recommendation.options import (
@@ -36,7 +35,7 @@ from fedmeta.pipelines.recommendation.users import (
     services_used,
     test_users,
 )
-from fedmeta.pipelines.training.setup import Data, prepare
+from fedmeta.pipelines.training.setup import Data, cores, prepare
 from fedmeta.recommenders import unified as mixed
 from fedmeta.recommenders.ranking import top_k_hits
 from fedmeta.recommenders.together import train_together
@@ -100,7 +99,7 @@ def score_trained(
                 **model,
                 **options.model_dump(),
                 seed=training.seed,
-                workers=os.cpu_count() or 1,
+                workers=cores(),
             )
             for client, steps, params in trained:
                 user = users[client]
@@ -120,7 +119,7 @@ def pretrain(
     client_split: dict,
     support_query: pd.DataFrame,
     codebook: Codebook,
-    earlier: FindCheckpoint,
+    earlier: EarlierCheckpoints,
     training: TrainingOptions,
     options: UnifiedOptions,
 ) -> Iterator[tuple[Checkpoint, pd.DataFrame]]:
@@ -136,7 +135,7 @@ def pretrain(
     fingerprint = data.fingerprint("unified", training.seed, decisive)
     users = _numbers(clients)
     encoding = benchmark.encoding(codebook)
-    checkpoint = earlier(fingerprint, options.steps)
+    checkpoint = earlier.own(fingerprint, options.steps)
     if checkpoint is not None:
         log.info("unified: goes on after step %d", checkpoint.state.round)
         checkpoint = checkpoint._replace(rounds=options.steps)
@@ -201,7 +200,7 @@ def score_unified(
             batch_size=options.batch_size,
             lr=options.learning_rate,
             seed=training.seed,
-            workers=os.cpu_count() or 1,
+            workers=cores(),
         )
         tables.append(scores)
     return pd.concat(tables, ignore_index=True)

@@ -97,6 +97,7 @@ def _federated(name: str) -> list[Node]:
             {
                 **data,
                 "earlier": f"{home}.earlier_checkpoints",
+                "partition": f"params:{HOME}.partition",
                 method.algorithm: f"params:{home}",
             },
             [f"{home}.checkpoint", f"{home}.history"],

@@ -27,6 +27,7 @@ class Experiment(NamedTuple):
 
     home: str  # under which name results and parameters are
     data: str  # under which name the prepared data are
+    records: str  # the dataset of their records
     benchmark: Benchmark
     variants: Mapping[str, Variant]
 
@@ -55,7 +56,7 @@ def runs(experiment: Experiment) -> Pipeline:
     for name, variant in experiment.variants.items():
         home = f"{experiment.home}.{name}"
         shared = {
-            **data_inputs(experiment.data),
+            **data_inputs(experiment.data, experiment.records),
             "training": f"params:{experiment.home}.{variant.training}",
             "model": f"params:{experiment.home}.model",
         }
@@ -67,6 +68,7 @@ def runs(experiment: Experiment) -> Pipeline:
                     **shared,
                     **(start if variant.after else {}),
                     "earlier": f"{home}.earlier_checkpoints",
+                    "partition": f"params:{experiment.data}.partition",
                     variant.algorithm: f"params:{home}",
                 },
                 [f"{home}.checkpoint", f"{home}.history"],

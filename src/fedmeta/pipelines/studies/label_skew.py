@@ -16,6 +16,7 @@ from fedmeta.pipelines.studies.nodes import deal_out
 from fedmeta.pipelines.studies.options import UserOptions
 
 DATA = "femnist_skewed"
+RECORDS = f"{DATA}.records"
 SOURCE = BENCHMARKS["femnist"]
 SKEWED = SOURCE._replace(
     label="FEMNIST's digits, dealt out by label",
@@ -55,7 +56,7 @@ def create_pipeline() -> Pipeline:
             "clients": "femnist.clients",
             "users": f"params:{DATA}.users",
         },
-        f"{DATA}.records",
+        RECORDS,
         name=f"deal_out_{DATA}",
         namespace="preparation",
     )

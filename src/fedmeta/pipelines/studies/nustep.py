@@ -6,9 +6,8 @@ from typing import Any
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from fedmeta.benchmarks.registry import BENCHMARKS
-from fedmeta.pipelines import ingestion, preparation
-from fedmeta.pipelines.studies import label_skew, report
+from fedmeta.models.mlp import mlp
+from fedmeta.pipelines.studies import label_skew, report, writers
 from fedmeta.pipelines.studies.experiment import Experiment, Variant, runs
 from fedmeta.pipelines.studies.experiment import check as check_experiment
 from fedmeta.reporting import nustep as words
@@ -18,10 +17,18 @@ STEPS = (1, 2, 3, 5)  # nu in training
 VARIANTS = {f"nu{nu}": Variant("nu_step") for nu in STEPS}
 EXPERIMENTS = {
     "label skew": Experiment(
-        f"{HOME}_skewed", label_skew.DATA, label_skew.SKEWED, VARIANTS
+        f"{HOME}_skewed",
+        label_skew.DATA,
+        label_skew.RECORDS,
+        label_skew.SKEWED,
+        VARIANTS,
     ),
     "natural writers": Experiment(
-        f"{HOME}_writers", "femnist", BENCHMARKS["femnist"], VARIANTS
+        f"{HOME}_writers",
+        writers.DATA,
+        writers.RECORDS,
+        writers.WRITERS._replace(model=mlp),
+        VARIANTS,
     ),
 }
 
@@ -53,6 +60,7 @@ STUDY = report.Study(
 def check(parameters: Mapping[str, Any]) -> None:
     """Refuse options of the study that no function takes."""
     label_skew.check(parameters)
+    writers.check(parameters)
     for experiment in EXPERIMENTS.values():
         check_experiment(experiment, parameters)
 
@@ -60,8 +68,7 @@ def check(parameters: Mapping[str, Any]) -> None:
 def create_pipeline() -> Pipeline:
     """Users of skewed labels, natural writers -> steps in training and at the test."""
     return (
-        ingestion.create_pipeline("femnist")
-        + preparation.create_pipeline("femnist")
+        writers.create_pipeline()
         + label_skew.create_pipeline()
         + sum((runs(e) for e in EXPERIMENTS.values()), Pipeline([]))
         + report.create_pipeline(STUDY)

@@ -24,6 +24,7 @@ TAUS = (4, 10)  # local steps a round
 EXPERIMENT = Experiment(
     HOME,
     label_skew.DATA,
+    label_skew.RECORDS,
     label_skew.SKEWED,
     {
         f"{method}_tau{tau}": Variant(algorithm)

@@ -6,9 +6,7 @@ from typing import Any
 import pandas as pd
 from kedro.pipeline import Pipeline
 
-from fedmeta.benchmarks.registry import BENCHMARKS
-from fedmeta.pipelines import ingestion, preparation
-from fedmeta.pipelines.studies import report
+from fedmeta.pipelines.studies import report, writers
 from fedmeta.pipelines.studies.experiment import Experiment, Variant, runs
 from fedmeta.pipelines.studies.experiment import check as check_experiment
 from fedmeta.reporting import personalized as words
@@ -17,8 +15,9 @@ HOME = "femnist_personalized_fedavg"
 EPOCHS = (1, 2, 5, 10, 20)  # E, local epochs of the first stage
 EXPERIMENT = Experiment(
     HOME,
-    "femnist",
-    BENCHMARKS["femnist"],
+    writers.DATA,
+    writers.RECORDS,
+    writers.WRITERS,
     {
         **{f"e{e}": Variant("fedavg") for e in EPOCHS},
         **{
@@ -59,14 +58,10 @@ STUDY = report.Study(
 
 def check(parameters: Mapping[str, Any]) -> None:
     """Refuse options of the study that no function takes."""
+    writers.check(parameters)
     check_experiment(EXPERIMENT, parameters)
 
 
 def create_pipeline() -> Pipeline:
     """FedAvg(E), then Reptile, and training in one place -> who personalises best."""
-    return (
-        ingestion.create_pipeline("femnist")
-        + preparation.create_pipeline("femnist")
-        + runs(EXPERIMENT)
-        + report.create_pipeline(STUDY)
-    )
+    return writers.create_pipeline() + runs(EXPERIMENT) + report.create_pipeline(STUDY)

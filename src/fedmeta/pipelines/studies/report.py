@@ -47,7 +47,7 @@ def create_pipeline(study: Study) -> Pipeline:
         for kind in ("scores", "history")
     }
     shared = {
-        "records": f"{study.experiments[0].data}.records",
+        "records": study.experiments[0].records,
         **study.further,
         **results,
     }

@@ -1,7 +1,7 @@
 """The training node: rounds, evaluations on validation clients, checkpoints."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -10,18 +10,30 @@ from torch import Tensor
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.algorithms import options_of
 from fedmeta.core.engine import run_rounds
-from fedmeta.core.evaluation import evaluate_clients, meta_gradient_norm
 from fedmeta.core.types import ClientId, ServerState
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.tasks import sample_cohort
-from fedmeta.datasets import Checkpoint, FindCheckpoint
-from fedmeta.pipelines.options import ProbeOptions, TrainingOptions
+from fedmeta.datasets import Checkpoint, EarlierCheckpoints
+from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
+from fedmeta.pipelines.preparation.nodes import divide
 from fedmeta.pipelines.progress import Clock
 from fedmeta.pipelines.training.costs import COSTS, prices
+from fedmeta.pipelines.training.curves import Curves
 from fedmeta.pipelines.training.setup import Data, Setup, prepare
 
 log = logging.getLogger(__name__)
+
+# How long it goes on, which device and backend compute and who else is watched decide
+# nothing that has been computed.
+UNDECISIVE = {
+    "rounds",
+    "device",
+    "backend",
+    "clients_at_once",
+    "chunk",
+    "support_fractions",
+}
 
 
 def train(
@@ -32,7 +44,8 @@ def train(
     client_split: dict,
     support_query: pd.DataFrame,
     codebook: Codebook,
-    earlier: FindCheckpoint,
+    earlier: EarlierCheckpoints,
+    partition: PartitionOptions,
     training: TrainingOptions,
     model: dict,
     start: Checkpoint | None = None,
@@ -44,61 +57,63 @@ def train(
     is given: training in stages.
 
     Goes on from an earlier checkpoint of the same data and options, so that an
-    interrupted run ends as an unbroken one would.
+    interrupted run ends as an unbroken one would. A training that goes over all of its
+    clients' records does not depend on the support fraction: it is taken from a
+    finished run under another one, if that has watched this one too.
 
     Yields:
         (checkpoint, history of each name) after every ``evaluate_every`` rounds and
         after the last: Kedro saves them as they come.
     """
     data = Data(records, clients, client_split, support_query, codebook)
-    # How long it goes on, and which device and backend compute, decide nothing that
-    # has been computed.
-    decisive = training.model_dump(
-        exclude={"rounds", "device", "backend", "clients_at_once", "chunk"}
-    )
-    options = {name: options_of(name, algorithms) for name in names}
-    before = None if start is None else (start.fingerprint, start.state.round)
-    fingerprint = data.fingerprint(decisive, model, options, before)
     setup = prepare(benchmark, data, training, model, names, algorithms)
     trained = setup.algorithms[names[0]]
     cohort_of = _cohorts(client_split["train"], training)
-    watched = client_split["validation"][: training.evaluation_clients]
+    options = {name: options_of(name, algorithms) for name in names}
+    before = None if start is None else (start.fingerprint, start.state.round)
+    decisive = (training.model_dump(exclude=UNDECISIVE), model, options, before)
+    fingerprint = data.fingerprint(*decisive)
+    shared = data.undivided().fingerprint(*decisive) if trained.passes else ""
 
-    checkpoint = earlier(fingerprint, training.rounds)
+    watched = client_split["validation"][: training.evaluation_clients]
+    setups = {"": setup}
+    if trained.passes:
+        for suffix, divided in _divisions(
+            benchmark, data, watched, partition, training
+        ):
+            setups[suffix] = prepare(
+                benchmark, divided, training, model, names, algorithms
+            )
+    probed = client_split["train"], training.probe
+    curves = Curves(setups, names, watched, *probed)
+
+    def chunk(checkpoint: Checkpoint) -> tuple[Any, ...]:
+        return checkpoint, *(checkpoint.history[name] for name in names)
+
+    def judged(state: ServerState, train_loss: float) -> tuple[Any, ...]:
+        history = curves.extended(state, train_loss, spent)
+        return chunk(Checkpoint(fingerprint, state, history, training.rounds, shared))
+
+    checkpoint = earlier.own(fingerprint, training.rounds)
+    if checkpoint is None and trained.passes:
+        finished = earlier.alike(shared, training.rounds)
+        keys = {name: name + _under(partition.support_fraction) for name in names}
+        checkpoint = _adopted(finished, keys, fingerprint)
     if checkpoint is not None:
         log.info("%s: goes on after round %d", names[0], checkpoint.state.round)
-        checkpoint = checkpoint._replace(rounds=training.rounds)
-        yield (checkpoint, *(checkpoint.history[name] for name in names))
+        yield chunk(checkpoint._replace(rounds=training.rounds))
         if checkpoint.state.round == training.rounds:
             return
         state = _moved(checkpoint.state, setup)
-        rows = {n: f.to_dict(orient="records") for n, f in checkpoint.history.items()}
+        spent = curves.resumed(checkpoint.history)
     else:
-        theta = (
-            setup.model.init(training.seed)
-            if start is None
-            else start.state.meta["theta"]
-        )
-        state = _moved(trained.init(theta), setup)
-        rows = {name: [] for name in names}
+        theta = start.state.meta["theta"] if start else None
+        state = trained.init(theta or setup.model.init(training.seed))
+        state, spent = _moved(state, setup), dict.fromkeys(COSTS, 0)
+        yield judged(state, float("nan"))
 
-    spent = dict.fromkeys(COSTS, 0) if not rows[names[0]] else _last(rows[names[0]])
     sizes = _sizes(clients, support_query, training)
     price = prices(setup, names[0], state, sizes, client_split["train"][0])
-
-    def judged(state: ServerState, train_loss: float) -> Checkpoint:
-        common = {"round": state.round, "train_loss": train_loss}
-        probed = _probe(setup, state, client_split["train"], training.probe)
-        for name in names:
-            scores = _validate(setup, name, state, watched)
-            rows[name].append({**common, **scores, **probed, **spent})
-        history = {name: pd.DataFrame(rows[name]) for name in names}
-        return Checkpoint(fingerprint, state, history, training.rounds)
-
-    if not rows[names[0]]:
-        checkpoint = judged(state, float("nan"))
-        yield (checkpoint, *checkpoint.history.values())
-
     loss = _Mean()
     clock = Clock(names[0], state.round, training.rounds)
     cohorts = (cohort_of(t) for t in range(state.round + 1, training.rounds + 1))
@@ -109,18 +124,16 @@ def train(
             spent = {name: spent[name] + cost[name] for name in COSTS}
         clock.tick(number, loss.value)
         if number % training.evaluate_every == 0 or number == training.rounds:
-            checkpoint = judged(state, loss.take())
-            last = rows[names[-1]][-1]
+            saved = judged(state, loss.take())
             log.info(
                 "%s, round %d of %d: validation accuracy %.1f %% before, %.1f %% after"
                 " adaptation",
                 names[-1],
                 number,
                 training.rounds,
-                100 * last["validation_accuracy_before"],
-                100 * last["validation_accuracy_after"],
+                *curves.last_accuracies(),
             )
-            yield (checkpoint, *checkpoint.history.values())
+            yield saved
 
 
 def _cohorts(
@@ -129,6 +142,45 @@ def _cohorts(
     size, seed = training.clients_per_round, training.seed
     sample_cohort(clients, size, seed, 1)  # too many asked for: say so before work
     return lambda number: sample_cohort(clients, size, seed, number)
+
+
+def _under(fraction: float) -> str:
+    return f" p{fraction:g}"
+
+
+def _divisions(
+    benchmark: Benchmark,
+    data: Data,
+    watched: list[ClientId],
+    partition: PartitionOptions,
+    training: TrainingOptions,
+) -> Iterator[tuple[str, Data]]:
+    """The watched clients' data under other support fractions."""
+    clients = data.clients[data.clients["client_id"].isin(watched)]
+    for fraction in sorted(
+        {*training.support_fractions} - {partition.support_fraction}
+    ):
+        other = partition.model_copy(update={"support_fraction": fraction})
+        divided = divide(benchmark, data.records, clients, other)
+        yield _under(fraction), data._replace(support_query=divided)
+
+
+def _adopted(
+    finished: Iterable[Checkpoint], keys: dict[str, str], fingerprint: str
+) -> Checkpoint | None:
+    """The same training under another support fraction, with the curves of this one.
+
+    Args:
+        finished: runs under any support fraction.
+        keys: by name, what histories of this fraction are called there.
+        fingerprint: of this run.
+    """
+    for found in finished:
+        if found.history.keys() >= set(keys.values()):
+            log.info("%s: trained before, under another support fraction", [*keys][0])
+            history = {name: found.history[key] for name, key in keys.items()}
+            return found._replace(fingerprint=fingerprint, history=history)
+    return None
 
 
 def _sizes(
@@ -151,61 +203,6 @@ def _moved(state: ServerState, setup: Setup) -> ServerState:
     return ServerState(
         setup.placed(state.meta), setup.placed(state.opt_state), state.round
     )
-
-
-def _last(rows: list[dict]) -> dict[str, float]:
-    return {name: rows[-1][name] for name in COSTS}
-
-
-def _validate(
-    setup: Setup, name: str, state: ServerState, clients: list[ClientId]
-) -> dict[str, float]:
-    """Means over the query records of validation clients, before and after.
-
-    Of every score of the model, and of accuracy over clients too ("macro").
-    """
-    table = pd.DataFrame(
-        evaluate_clients(
-            setup.algorithms[name],
-            setup.model,
-            state.meta,
-            clients,
-            setup.evaluation_task,
-            setup.backend,
-            setup.chunk,
-        )
-    )
-    records = table["num_query"]
-    names = [c.removesuffix("_before") for c in table if c.endswith("_before")]
-    return {
-        f"validation_{measure}_{when}": float(value)
-        for when in ("before", "after")
-        for measure, value in {
-            **{n: table[f"{n}_{when}"].sum() / records.sum() for n in names},
-            "macro_accuracy": (table[f"accuracy_{when}"] / records).mean(),
-        }.items()
-    }
-
-
-def _probe(
-    setup: Setup,
-    state: ServerState,
-    clients: list[ClientId],
-    probe: ProbeOptions | None,
-) -> dict[str, float]:
-    if probe is None:
-        return {}
-    norm = meta_gradient_norm(
-        setup.model.loss,
-        state.meta,
-        clients[: probe.clients],
-        setup.evaluation_task,
-        setup.backend,
-        inner_lr=probe.inner_lr,
-        steps=probe.steps,
-        chunk=setup.chunk,
-    )
-    return {"meta_gradient_norm": norm}
 
 
 class _Mean:

@@ -51,6 +51,7 @@ def create_pipeline(benchmark: str, algorithm: str) -> Pipeline:
             **data_inputs(benchmark),
             **({"start": f"{benchmark}.{before}.checkpoint"} if before else {}),
             "earlier": f"{home}.earlier_checkpoints",
+            "partition": f"params:{benchmark}.partition",
             **option_inputs(benchmark, names),
         },
         [f"{home}.checkpoint", *(f"{benchmark}.{n}.history" for n in names)],

@@ -6,6 +6,7 @@ import os
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -44,6 +45,12 @@ class Data(NamedTuple):
             json.dumps(options, sort_keys=True, default=str),
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def undivided(self) -> "Data":
+        """The same records, without saying which are support and which are query."""
+        used = self.support_query.drop(columns=["num_support", "num_query"])
+        used["order"] = used["order"].map(np.sort)
+        return self._replace(support_query=used)
 
 
 class Setup(NamedTuple):
@@ -145,6 +152,11 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
+def cores() -> int:
+    """Cores that this process may use: its budget, where it has been given one."""
+    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+
+
 def choose_backend(training: TrainingOptions, device: torch.device) -> Backend:
     """The backend of that name; "auto" suits the device.
 
@@ -159,7 +171,7 @@ def choose_backend(training: TrainingOptions, device: torch.device) -> Backend:
     at_once = (
         training.clients_at_once
         or {
-            "cpu": min(os.cpu_count() or 1, training.clients_per_round),
+            "cpu": min(cores(), training.clients_per_round),
             "cuda": training.clients_per_round,
         }[device.type]
     )

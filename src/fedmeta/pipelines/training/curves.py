@@ -1,0 +1,117 @@
+"""What is recorded along a training, a row an evaluated round."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from fedmeta.core.evaluation import evaluate_clients, meta_gradient_norm
+from fedmeta.core.types import ClientId, ServerState
+from fedmeta.pipelines.options import ProbeOptions
+from fedmeta.pipelines.training.costs import COSTS
+from fedmeta.pipelines.training.setup import Setup
+
+
+class Curves:
+    """Histories of the algorithms that a training serves, by name.
+
+    Args:
+        setups: with the watched clients' data; those of another support fraction
+            under what is added to the names of their histories.
+        names: of the algorithms.
+        watched: validation clients.
+        trained: training clients, on whom the probe is taken.
+        probe: what else to record; None: nothing.
+    """
+
+    def __init__(
+        self,
+        setups: Mapping[str, Setup],
+        names: Sequence[str],
+        watched: Sequence[ClientId],
+        trained: Sequence[ClientId],
+        probe: ProbeOptions | None,
+    ) -> None:
+        self._setups, self._names, self._watched = dict(setups), names, watched
+        self._trained, self._probe = trained, probe
+        self._rows: dict[str, list[dict[str, float]]] = {
+            name + suffix: [] for suffix in setups for name in names
+        }
+
+    def extended(
+        self, state: ServerState, train_loss: float, spent: Mapping[str, float]
+    ) -> dict[str, pd.DataFrame]:
+        """The histories, with a row for this state."""
+        common = {"round": state.round, "train_loss": train_loss}
+        probed = self._probed(state)
+        for suffix, setup in self._setups.items():
+            for name in self._names:
+                scores = _validate(setup, name, state, self._watched)
+                row = {**common, **scores, **probed, **spent}
+                self._rows[name + suffix].append(row)
+        return {name: pd.DataFrame(rows) for name, rows in self._rows.items()}
+
+    def resumed(self, history: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+        """Go on from earlier histories; returns what had been spent until then."""
+        self._rows = {
+            n: table.to_dict(orient="records") for n, table in history.items()
+        }
+        # A curve cannot begin in the middle.
+        self._setups = {
+            suffix: setup
+            for suffix, setup in self._setups.items()
+            if self._names[0] + suffix in history
+        }
+        last = self._rows[self._names[0]][-1]
+        return {name: last[name] for name in COSTS}
+
+    def last_accuracies(self) -> tuple[float, float]:
+        """Of the last algorithm, before and after adaptation, in percent."""
+        row = self._rows[self._names[-1]][-1]
+        before, after = (row[f"validation_accuracy_{w}"] for w in ("before", "after"))
+        return 100 * before, 100 * after
+
+    def _probed(self, state: ServerState) -> dict[str, float]:
+        if self._probe is None:
+            return {}
+        setup = self._setups[""]
+        norm = meta_gradient_norm(
+            setup.model.loss,
+            state.meta,
+            self._trained[: self._probe.clients],
+            setup.evaluation_task,
+            setup.backend,
+            inner_lr=self._probe.inner_lr,
+            steps=self._probe.steps,
+            chunk=setup.chunk,
+        )
+        return {"meta_gradient_norm": norm}
+
+
+def _validate(
+    setup: Setup, name: str, state: ServerState, clients: Sequence[ClientId]
+) -> dict[str, float]:
+    """Means over the query records of validation clients, before and after.
+
+    Of every score of the model, and of accuracy over clients too ("macro").
+    """
+    table = pd.DataFrame(
+        evaluate_clients(
+            setup.algorithms[name],
+            setup.model,
+            state.meta,
+            clients,
+            setup.evaluation_task,
+            setup.backend,
+            setup.chunk,
+        )
+    )
+    records = table["num_query"]
+    names = [c.removesuffix("_before") for c in table if c.endswith("_before")]
+    return {
+        f"validation_{measure}_{when}": float(value)
+        for when in ("before", "after")
+        for measure, value in {
+            **{n: table[f"{n}_{when}"].sum() / records.sum() for n in names},
+            "macro_accuracy": (table[f"accuracy_{when}"] / records).mean(),
+        }.items()
+    }

@@ -1,0 +1,177 @@
+"""Which cells of the grid are missing, and what to type to fill them."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.reporting.page import flatten
+from fedmeta.reproduction.settings import MACHINE, OWN, VARIED
+from fedmeta.reproduction.tables import label_of, percent
+
+SEEDS = 3  # a standard deviation of fewer says little
+Cell = tuple[str, float, int]  # algorithm, support fraction, seed
+
+
+class Command(NamedTuple):
+    """A line to type.
+
+    Attributes:
+        text: The line.
+        fills: What it adds, in words.
+    """
+
+    text: str
+    fills: str
+
+
+class Given(NamedTuple):
+    """Parameters of the runs that the configuration does not have.
+
+    Attributes:
+        typed: What --params takes: dotted name -> value.
+        written: What it does not, such as lists; these stand in conf/local.
+    """
+
+    typed: dict[str, str]
+    written: dict[str, str]
+
+
+def wanted_seeds(found: Iterable[int]) -> list[int]:
+    """The seeds there are, filled up to `SEEDS` with the smallest others."""
+    seeds, number = set(found), 0
+    while len(seeds) < SEEDS:
+        seeds.add(number)
+        number += 1
+    return sorted(seeds)
+
+
+def missing_cells(
+    found: Collection[Cell],
+    algorithms: Iterable[str],
+    fractions: Iterable[float],
+    seeds: Iterable[int],
+) -> list[Cell]:
+    """The cells of the grid that were not found."""
+    seeds, fractions = list(seeds), list(fractions)
+    grid = [(a, p, seed) for a in algorithms for p in fractions for seed in seeds]
+    return [cell for cell in grid if cell not in found]
+
+
+def seed_words(seeds: Sequence[int]) -> str:
+    """ "seed 0", "seeds 0, 1"."""
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
+def commands(
+    missing: Collection[Cell], benchmark: str, env: str, given: Given
+) -> list[Command]:
+    """Lines that fill the cells; one for all cells that one sweep can fill.
+
+    Args:
+        missing: Of algorithms that this code does not know nothing can be said.
+        benchmark: Whose pipelines.
+        env: Kedro's environment of the other runs.
+        given: What those were given by --params.
+    """
+    lacking: dict[tuple[float, int], set[str]] = {}
+    for algorithm, p, seed in missing:
+        if algorithm in ALGORITHMS:
+            lacking.setdefault((p, seed), set()).add(algorithm)
+    # pipeline -> fraction -> seeds
+    plans: dict[str, dict[float, list[int]]] = {}
+    for (p, seed), algorithms in sorted(lacking.items()):
+        # What the others have trained already is not trained again.
+        which = "fedmeta" if len(algorithms) > 1 else next(iter(algorithms))
+        plans.setdefault(which, {}).setdefault(p, []).append(seed)
+    found = []
+    for which, seeds_at in plans.items():
+        for seeds in dict.fromkeys(map(tuple, seeds_at.values())):
+            fractions = [p for p, own in seeds_at.items() if tuple(own) == seeds]
+            axes = {"support_fraction": fractions, "seed": seeds}
+            who = "all algorithms" if which == "fedmeta" else label_of(which)
+            found.append(
+                Command(
+                    command_line(f"{benchmark}_{which}", env, axes, given),
+                    f"{who}: {', '.join(percent(p) for p in fractions)} support, "
+                    f"{seed_words(seeds)}",
+                )
+            )
+    return found
+
+
+def command_line(
+    pipeline: str, env: str, axes: Mapping[str, Sequence[Any]], given: Given
+) -> str:
+    """`kedro run` for one cell, `kedro sweep` for more.
+
+    Args:
+        pipeline: What runs.
+        env: "local" is what Kedro takes if not told otherwise.
+        axes: Values by parameter; their product is run.
+        given: Parameters of every cell.
+    """
+    values = {
+        **{name: ",".join(f"{v:g}" for v in some) for name, some in axes.items()},
+        **given.typed,
+    }
+    pairs = [f"{name}={value}" for name, value in values.items()]
+    single = all(len(some) == 1 for some in axes.values())
+    words = [
+        "kedro run" if single else "kedro sweep",
+        f"--pipeline {pipeline}",
+        *([f"--env {env}"] if env != "local" else []),
+        *([f"--params {','.join(pairs)}"] if single else []),
+        *([] if single else [f"--params {pair}" for pair in pairs]),
+    ]
+    return " ".join(words)
+
+
+def given_parameters(
+    recorded: Mapping[str, Mapping[str, str]],
+    configured: Mapping[str, Any],
+    benchmark: str,
+) -> Given:
+    """What the runs were told beyond the configuration, in the names of --params.
+
+    Args:
+        recorded: Parameters of a run of each algorithm, as MLflow has them.
+        configured: The benchmark's parameters as they are in the files now; empty where
+            they are not known, and then nothing is found.
+        benchmark: Its name, with which the names begin.
+    """
+    plain, typed, written = flatten(configured), {}, {}
+    for algorithm, parameters in recorded.items() if configured else ():
+        for name, value in parameters.items():
+            key = _key(name, algorithm, plain)
+            if name in VARIED | MACHINE or plain.get(key) == value:
+                continue
+            if not _is_option(key, plain):
+                continue  # of an older version: Kedro would refuse it
+            kind = written if "," in value else typed  # Kedro splits at commas
+            kind[f"{benchmark}.{key}"] = "null" if value == "None" else value
+    return Given(typed, written)
+
+
+def _key(name: str, algorithm: str, plain: Mapping[str, str]) -> str:
+    """The name in the configuration of what MLflow calls "algorithm.<option>"."""
+    if not name.startswith(OWN):
+        return name
+    option, entry = name.removeprefix(OWN), ALGORITHMS.get(algorithm)
+    shared = f"{entry.trained_as if entry else None}.{option}"
+    own = f"{algorithm}.{option}"
+    return shared if shared in plain and own not in plain else own
+
+
+def _is_option(key: str, plain: Mapping[str, str]) -> bool:
+    """Whether the configuration has the key, or may have keys like it.
+
+    Below what is null anything may stand, and beside a name what the name takes; a
+    block may be null instead.
+    """
+    above = [key[:i] for i, character in enumerate(key) if character == "."]
+    return (
+        key in plain
+        or any(plain.get(name) == "None" for name in above)
+        or f"{key.rpartition('.')[0]}.name" in plain
+        or any(known.startswith(f"{key}.") for known in plain)
+    )

@@ -1,0 +1,218 @@
+"""From a tracking store to a folder: a page, tables and figures."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from kedro.config import MissingConfigException, OmegaConfigLoader
+from kedro.framework.project import settings as kedro_settings
+
+from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.data.errors import DataError
+from fedmeta.reporting.page import Page, render
+from fedmeta.reproduction.claims import headline
+from fedmeta.reproduction.runs import Recorded, matching, tracking_uri
+from fedmeta.reproduction.settings import choose
+from fedmeta.reproduction.study import Study, table2_study, table3_study
+from fedmeta.reproduction.tables import paper_gains
+from fedmeta.reproduction.wording import markdown
+
+STUDY = "Table 3 and Figures 6 and 7"  # of the benchmark that is not in Table 2
+TABLE2, TABLE3 = "test/accuracy_after", "test/top1_"  # metrics, or how they begin
+# Words in a figure stay words: they can be found, and a journal's editor can set them.
+PAPER = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "fedmeta"}
+SAVE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # the same every time
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproductionPage(Page):
+    """The report over many runs.
+
+    Attributes:
+        headline: The range of gains, in a sentence.
+        studies: An experiment each.
+        not_run: What to type for what these studies do not hold.
+    """
+
+    headline: str
+    studies: Sequence[Study]
+    not_run: Mapping[str, str]
+
+
+def reproduce(
+    project: Path,
+    *,
+    experiments: Sequence[str] = (),
+    output: Path | None = None,
+    where: Mapping[str, str] | None = None,
+) -> Path:
+    """The report over a project's recorded runs.
+
+    Args:
+        project: Its folder.
+        experiments: Names of experiments in MLflow; none: all.
+        output: Folder to write into; None: data/08_reporting/reproduction.
+        where: Parameters, as MLflow names them, that the runs must have.
+
+    Returns:
+        The page.
+
+    Raises:
+        DataError: If there is no run to report on.
+    """
+    recorded = Recorded(tracking_uri(project))
+    runs = matching(recorded.runs(experiments), where or {})
+    studies = read_studies(recorded, runs, project)
+    if not studies:
+        raise DataError(
+            "none of the recorded runs has finished with a test accuracy; kedro run "
+            "--pipeline femnist_fedmeta, typed again, goes on with one"
+        )
+    folder = output or project / "data" / "08_reporting" / "reproduction"
+    return write(studies, folder)
+
+
+def read_studies(recorded: Recorded, runs: pd.DataFrame, project: Path) -> list[Study]:
+    """The results of every experiment, those on the benchmarks' own data first."""
+    studies = []
+    runs = runs[runs["benchmark"].isin(list(BENCHMARKS))]
+    for name, rows in runs.groupby("experiment"):
+        for metric, make in ((TABLE2, table2_study), (TABLE3, table3_study)):
+            measured = [_has(metrics, metric) for metrics in rows["metrics"]]
+            chosen = choose(rows[measured])
+            if chosen.runs.empty:
+                continue
+            newest = chosen.runs.loc[chosen.runs["ended"].idxmax()]
+            configured = configuration(project, newest["env"]).get(
+                newest["benchmark"], {}
+            )
+            frames = [
+                recorded.tables(chosen.runs, kind) for kind in ("history", "scores")
+            ]
+            more = (
+                {}
+                if metric == TABLE2
+                else {"described": recorded.table(newest, "report/table3.csv")}
+            )
+            studies.append(make(name, chosen, *frames, configured, **more))
+    order = list(BENCHMARKS.values())
+    labels = [benchmark.label for benchmark in order]
+    return sorted(
+        studies,
+        key=lambda s: (s.synthetic, s.stands_in, labels.index(s.benchmark), s.name),
+    )
+
+
+def write(studies: Sequence[Study], folder: Path) -> Path:
+    """The page, and for every experiment a folder of tables and figures.
+
+    Args:
+        studies: At least one.
+        folder: Made if there is none; files of the same names are replaced.
+
+    Returns:
+        The page.
+    """
+    page = page_of(studies)
+    for study in studies:
+        place = folder / slug(study.name)
+        place.mkdir(parents=True, exist_ok=True)
+        for name, table in study.tables.items():
+            table.to_csv(place / f"{name}.csv", index=False, float_format="%.6g")
+        for name, shown in study.shown.items():
+            (place / f"{name}.md").write_text(markdown(shown))
+        with matplotlib.rc_context(PAPER):
+            for name, figure in study.figures.items():
+                for kind, metadata in SAVE.items():
+                    figure.savefig(place / f"{name}.{kind}", metadata=metadata)
+                    # found once, it holds for the other formats: a third of the time
+                    figure.set_layout_engine("none")
+    checked = [
+        {"experiment": study.name, "source": study.source, **claim._asdict()}
+        for study in studies
+        for claim in study.claims
+    ]
+    pd.DataFrame(checked).to_csv(folder / "claims.csv", index=False)
+    path = folder / "report.html"
+    path.write_text(html(page))
+    return path
+
+
+def page_of(studies: Sequence[Study]) -> ReproductionPage:
+    """What the page shows."""
+    # other data say nothing of the paper's range: shown where there is nothing else
+    ranked = [study for study in studies if "gains" in study.tables]
+    own = [study for study in ranked if not study.stands_in] or ranked
+    labels = " and ".join(dict.fromkeys(study.benchmark for study in studies))
+    found = {study.benchmark for study in studies}
+    return ReproductionPage(
+        benchmark=labels,
+        source="; ".join(study.source for study in studies),
+        synthetic=all(study.synthetic for study in studies),
+        stands_in=False,  # the page says it of each experiment
+        figures={
+            f"{slug(study.name)}/{name}": figure
+            for study in studies
+            for name, figure in study.figures.items()
+        },
+        parameters={
+            f"{study.name}: {name}" if len(studies) > 1 else name: value
+            for study in studies
+            for name, value in study.parameters.items()
+        },
+        notes=[f"{study.name}: {note}" for study in studies for note in study.notes],
+        headline=headline(
+            " and ".join(dict.fromkeys(study.source for study in own)) or "any data",
+            [gain for study in own for gain in study.gains],
+            paper_gains(),
+        ),
+        studies=studies,
+        not_run={
+            (
+                f"Table 2 on {benchmark.label}" if benchmark.table2 else STUDY
+            ): f"kedro run --pipeline {name}_fedmeta"
+            for name, benchmark in BENCHMARKS.items()
+            if benchmark.label not in found
+        },
+    )
+
+
+def html(page: ReproductionPage) -> str:
+    """The page as HTML: style and figures inside, no request to anywhere."""
+    return render(
+        "reproduction.html.j2",
+        page,
+        summary=page.headline,
+        studies=[
+            {**study._asdict(), "slug": slug(study.name)} for study in page.studies
+        ],
+        not_run=page.not_run,
+    )
+
+
+@cache
+def configuration(project: Path, env: str) -> Mapping[str, Any]:
+    """Parameters as the files have them now; empty for an unknown environment."""
+    loader = OmegaConfigLoader(
+        str(project / kedro_settings.CONF_SOURCE),
+        env=env,
+        **kedro_settings.CONFIG_LOADER_ARGS,
+    )
+    try:
+        return loader["parameters"]
+    except MissingConfigException:
+        return {}
+
+
+def slug(name: str) -> str:
+    """An experiment's name as a folder's."""
+    return re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _has(metrics: Mapping[str, float], beginning: str) -> bool:
+    return any(name.startswith(beginning) for name in metrics)

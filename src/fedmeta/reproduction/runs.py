@@ -1,0 +1,164 @@
+"""What MLflow has recorded, as frames. Only this module of the package knows MLflow.
+
+Final accuracies and parameters come with the list of runs, in one query. Curves and
+scores are the CSV files that each run logged: one file a run, where MLflow's own
+histories take a query a metric.
+"""
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import pandas as pd
+
+from fedmeta.data.errors import DataError
+
+PAGE = 1000  # runs a query
+TAGS = ("benchmark", "algorithm", "source", "data_name", "data_checksum", "store")
+FINISHED = "FINISHED"
+
+
+def tracking_uri(project: Path) -> str:
+    """Where a project's runs are tracked: MLFLOW_TRACKING_URI, else its mlflow.db."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project}/mlflow.db"
+
+
+class Recorded:
+    """A tracking store, opened to read."""
+
+    def __init__(self, uri: str) -> None:
+        """Open it.
+
+        Args:
+            uri: MLflow's tracking URI.
+
+        Raises:
+            DataError: Where there is no such file; MLflow would make an empty one.
+        """
+        place = Path(uri.removeprefix("sqlite:///"))
+        if uri.startswith("sqlite:///") and not place.is_file():
+            raise DataError(
+                f"{place}: there is no such store, expected runs that MLflow recorded; "
+                "kedro run --pipeline femnist_fedmeta makes some"
+            )
+        # Late, as in `fedmeta.tracking`: MLflow takes a second to import.
+        from mlflow.tracking import MlflowClient  # noqa: PLC0415
+
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        self._client = MlflowClient(uri)
+
+    def runs(self, experiments: Sequence[str] = ()) -> pd.DataFrame:
+        """A row a run of this project's algorithms.
+
+        Args:
+            experiments: Their names in MLflow; none: all there are.
+
+        Returns:
+            ``run_id, experiment``, the tags of `TAGS`, ``support_fraction`` (float),
+            ``seed`` (Int64, missing for what has none), ``env``, ``commit``,
+            ``status``, ``ended`` (milliseconds), ``artifacts`` (their URI),
+            ``parameters`` and ``metrics`` (dictionaries).
+
+        Raises:
+            DataError: For an experiment that there is not, and where no run is left.
+        """
+        known = {e.name: e.experiment_id for e in self._client.search_experiments()}
+        unknown = [name for name in experiments if name not in known]
+        if unknown:
+            raise DataError(
+                f"no experiment {unknown[0]!r} in this store, expected one of "
+                f"{', '.join(repr(name) for name in sorted(known))}"
+            )
+        ids = [known[name] for name in experiments or known]
+        names = {number: name for name, number in known.items()}
+        rows = [
+            _row(run, names[run.info.experiment_id])
+            for run in self._search(ids)
+            if {"benchmark", "algorithm"} <= set(run.data.tags)
+        ]
+        if not rows:
+            raise DataError(
+                "no run of this project's pipelines is recorded in this store; "
+                "kedro run --pipeline femnist_fedmeta makes some"
+            )
+        return pd.DataFrame(rows).astype({"seed": "Int64", "support_fraction": float})
+
+    def tables(self, runs: pd.DataFrame, kind: str) -> dict[str, pd.DataFrame]:
+        """The runs' "history" or "scores", by run id; what is not there is left out."""
+        found = {}
+        for run in runs.itertuples():
+            table = self.table(run, f"{run.algorithm}_{kind}.csv")
+            if table is not None:
+                found[run.run_id] = table
+        return found
+
+    def table(self, run: Any, path: str) -> pd.DataFrame | None:
+        """A CSV file among a run's artifacts, if it is there.
+
+        Args:
+            run: With ``run_id`` and ``artifacts``.
+            path: Below the run's artifacts.
+        """
+        place = urlparse(run.artifacts)
+        if place.scheme in ("", "file"):
+            file = Path(unquote(place.path), path)
+            return pd.read_csv(file) if file.is_file() else None
+        folder = path.rpartition("/")[0] or None
+        there = self._client.list_artifacts(run.run_id, folder)
+        if path not in {file.path for file in there}:
+            return None
+        with tempfile.TemporaryDirectory() as here:
+            file = self._client.download_artifacts(run.run_id, path, here)
+            return pd.read_csv(file)
+
+    def _search(self, ids: Iterable[str]) -> Iterator[Any]:
+        token = None
+        while True:
+            found = self._client.search_runs(
+                list(ids), max_results=PAGE, page_token=token
+            )
+            yield from found
+            token = found.token
+            if not token:
+                return
+
+
+def matching(runs: pd.DataFrame, wanted: Mapping[str, str]) -> pd.DataFrame:
+    """The runs with those parameters; a run without such a parameter is kept.
+
+    Raises:
+        DataError: If none is left.
+    """
+    kept = [
+        all(parameters.get(name, value) == value for name, value in wanted.items())
+        for parameters in runs["parameters"]
+    ]
+    if not any(kept):
+        pairs = ", ".join(f"{name}={value}" for name, value in wanted.items())
+        raise DataError(
+            f"no recorded run has {pairs}; names and values are those that MLflow "
+            "shows as parameters, such as training.rounds=2000"
+        )
+    return runs[kept]
+
+
+def _row(run: Any, experiment: str) -> dict[str, Any]:
+    tags = run.data.tags
+    return {
+        "run_id": run.info.run_id,
+        "experiment": experiment,
+        **{name: tags.get(name, "") for name in TAGS},
+        "support_fraction": tags.get("support_fraction") or None,
+        "seed": int(tags["seed"]) if tags.get("seed") else None,
+        "env": tags.get("kedro_env", "local"),
+        "commit": tags.get("git_commit", ""),
+        "status": run.info.status,
+        "ended": run.info.end_time or 0,
+        "artifacts": run.info.artifact_uri,
+        "parameters": dict(run.data.params),
+        "metrics": dict(run.data.metrics),
+    }

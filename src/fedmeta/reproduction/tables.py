@@ -1,0 +1,166 @@
+"""Means and standard deviations over seeds: the paper's Table 2, and what it tells.
+
+A *cell* is an algorithm at a support fraction. Accuracies are in percent of all test
+clients' query records (micro), gains in points.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.reporting.recommendation_tables import column
+from fedmeta.reporting.tables import BASELINE
+
+MEASURES = {
+    "after": "test/accuracy_after",
+    "before": "test/accuracy_before",
+    "macro_after": "test/macro_accuracy_after",
+}
+FEDMETA = ("FedMeta(MAML)", "FedMeta(Meta-SGD)")  # whose gains the paper states
+Paper = Mapping[float, Mapping[str, float]]  # support fraction -> label -> %
+
+
+def label_of(algorithm: str) -> str:
+    """An algorithm's name in tables; one that this code does not know keeps its own."""
+    return ALGORITHMS[algorithm].label if algorithm in ALGORITHMS else algorithm
+
+
+def percent(fraction: float) -> str:
+    """A support fraction in words: 20 %."""
+    return f"{100 * fraction:g} %"
+
+
+def accuracy_cells(runs: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy over seeds, a row a cell.
+
+    Args:
+        runs: A row an algorithm, support fraction and seed.
+
+    Returns:
+        ``algorithm`` (its label), ``support_fraction``, ``n`` (seeds), then the mean of
+        each of `MEASURES` and its sample standard deviation, ``after_sd`` and so on,
+        missing where n is 1.
+    """
+    values = pd.DataFrame(
+        {
+            "algorithm": [label_of(name) for name in runs["algorithm"]],
+            "support_fraction": runs["support_fraction"].to_numpy(),
+            **{
+                name: [100 * m.get(metric, np.nan) for m in runs["metrics"]]
+                for name, metric in MEASURES.items()
+            },
+        }
+    )
+    groups = values.groupby(["algorithm", "support_fraction"], sort=False)
+    cells = groups.size().rename("n").to_frame()
+    for name in MEASURES:
+        cells[name] = groups[name].mean()
+        cells[f"{name}_sd"] = groups[name].std(ddof=1)
+    return cells.reset_index()
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Known algorithms in their order, then any others by name."""
+    known = [entry.label for entry in ALGORITHMS.values()]
+    found = set(labels)
+    return [name for name in known if name in found] + sorted(found - set(known))
+
+
+def table2(
+    cells: pd.DataFrame,
+    labels: Sequence[str],
+    fractions: Sequence[float],
+    paper: Paper | None,
+    source: str,
+) -> pd.DataFrame:
+    """A row an algorithm, columns by support fraction (paper, Table 2).
+
+    Args:
+        cells: The result of ``accuracy_cells``.
+        labels: The rows.
+        fractions: The columns; a cell that was not measured is missing.
+        paper: Published accuracies after adaptation, where they may be set beside.
+        source: What the data are; repeated in every row.
+
+    Returns:
+        ``algorithm, source``, then ``after_20, after_sd_20, n_20, before_20,
+        before_sd_20, macro_after_20, macro_after_sd_20, paper_20, difference_20`` and
+        so on; ``difference`` is ours less the paper's.
+    """
+    table = pd.DataFrame({"algorithm": list(labels)})
+    table["source"] = source
+    measured = cells.set_index(["algorithm", "support_fraction"])
+    for p in fractions:
+        rows = measured.reindex([(label, p) for label in labels])
+        for name in ("after", "before", "macro_after"):
+            table[column(name, p)] = rows[name].to_numpy()
+            table[column(f"{name}_sd", p)] = rows[f"{name}_sd"].to_numpy()
+        table[column("n", p)] = rows["n"].fillna(0).astype(int).to_numpy()
+        if paper is not None:
+            published = [paper.get(p, {}).get(label, np.nan) for label in labels]
+            table[column("paper", p)] = published
+            table[column("difference", p)] = rows["after"].to_numpy() - published
+    return table
+
+
+def gains(accuracies: Paper) -> dict[tuple[str, float], float]:
+    """FedMeta's accuracy less FedAvg's, in points, by (label, support fraction).
+
+    Args:
+        accuracies: After adaptation, in percent; what is missing gives no gain.
+    """
+    return {
+        (label, p): row[label] - row[BASELINE]
+        for p, row in accuracies.items()
+        if BASELINE in row
+        for label in FEDMETA
+        if label in row
+    }
+
+
+def means(cells: pd.DataFrame) -> dict[float, dict[str, float]]:
+    """Accuracies after adaptation in the form of the paper's."""
+    found: dict[float, dict[str, float]] = {}
+    for cell in cells.dropna(subset="after").itertuples():
+        found.setdefault(cell.support_fraction, {})[cell.algorithm] = cell.after
+    return found
+
+
+def paper_gains() -> list[float]:
+    """The gains of the paper's Table 2: its abstract states the least and the most."""
+    return [gain for b in BENCHMARKS.values() for gain in gains(b.table2).values()]
+
+
+def gains_table(
+    cells: pd.DataFrame, fractions: Sequence[float], paper: Paper | None, source: str
+) -> pd.DataFrame:
+    """FedMeta over FedAvg: ``algorithm, source, gain_20, paper_20``, and so on."""
+    ours, theirs = gains(means(cells)), gains(paper or {})
+    table = pd.DataFrame({"algorithm": FEDMETA, "source": source})
+    for p in fractions:
+        table[column("gain", p)] = [ours.get((name, p), np.nan) for name in FEDMETA]
+        if paper is not None:
+            table[column("paper", p)] = [
+                theirs.get((name, p), np.nan) for name in FEDMETA
+            ]
+    return table
+
+
+def mean_history(histories: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Every column's mean over seeds, at the rounds that all seeds were evaluated at.
+
+    Args:
+        histories: A row an evaluated round; at least one.
+    """
+    rounds = pd.concat(histories).groupby("round")
+    return rounds.mean()[rounds.size() == len(histories)].reset_index()
+
+
+def sd_history(histories: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Sample standard deviations, in the rows of ``mean_history``; 0 for one seed."""
+    rounds = pd.concat(histories).groupby("round")
+    deviations = rounds.std(ddof=1)[rounds.size() == len(histories)]
+    return deviations.fillna(0.0).reset_index()

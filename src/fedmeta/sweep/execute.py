@@ -1,0 +1,320 @@
+"""Cells run in this process, in processes of their own, or on a dask cluster.
+
+All three take tasks and give an outcome for each as it comes. A task that fails is an
+outcome too: it ends no other.
+"""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+import traceback
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from functools import cache
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock
+from kedro.framework.startup import bootstrap_project
+
+from fedmeta.session import USER_ERRORS, Session, message_of
+from fedmeta.sweep.cells import code_version, read_record, write_record
+from fedmeta.sweep.shared import Remaining
+
+log = logging.getLogger(__name__)
+
+ONE_AT_A_TIME = threading.Lock()  # Kedro's configuration belongs to the whole process
+THREADS = "OMP_NUM_THREADS"  # read by torch, numpy, Arrow, and by our own backends
+PASSED_ON = ("MLFLOW_TRACKING_URI", "DO_NOT_TRACK")  # to machines of a cluster
+ANSWER_S = 10.0  # for a scheduler to answer
+GRACE_S = 30.0  # for a process to end after Ctrl-C
+SHOWN_ONCE = ("fedmeta.hooks", "fedmeta.tracking")  # what these say of every run
+
+
+class Task(NamedTuple):
+    """All that another process needs to run a cell."""
+
+    number: int  # of the cell
+    name: str  # in messages
+    project: Path
+    folder: Path  # that relative paths of raw files start from
+    pipeline: str
+    env: str | None
+    params: dict[str, Any]
+    done: frozenset[str]  # nodes that have run before
+    identity: dict[str, Any]
+    record: Path  # to be written at the end
+    environment: dict[str, str]
+
+
+class Outcome(NamedTuple):
+    """How a cell ended."""
+
+    task: Task
+    seconds: float
+    error: str | None  # None: it is finished
+
+
+Work = Callable[[Task], Outcome]
+Execute = Callable[[Iterable[Task]], Iterator[Outcome]]
+
+
+def run_cell(task: Task) -> Outcome:
+    """Run a cell, unless its record is there, and write the record.
+
+    A machine that a cluster takes for lost may still be at work: whoever gets the cell
+    next waits for it, and finds it finished.
+    """
+    began = time.monotonic()
+    locks = task.record.parent / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with ONE_AT_A_TIME, FileLock(locks / task.record.stem):
+        if read_record(task.record) is not None:
+            return Outcome(task, time.monotonic() - began, None)
+        details = task.record.with_suffix(".log")
+        try:
+            _run(task)
+            details.unlink(missing_ok=True)
+        except Exception as error:
+            message = told(error, details)
+            return Outcome(task, time.monotonic() - began, message)
+    return Outcome(task, time.monotonic() - began, None)
+
+
+def _run(task: Task) -> None:
+    if code_version() != task.identity["code"]:
+        raise ValueError(
+            f"{socket.gethostname()}: other sources of fedmeta than those of this"
+            " sweep; restart the workers, in the environment that runs kedro sweep"
+        )
+    os.environ.update(task.environment)
+    began, clock = datetime.now().astimezone(), time.monotonic()
+    with contextlib.chdir(task.folder), said_once():
+        _ready(task.project)
+        session = Session.create(task.project, env=task.env, runtime_params=task.params)
+        session.run(pipeline_names=[task.pipeline], runner=Remaining(task.done))
+    record = {
+        "cell": task.name,
+        "began": began.isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - clock, 1),
+        "host": socket.gethostname(),
+        "kedro_session": session.session_id,  # a tag of the MLflow runs that it began
+        **task.identity,
+    }
+    write_record(task.record, record)
+
+
+def in_process(tasks: Iterable[Task], work: Work = run_cell) -> Iterator[Outcome]:
+    """One after the other, here."""
+    for task in tasks:
+        log.info("%s: begins", task.name)
+        yield work(task)
+
+
+@contextlib.contextmanager
+def pool(size: int, threads: int, work: Work = run_cell) -> Iterator[Execute]:
+    """Processes that take one task after another; one that dies takes none with it.
+
+    Args:
+        size: how many at once.
+        threads: that each may use; OMP_NUM_THREADS, where it is set, counts instead.
+        work: what is done with a task; importable.
+    """
+    idle: list[_Process] = []
+    busy: dict[connection.Connection, tuple[_Process, Task, float]] = {}
+
+    def execute(tasks: Iterable[Task]) -> Iterator[Outcome]:
+        waiting = deque(tasks)
+        while waiting or busy:
+            while waiting and len(busy) < size:
+                process = idle.pop() if idle else _Process(threads, work)
+                task = waiting.popleft()
+                process.connection.send(task)
+                busy[process.connection] = process, task, time.monotonic()
+                log.info("%s: begins", task.name)
+            for ready in connection.wait(list(busy)):
+                process, task, began = busy.pop(ready)
+                try:
+                    outcome = ready.recv()
+                    idle.append(process)
+                except EOFError:
+                    seconds = time.monotonic() - began
+                    outcome = Outcome(task, seconds, process.ending())
+                yield outcome
+
+    try:
+        yield execute
+    finally:
+        for process, _, _ in busy.values():
+            process.interrupt()
+        for process in [*idle, *(process for process, _, _ in busy.values())]:
+            process.end()
+
+
+class _Process:
+    """A process that waits for tasks, and ends with its parent."""
+
+    def __init__(self, threads: int, work: Work) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would share torch's
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+        budget = os.environ.get(THREADS)
+        # Ctrl-C reaches all processes of a terminal; the parent tells these to stop.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.environ[THREADS] = budget or str(threads)  # read when modules are imported
+        try:
+            self._process.start()
+        finally:
+            signal.signal(signal.SIGINT, handler)
+            if budget is None:
+                del os.environ[THREADS]
+        theirs.close()
+
+    def ending(self) -> str:
+        """Why it is gone."""
+        self._process.join()
+        code = self._process.exitcode
+        why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"its process ended ({why}); out of memory? fewer --workers take less"
+
+    def interrupt(self) -> None:
+        """Ctrl-C for the cell that it works at."""
+        self._process.terminate()
+
+    def end(self) -> None:
+        """No more tasks will come."""
+        self.connection.close()
+        self._process.join(GRACE_S)
+        self._process.kill()
+
+
+def _serve(tasks: connection.Connection, work: Work) -> None:
+    """What a process of the pool does."""
+    signal.signal(signal.SIGTERM, _interrupted)
+    record = logging.getLogRecordFactory()
+    with contextlib.suppress(KeyboardInterrupt, EOFError, BrokenPipeError):
+        while True:
+            task = tasks.recv()
+            logging.setLogRecordFactory(_named(f"cell {task.number}", record))
+            tasks.send(work(task))
+
+
+def _interrupted(*_: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: let it tidy up
+    raise KeyboardInterrupt
+
+
+def _named(name: str, record: Callable[..., Any]) -> Callable[..., Any]:
+    """Lines of several cells stand between each other: each says whose it is."""
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        made = record(*args, **kwargs)
+        made.msg = f"[{name}] {made.msg}"
+        return made
+
+    return make
+
+
+@contextlib.contextmanager
+def cluster(address: str, work: Work = run_cell) -> Iterator[Execute]:
+    """Workers of a running dask.distributed scheduler, that share a file system.
+
+    A cell whose worker is lost is begun again by another one.
+
+    Raises:
+        ValueError: where dask is missing, no scheduler answers, or a worker takes
+            several cells at once.
+    """
+    try:
+        from distributed import Client, as_completed  # noqa: PLC0415
+    except ImportError:
+        raise ValueError(
+            "--scheduler needs dask.distributed: pip install distributed"
+        ) from None
+    try:
+        client = Client(address, timeout=ANSWER_S)
+    except OSError as error:
+        raise ValueError(
+            f"no dask scheduler answers at {address} ({error}); start one: dask"
+            " scheduler"
+        ) from None
+    with client:
+        _check_workers(client.scheduler_info(n_workers=-1)["workers"])
+
+        def execute(tasks: Iterable[Task]) -> Iterator[Outcome]:
+            futures = {
+                client.submit(
+                    work,
+                    task,
+                    key=f"{task.name} {uuid.uuid4()}",
+                    priority=-task.number,
+                ): task
+                for task in tasks
+            }
+            try:
+                for future in as_completed(futures):
+                    yield _outcome(future, futures[future])
+            finally:
+                client.cancel(list(futures))
+
+        yield execute
+
+
+def _check_workers(workers: dict[str, dict[str, Any]]) -> None:
+    if not workers:
+        log.warning("the scheduler has no workers yet: cells wait for the first")
+    for address, worker in workers.items():
+        if worker["nthreads"] > 1:
+            raise ValueError(
+                f"dask worker {address} has {worker['nthreads']} threads, but a cell"
+                " needs a process of its own: dask worker --nthreads 1 --nworkers N"
+            )
+
+
+def _outcome(future: Any, task: Task) -> Outcome:
+    if future.status == "finished":
+        return future.result()
+    if future.status == "cancelled":
+        return Outcome(task, 0.0, "the connection to the scheduler was lost")
+    return Outcome(task, 0.0, _one_line(future.exception()))
+
+
+@cache
+def _ready(project: Path) -> None:
+    bootstrap_project(project)
+
+
+@contextlib.contextmanager
+def said_once() -> Iterator[None]:
+    """Hints for the end of a run are for the end of the sweep."""
+    loggers = [logging.getLogger(name) for name in SHOWN_ONCE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def told(error: Exception, details: Path) -> str:
+    """An error in a line; all of it goes into a file."""
+    message = message_of(error) if isinstance(error, USER_ERRORS) else _one_line(error)
+    try:
+        details.write_text("".join(traceback.format_exception(error)))
+    except OSError:  # the disk is full, perhaps
+        return message
+    return f"{message} (details: {details})"
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

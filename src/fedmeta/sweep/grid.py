@@ -1,0 +1,97 @@
+"""A grid of parameters, as the options of a command spell it."""
+
+import itertools
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+Given = dict[str, str]  # parameters of one cell by dotted name, as they were typed
+
+# What a training that does not depend on the support fraction is told of, so that it is
+# trained under one and found under the others; and what that is told by.
+FRACTION, WATCHED = "support_fraction", "support_fractions"
+
+
+class Axis(NamedTuple):
+    """One parameter and the values that it takes."""
+
+    name: str  # dotted, as in `kedro run --params`
+    values: tuple[str, ...]  # as they were typed
+
+
+def parse_axis(text: str) -> Axis:
+    """An axis from NAME=V1,V2,...
+
+    Raises:
+        ValueError: for another form, or a value that stands there twice.
+    """
+    name, equals, rest = text.partition("=")
+    name = name.strip()
+    values = tuple(value.strip() for value in rest.split(","))
+    if not equals or not name or not all(values):
+        raise ValueError(f"{text!r}: expected NAME=VALUE,VALUE,...")
+    if "=" in rest:
+        raise ValueError(
+            f"{text!r}: one parameter at a time, as --params a=1,2 --params b=3"
+        )
+    if any(value[0] in "[{" for value in values):
+        raise ValueError(
+            f"{text!r}: no lists or mappings here; put them into a conf folder (--env)"
+        )
+    seen: dict[str, str] = {}
+    for value in values:
+        meant = json.dumps(nested({name: value}), default=str)
+        if meant in seen:
+            raise ValueError(f"{text!r}: {seen[meant]} and {value} are the same")
+        seen[meant] = value
+    return Axis(name, values)
+
+
+def grid(axes: Iterable[Axis]) -> list[Given]:
+    """Every combination of values, the first axis slowest.
+
+    Raises:
+        ValueError: for two axes of one name.
+    """
+    axes = list(axes)
+    names = [axis.name for axis in axes]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name} is given twice; join them: {name}=V1,V2")
+    fractions = [v for axis in axes if axis.name == FRACTION for v in axis.values]
+    watched = {WATCHED: f"[{','.join(fractions)}]"} if len(fractions) > 1 else {}
+    return [
+        dict(zip(names, values, strict=True)) | watched
+        for values in itertools.product(*(axis.values for axis in axes))
+    ]
+
+
+def typed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what nobody types."""
+    return {name: value for name, value in given.items() if name != WATCHED}
+
+
+def nested(given: Mapping[str, str]) -> dict[str, Any]:
+    """Runtime parameters, typed as Kedro's own `--params` are."""
+    pairs = [f"{name}={value}" for name, value in given.items()]
+    return OmegaConf.to_container(OmegaConf.from_dotlist(pairs))
+
+
+def label(given: Mapping[str, str]) -> str:
+    """What sets a cell apart, in a line."""
+    return (
+        " ".join(f"{name}={value}" for name, value in typed(given).items())
+        or "defaults"
+    )
+
+
+def run_command(pipeline: str, env: str | None, given: Mapping[str, str]) -> str:
+    """The `kedro run` that does the same as a cell."""
+    words = ["kedro", "run", "--pipeline", pipeline]
+    words += ["--env", env] if env else []
+    pairs = ",".join(f"{name}={value}" for name, value in typed(given).items())
+    words += ["--params", pairs] if pairs else []
+    return shlex.join(words)

@@ -1,0 +1,152 @@
+"""The data part of the cells: nodes that many of them share are run once.
+
+Cells write clients, splits and the like to the same files. Two may run at once where
+these hold the same for both, whatever their parameters say, and where neither writes
+a result that is the other's too.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+from kedro.runner import SequentialRunner
+from pluggy import PluginManager
+
+from fedmeta.sweep.cells import Cell
+
+RECORDS = "records"  # the dataset of a benchmark that has a checksum
+
+
+def data_part(pipeline: Pipeline, registered: Mapping[str, Pipeline]) -> Pipeline:
+    """The nodes of a pipeline that are those of a registered ``<benchmark>_data``."""
+    data = {n for k, v in registered.items() if k.endswith("_data") for n in v.nodes}
+    return Pipeline([node for node in pipeline.nodes if node in data])
+
+
+class DataPart:
+    """What the data files hold, as far as this sweep has written them."""
+
+    def __init__(self, nodes: Pipeline) -> None:
+        self.pipeline = nodes
+        records = [n for n in nodes.all_outputs() if is_records(n)]
+        self.ingestion = nodes.to_outputs(*records) if records else Pipeline([])
+        self._now: dict[Path, str] = {}  # file -> hash of its content
+        self._made: dict[str, dict[Path, str]] = {}  # key of a node -> what it wrote
+
+    def stale(self, cell: Cell, among: Pipeline) -> list[str]:
+        """Names of the nodes that have to run for the cell."""
+        return [n for n, key in self._keys(cell, among).items() if not self._holds(key)]
+
+    def content(self, cell: Cell) -> dict[Path, str]:
+        """Hashes of the cell's data files."""
+        keys = self._keys(cell, self.pipeline).values()
+        return {path: hash_ for key in keys for path, hash_ in self._made[key].items()}
+
+    def note(self, cell: Cell, names: Iterable[str]) -> None:
+        """These nodes have run for the cell."""
+        keys = self._keys(cell, self.pipeline)
+        for name in names:
+            outputs = self.pipeline.filter(node_names=[name]).all_outputs()
+            files = cell.files(outputs).values()
+            self._made[keys[name]] = {path: _hash(path) for path in files}
+            self._now |= self._made[keys[name]]
+
+    def forget(self, cell: Cell, names: Iterable[str]) -> None:
+        """Some of these nodes may have run for the cell."""
+        for name in names:
+            outputs = self.pipeline.filter(node_names=[name]).all_outputs()
+            for path in cell.files(outputs).values():
+                self._now.pop(path, None)
+
+    def _holds(self, key: str) -> bool:
+        made = self._made.get(key)
+        return made is not None and made.items() <= self._now.items()
+
+    def _keys(self, cell: Cell, among: Pipeline) -> dict[str, str]:
+        """Of each node, what its outputs depend on and where they go."""
+        made: dict[str, str] = {}
+        keys: dict[str, str] = {}
+        for node in self.pipeline.nodes:  # in the order in which they run
+            inputs = [made.get(n) or cell.parameters.get(n) for n in node.inputs]
+            outputs = [cell.entries[n] for n in node.outputs]
+            text = json.dumps([node.name, inputs, outputs], default=str)
+            keys[node.name] = hashlib.sha256(text.encode()).hexdigest()
+            made |= dict.fromkeys(node.outputs, keys[node.name])
+        return {node.name: keys[node.name] for node in among.nodes}
+
+
+class Remaining(SequentialRunner):
+    """Runs a pipeline but for nodes that have run before.
+
+    Hooks are told of the outputs of those too, so that a cell is tracked as `kedro run`
+    would be.
+    """
+
+    _logger = logging.getLogger("kedro.runner")  # as quiet as the others
+
+    def __init__(self, done: Iterable[str]) -> None:
+        super().__init__()
+        self._done = frozenset(done)
+
+    def _run(
+        self,
+        pipeline: Pipeline,
+        catalog: CatalogProtocol,
+        hook_manager: PluginManager | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        for node in pipeline.nodes:
+            for name in node.outputs if node.name in self._done else ():
+                hook_manager.hook.after_dataset_saved(
+                    dataset_name=name, data=catalog.load(name), node=node
+                )
+        names = [node.name for node in pipeline.nodes if node.name not in self._done]
+        if names:
+            rest = pipeline.filter(node_names=names)
+            super()._run(rest, catalog, hook_manager, run_id)
+
+
+def waves(
+    cells: Iterable[Cell],
+    content: Callable[[Cell], Mapping[Path, str]],
+    results: Callable[[Cell], Iterable[Path]],
+) -> list[list[Cell]]:
+    """Cells that may run at once; one wave has to end before the next begins.
+
+    Args:
+        cells: in the order in which they are to run, as far as possible.
+        content: hashes of a cell's data files.
+        results: the other files that it writes.
+    """
+    found: list[list[Cell]] = []
+    held: list[tuple[dict[Path, str], set[Path]]] = []  # of each wave
+    for cell in cells:
+        data, written = content(cell), set(results(cell))
+        for wave, (there, taken) in zip(found, held, strict=True):
+            same = all(there.get(path, hash_) == hash_ for path, hash_ in data.items())
+            if same and not written & taken:
+                wave.append(cell)
+                there.update(data)
+                taken.update(written)
+                break
+        else:
+            found.append([cell])
+            held.append((dict(data), written))
+    return found
+
+
+def is_records(dataset: str) -> bool:
+    """Whether a dataset is the packed records of a benchmark."""
+    return dataset.rpartition(".")[2] == RECORDS
+
+
+def _hash(path: Path) -> Any:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,311 @@
+"""The command: which cells are finished, run the others, tell how they ended."""
+
+import contextlib
+import difflib
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
+from kedro.framework.project import pipelines
+from kedro.pipeline import Pipeline
+from rich.console import Console
+
+from fedmeta.data.federated import read_packed
+from fedmeta.session import Session, Stopped
+from fedmeta.sweep.cells import (
+    Cell,
+    identity,
+    read_cells,
+    read_record,
+    record_path,
+)
+from fedmeta.sweep.execute import (
+    PASSED_ON,
+    Execute,
+    Outcome,
+    Task,
+    cluster,
+    in_process,
+    pool,
+    said_once,
+    told,
+)
+from fedmeta.sweep.grid import Given, label, nested, run_command
+from fedmeta.sweep.shared import DataPart, data_part, is_records, waves
+from fedmeta.sweep.show import duration, overwritten, plan_table
+
+log = logging.getLogger(__name__)
+
+
+class Where(NamedTuple):
+    """What cells run on."""
+
+    workers: int = 1  # processes; 1: this one
+    scheduler: str | None = None  # of dask; counts instead
+
+
+def sweep(
+    project: Path,
+    pipeline: str,
+    env: str | None,
+    grid: list[Given],
+    where: Where = Where(),
+    *,
+    dry: bool = False,
+) -> bool:
+    """Run a pipeline for every cell of a grid that is not finished yet.
+
+    Args:
+        project: its folder.
+        pipeline: name of a registered one.
+        env: configuration environment.
+        grid: the cells.
+        where: what they run on.
+        dry: only show what would be done; data count as they were last packed.
+
+    Returns:
+        Whether no cell has failed.
+
+    Raises:
+        ValueError: for an unknown pipeline or parameter, or where cells cannot run.
+        Stopped: after Ctrl-C.
+    """
+    cells = _Cells(project, pipeline, env, grid)
+    console = Console()
+    if dry:
+        cells.identify(run=False)
+        cells.show(console)
+        return True
+    began = time.monotonic()
+    with _alone(cells.all[0].home):
+        try:
+            cells.identify(run=True)
+            cells.show(console)
+            for number, outcome in enumerate(cells.outcomes(where), start=1):
+                cells.note(outcome, number, time.monotonic() - began)
+        except KeyboardInterrupt:
+            cells.close(console, time.monotonic() - began)
+            raise Stopped from None
+    cells.close(console, time.monotonic() - began)
+    return not cells.errors
+
+
+class _Cells:
+    """The cells of a sweep and what is known of each."""
+
+    def __init__(
+        self, project: Path, name: str, env: str | None, grid: list[Given]
+    ) -> None:
+        self.project, self.name, self.env = project, name, env
+        pipeline = _registered(name)
+        self.data = DataPart(data_part(pipeline, dict(pipelines.items())))
+        self.all = read_cells(project, pipeline, env, grid)
+        results = pipeline.all_outputs() - self.data.pipeline.all_outputs()
+        self.results = {c.number: set(c.files(results).values()) for c in self.all}
+        self.identities: dict[int, dict[str, Any]] = {}  # by the number of a cell
+        self.errors: dict[int, str] = {}
+        self.left: list[Cell] = []  # to be run
+
+    def identify(self, run: bool) -> None:
+        """Find out which cells are finished; for that, raw data have to be packed."""
+        for cell in self.all:
+            with self._survived(cell):
+                if run:
+                    self._prepare(cell, self.data.ingestion)
+                self.identities[cell.number] = identity(
+                    cell, self.name, self.env, self._checksums(cell)
+                )
+                if not self._is_finished(cell):
+                    self.left.append(cell)
+
+    def outcomes(self, where: Where) -> Iterator[Outcome]:
+        """Run what is left; where some are finished, only the rest."""
+        if where.scheduler is None and where.workers == 1:
+            return in_process(self._one_by_one())
+        return self._at_once(where)
+
+    def note(self, outcome: Outcome, number: int, seconds: float) -> None:
+        """Tell how a cell ended.
+
+        Args:
+            outcome: of the cell.
+            number: how many of this sweep's cells have ended, with it.
+            seconds: that they all took.
+        """
+        task, total = outcome.task, len(self.left)
+        to_go = seconds / number * (total - number)
+        far = f"{number} of {total} done" + (
+            f", about {duration(to_go)} to go" if to_go else ""
+        )
+        took = duration(outcome.seconds)
+        if outcome.error is None:
+            log.info("%s: finished after %s; %s", task.name, took, far)
+        else:
+            self.errors[task.number] = outcome.error
+            log.error("%s: failed after %s; %s", task.name, took, far)
+            log.error("%s", outcome.error)
+
+    def show(self, console: Console) -> None:
+        """What there is to do."""
+        states = {}
+        for cell in self.all:
+            record = self._record(cell)
+            if cell.number in self.errors:
+                states[cell.number] = "cannot run"
+            elif record and self._is_finished(cell):
+                states[cell.number] = (
+                    f"finished {record['began'][:16].replace('T', ' ')}"
+                )
+            else:
+                states[cell.number] = "to run"
+        env = f" --env {self.env}" if self.env else ""
+        console.print(f"[bold]{self.name}{env}: {len(self.all)} cells[/]")
+        console.print(plan_table(self.all, states))
+        if names := overwritten(self.all, self.results):
+            console.print(
+                f"Cells that differ in {' and '.join(names)} alone write the same files"
+                " under data/, where the last one's remain; MLflow keeps all of them."
+            )
+
+    def close(self, console: Console, seconds: float) -> None:
+        """How it ended; how to run again what failed."""
+        finished = sum(1 for cell in self.all if self._is_finished(cell))
+        console.print(
+            f"{finished} of {len(self.all)} cells are finished,"
+            f" {len(self.errors)} failed; {duration(seconds)}",
+            highlight=False,
+        )
+        for cell in self.all:
+            if cell.number in self.errors:
+                again = run_command(self.name, self.env, cell.given)
+                console.print(
+                    f"\nfailed: {label(cell.given)}: {self.errors[cell.number]}\n"
+                    f"  {again}",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
+
+    def _one_by_one(self) -> Iterator[Task]:
+        """Each task prepares what data it lacks itself."""
+        nodes = {node.name for node in self.data.pipeline.nodes}
+        for cell in self.left:
+            stale = self.data.stale(cell, self.data.pipeline)
+            self.data.forget(cell, stale)
+            yield self._task(cell, nodes - set(stale))
+            if cell.number not in self.errors:
+                self.data.note(cell, stale)
+
+    def _at_once(self, where: Where) -> Iterator[Outcome]:
+        """Data of all first, since tasks that run at once must not write them."""
+        content: dict[int, Mapping[Path, Any]] = {}
+        for cell in self.left:
+            with self._survived(cell):
+                self._prepare(cell, self.data.pipeline)
+                content[cell.number] = self.data.content(cell)
+        found = waves(
+            [cell for cell in self.left if cell.number in content],
+            lambda cell: content[cell.number],
+            lambda cell: self.results[cell.number],
+        )
+        nodes = {node.name for node in self.data.pipeline.nodes}
+        with _executor(where, max(map(len, found), default=1)) as execute:
+            for wave in found:
+                ready = []
+                for cell in wave:
+                    with self._survived(cell):
+                        self._prepare(cell, self.data.pipeline)
+                        ready.append(self._task(cell, nodes))
+                yield from execute(ready)
+
+    def _task(self, cell: Cell, done: set[str]) -> Task:
+        return Task(
+            number=cell.number,
+            name=f"cell {cell.number} of {len(self.all)} ({label(cell.given)})",
+            project=self.project,
+            folder=Path.cwd(),
+            pipeline=self.name,
+            env=self.env,
+            params=nested(cell.given),
+            done=frozenset(done),
+            identity=self.identities[cell.number],
+            record=record_path(cell, self.identities[cell.number]),
+            environment={k: os.environ[k] for k in PASSED_ON if k in os.environ},
+        )
+
+    def _prepare(self, cell: Cell, part: Pipeline) -> None:
+        """Run those nodes of the data part that have to."""
+        names = self.data.stale(cell, part)
+        if not names:
+            return
+        self.data.forget(cell, names)
+        session = Session.create(
+            self.project, env=self.env, runtime_params=nested(cell.given)
+        )
+        with said_once():
+            session.run(pipeline_names=[self.name], node_names=names)
+        self.data.note(cell, names)
+
+    def _checksums(self, cell: Cell) -> dict[str, str | None]:
+        """Of the packed records of each benchmark."""
+        outputs = filter(is_records, self.data.pipeline.all_outputs())
+        return {
+            name: read_packed(path).checksum if path.is_file() else None
+            for name, path in cell.files(outputs).items()
+        }
+
+    def _record(self, cell: Cell) -> dict[str, Any] | None:
+        known = self.identities.get(cell.number)
+        return known and read_record(record_path(cell, known))
+
+    def _is_finished(self, cell: Cell) -> bool:
+        """With its record there, and all that it wrote."""
+        written = all(path.exists() for path in self.results[cell.number])
+        return written and self._record(cell) is not None
+
+    @contextlib.contextmanager
+    def _survived(self, cell: Cell) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.errors[cell.number] = told(error, cell.home / "preparation.log")
+            log.error("%s: failed: %s", label(cell.given), self.errors[cell.number])
+
+
+def _executor(where: Where, widest: int) -> contextlib.AbstractContextManager[Execute]:
+    if where.scheduler is not None:
+        return cluster(where.scheduler)
+    size = min(where.workers, widest)
+    if size < where.workers:
+        log.info("%d processes: no more cells can run at once", size)
+    return pool(size, max(1, _cores() // size))
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Two sweeps would write each other's files."""
+    home.mkdir(parents=True, exist_ok=True)
+    path = home / "lock"
+    try:
+        with FileLock(path, timeout=0):
+            yield
+    except Timeout:
+        raise ValueError(f"another sweep is running: it holds {path}") from None
+
+
+def _registered(name: str) -> Pipeline:
+    if name not in pipelines:
+        near = difflib.get_close_matches(name, pipelines.keys())
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"no pipeline {name!r}{hint} (all: kedro registry list)")
+    return pipelines[name]

@@ -1,0 +1,175 @@
+"""What the studies share, on tiny clients: users dealt out, personalisation."""
+
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+from test_training import BLOCKS, MODEL, TRAINING, run
+
+from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.datasets import PackedDataset
+from fedmeta.pipelines.evaluation.nodes import evaluate
+from fedmeta.pipelines.studies.nodes import deal_out, measure, personalise
+from fedmeta.pipelines.studies.options import (
+    DistanceOptions,
+    PersonalisationOptions,
+    UserOptions,
+)
+from fedmeta.session import message_of
+
+FEMNIST = BENCHMARKS["femnist"]
+SGD = {"name": "sgd", "lr": 0.1}
+PERSONALISATION = {"optimizer": SGD, "batch_size": 2, "epochs": [0, 3]}
+USERS = {
+    "division": "dirichlet",
+    "options": {"users": 5, "alpha": 0.3, "records_per_user": 8, "seed": 0},
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(data, tmp_path_factory):
+    training = TRAINING.model_copy(update={"rounds": 2})
+    return run(data, tmp_path_factory.mktemp("trained"), "fedavg", training)[0]
+
+
+@pytest.fixture(scope="module")
+def scores(data, checkpoint):
+    return personalised(data, checkpoint, **PERSONALISATION)
+
+
+def personalised(data, checkpoint, **options):
+    return personalise(
+        FEMNIST,
+        "it",
+        **data,
+        checkpoint=checkpoint,
+        training=TRAINING,
+        model=MODEL,
+        personalisation=PersonalisationOptions(**options),
+    )
+
+
+def test_a_row_a_test_client_and_number_of_epochs(data, scores):
+    tested = data["client_split"]["test"]
+    assert list(scores.columns) == [
+        "client_id",
+        "epochs",
+        "num_support",
+        "num_query",
+        "correct",
+        "loss",
+    ]
+    assert scores["client_id"].tolist() == [*tested, *tested]
+    assert scores["epochs"].tolist() == [0] * len(tested) + [3] * len(tested)
+    divided = data["support_query"].set_index("client_id").loc[tested]
+    for column in ("num_support", "num_query"):
+        assert scores[column].tolist() == divided[column].tolist() * 2
+
+
+def test_personalising_is_the_fine_tuning_of_evaluation(data, checkpoint, scores):
+    tuning = {"optimizer": SGD, "epochs": 3, "batch_size": 2}
+    evaluated = evaluate(
+        FEMNIST,
+        ["fedavg", "fedavg_meta"],
+        "fedavg_meta",
+        **data,
+        checkpoint=checkpoint,
+        training=TRAINING,
+        model=MODEL,
+        fedavg=BLOCKS["fedavg"],
+        fedavg_meta={"fine_tuning": tuning},
+    )
+    none, some = (scores[scores["epochs"] == epochs] for epochs in (0, 3))
+    for rows, when in ((none, "before"), (some, "after")):
+        for kind in ("correct", "loss"):
+            assert rows[kind].tolist() == evaluated[f"{kind}_{when}"].tolist()
+    assert (none["loss"].to_numpy() != some["loss"].to_numpy()).all()
+
+
+def test_the_optimizer_and_the_batches_of_personalising_count(data, checkpoint, scores):
+    wanted = scores.loc[scores["epochs"] == 3, "loss"].tolist()
+    adam = {"name": "adam", "lr": 0.1}
+    for changes in ({"optimizer": adam}, {"batch_size": None}):
+        options = {**PERSONALISATION, "epochs": [3], **changes}
+        assert personalised(data, checkpoint, **options)["loss"].tolist() != wanted
+
+
+def dealt(data, **options):
+    users = {**USERS, "options": {**USERS["options"], **options}}
+    return deal_out(FEMNIST, data["records"], data["clients"], UserOptions(**users))
+
+
+def test_users_are_packed_again_only_for_other_options(data, tmp_path):
+    dataset = PackedDataset(str(tmp_path / "users.arrow"))
+
+    def packed(**options):
+        dataset.save(dealt(data, **options))
+        return (tmp_path / "users.arrow").stat().st_mtime_ns
+
+    first, records = packed(), dataset.load()
+    assert records.num_examples.tolist() == [8] * 5
+    assert records.metadata["synthetic"] == data["records"].metadata["synthetic"]
+    assert packed() == first
+    assert packed(alpha=0.4) != first
+    assert dataset.load().checksum != records.checksum
+    packed()
+    assert dataset.load().checksum == records.checksum
+
+
+def test_options_of_a_division_are_checked_before_it_works(data):
+    with pytest.raises(ValueError, match="^users.dirichlet: unknown option 'alhpa'; k"):
+        dealt(data, alhpa=1.0)
+    with pytest.raises(ValueError, match="^users.dirichlet: option 'users': .*'five'"):
+        dealt(data, users="five")
+
+
+def test_pairs_of_training_users_are_measured(data):
+    split = {"train": ["c03", "c01", "c02"], "test": ["c00"]}
+    pairs = measure(
+        FEMNIST,
+        data["records"],
+        data["clients"],
+        split,
+        data["codebook"],
+        DistanceOptions(sample=4, seed=0),
+    )
+    wanted = [("c01", "c02"), ("c01", "c03"), ("c02", "c03")]
+    assert list(zip(pairs["first"], pairs["second"], strict=True)) == wanted
+    assert pairs["label_tv"].between(0, 1).all()
+    assert pairs["feature_w1"].gt(0).all()
+    other = DistanceOptions(sample=4, seed=1)
+    again = measure(
+        FEMNIST, data["records"], data["clients"], split, data["codebook"], other
+    )
+    pd.testing.assert_series_equal(pairs["label_tv"], again["label_tv"])
+    assert (pairs["feature_w1"] != again["feature_w1"]).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "parts"),
+    [
+        (UserOptions, {**USERS, "division": "by_hand"}, ["dirichlet, not 'by_hand'"]),
+        (UserOptions, {"division": "dirichlet"}, ["options", "required"]),
+        (UserOptions, {**USERS, "seed": 0}, ["seed", "Extra"]),
+        (DistanceOptions, {"sample": 0, "seed": 0}, ["sample", "greater than 0"]),
+        (DistanceOptions, {"sample": 64}, ["seed", "required"]),
+        (PersonalisationOptions, {"epochs": []}, ["epochs", "at least 1 item"]),
+        (PersonalisationOptions, {"epochs": [1, -1]}, ["epochs.1", "-1"]),
+        (PersonalisationOptions, {"epochs": 5}, ["epochs", "tuple"]),
+        (PersonalisationOptions, {"batch_size": 0}, ["batch_size", "greater than 0"]),
+        (
+            PersonalisationOptions,
+            {"optimizer": {"name": "sdg", "lr": 0.1}},
+            ["optimizer", "one of sgd, momentum, adam", "'sdg'"],
+        ),
+        (PersonalisationOptions, {"optimizer": {"name": "sgd"}}, ["lr", "required"]),
+        (PersonalisationOptions, {"optimiser": SGD}, ["optimiser", "Extra"]),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(options, given, parts):
+    if options is PersonalisationOptions:
+        given = {**PERSONALISATION, **given}
+    with pytest.raises(ValidationError) as error:
+        options(**given)
+    told = message_of(error.value)
+    assert "\n" not in told
+    assert all(part in told for part in [options.__name__, *parts])

@@ -1,0 +1,93 @@
+"""What is missing, and the line that fills it."""
+
+from fedmeta.reproduction.commands import (
+    Command,
+    Given,
+    commands,
+    given_parameters,
+    missing_cells,
+    wanted_seeds,
+)
+
+NOTHING = Given({}, {})
+
+
+def test_seeds_are_filled_up_to_three():
+    assert wanted_seeds([]) == [0, 1, 2]
+    assert wanted_seeds([7]) == [0, 1, 7]
+    assert wanted_seeds([0, 1, 2, 3]) == [0, 1, 2, 3]
+
+
+def test_missing_cells():
+    found = {("maml", 0.2, 0), ("maml", 0.2, 1)}
+    assert missing_cells(found, ["maml"], [0.2, 0.5], [0, 1]) == [
+        ("maml", 0.5, 0),
+        ("maml", 0.5, 1),
+    ]
+
+
+def test_a_cell_is_a_run():
+    assert commands([("meta_sgd", 0.5, 1)], "femnist", "paper", NOTHING) == [
+        Command(
+            "kedro run --pipeline femnist_meta_sgd --env paper "
+            "--params support_fraction=0.5,seed=1",
+            "FedMeta(Meta-SGD): 50 % support, seed 1",
+        )
+    ]
+
+
+def test_a_grid_is_a_sweep_and_each_cell_is_filled_once():
+    missing = [("maml", p, seed) for p in (0.2, 0.5) for seed in (1, 2)]
+    missing += [("fedavg", p, seed) for p in (0.2, 0.5) for seed in (1, 2)]
+    missing += [("maml", 0.9, 0), ("fedavg", 0.9, 0)]
+    given = Given({"femnist.maml.inner_lr": "0.1"}, {})
+    texts = [c.text for c in commands(missing, "femnist", "local", given)]
+    assert texts == [
+        "kedro sweep --pipeline femnist_fedmeta --params support_fraction=0.2,0.5 "
+        "--params seed=1,2 --params femnist.maml.inner_lr=0.1",
+        "kedro run --pipeline femnist_fedmeta "
+        "--params support_fraction=0.9,seed=0,femnist.maml.inner_lr=0.1",
+    ]
+
+
+def test_of_an_unknown_algorithm_no_pipeline_is_known():
+    assert commands([("own_idea", 0.5, 1)], "femnist", "paper", NOTHING) == []
+
+
+def test_what_runs_were_given_beyond_the_files_is_typed_again():
+    configured = {
+        "training": {"rounds": 2000, "seed": 0, "device": "auto"},
+        "partition": {"clients": [0.8, 0.1, 0.1]},
+        "raw": {"folder": "data/01_raw/femnist", "sample": None},
+        "fedavg": {"local": {"name": "adam", "lr": 0.001}},
+        "fedavg_meta": {"fine_tuning": {"epochs": 1}},
+    }
+    recorded = {
+        "fedavg_meta": {
+            "algorithm.local.lr": "0.1",  # of the training that it shares
+            "algorithm.fine_tuning.epochs": "2",
+            "training.rounds": "2000",
+            "training.seed": "4",
+            "training.device": "cuda",
+            "training.dropped_option": "1",
+            "partition.clients": "[0.7, 0.1, 0.2]",
+            "raw.folder": "/data/leaf",
+            "raw.sample.writers": "20",
+        }
+    }
+    given = given_parameters(recorded, configured, "femnist")
+    assert given.typed == {
+        "femnist.fedavg.local.lr": "0.1",
+        "femnist.fedavg_meta.fine_tuning.epochs": "2",
+        "femnist.raw.folder": "/data/leaf",
+        "femnist.raw.sample.writers": "20",
+    }
+    assert given.written == {"femnist.partition.clients": "[0.7, 0.1, 0.2]"}
+    assert given_parameters(recorded, {}, "femnist") == NOTHING
+
+
+def test_null_is_written_as_kedro_reads_it():
+    configured = {"raw": {"sample": {"writers": 20}}}
+    recorded = {"maml": {"raw.sample": "None"}}
+    given = given_parameters(recorded, configured, "femnist")
+    assert given.typed == {"femnist.raw.sample": "null"}

@@ -1,0 +1,93 @@
+"""Which runs are averaged: never two that differ in more than seed and support."""
+
+import pytest
+from made_up_runs import frame, recorded
+
+from fedmeta.reproduction.settings import DATA, agree, choose, main_setting
+
+
+def test_the_newest_finished_run_of_a_cell_counts():
+    chosen = choose(
+        frame(
+            [
+                recorded("maml", seed=0, ended=1, run_id="old"),
+                recorded("maml", seed=0, ended=3, run_id="new"),
+                recorded("maml", seed=0, ended=9, run_id="broken", status="FAILED"),
+                recorded("maml", seed=1, ended=2, run_id="other seed"),
+            ]
+        )
+    )
+    assert list(chosen.runs["run_id"]) == ["new", "other seed"]
+    assert (chosen.repeated, chosen.unfinished, chosen.others) == (1, 1, [])
+
+
+def test_runs_of_other_parameters_are_named_and_not_averaged():
+    few = {"training.rounds": "600"}
+    chosen = choose(
+        frame(
+            [recorded("maml", seed=s) for s in range(3)]
+            + [recorded("fedavg", seed=0)]
+            + [recorded(a, seed=0, ended=9, parameters=few) for a in ("maml", "fedavg")]
+        )
+    )
+    assert set(chosen.runs["ended"]) == {1}
+    (other,) = chosen.others
+    assert set(other.algorithms) == {"maml", "fedavg"}
+    assert other.differs == {"training.rounds": ("600", "2000")}
+    assert other.runs == 2
+
+
+def test_among_equals_the_newest_setting_is_taken():
+    few = {"training.rounds": "600"}
+    rows = [recorded("maml", ended=1), recorded("maml", ended=2, parameters=few)]
+    chosen = choose(frame(rows))
+    assert chosen.settings["maml"]["training.rounds"] == "600"
+
+
+def test_an_algorithms_own_parameters_part_only_its_own_runs():
+    slow = {"algorithm.lr": "0.01"}
+    rows = [recorded("maml", seed=s) for s in range(2)]
+    rows += [recorded("maml", seed=2, parameters=slow), recorded("fedavg", seed=2)]
+    chosen = choose(frame(rows))
+    cells = chosen.runs[["algorithm", "seed"]].itertuples(index=False, name=None)
+    assert set(cells) == {("maml", 0), ("maml", 1), ("fedavg", 2)}
+    assert chosen.others[0].differs == {"algorithm.lr": ("0.01", "0.1 of maml")}
+
+
+@pytest.mark.parametrize(
+    ("changed", "apart"),
+    [
+        ({"parameters": {"training.device": "cuda"}}, False),
+        ({"parameters": {"raw.folder": "/elsewhere"}}, False),
+        ({"data_checksum": "other records"}, True),
+        ({"parameters": {"model.hidden": "8"}}, True),
+    ],
+)
+def test_only_what_changes_a_result_is_a_setting(changed, apart):
+    common = {"training.device": "cpu", "raw.folder": "/here", "model.hidden": "4"}
+    new = {**common, **changed.get("parameters", {})}
+    rest = {k: v for k, v in changed.items() if k != "parameters"}
+    rows = [
+        recorded("maml", seed=0, parameters=common),
+        recorded("maml", seed=1, parameters=new, **rest),
+    ]
+    assert bool(choose(frame(rows)).others) == apart
+
+
+def test_a_run_that_lacks_a_parameter_agrees_with_any_value():
+    # as MFU, which is not trained, and runs older than the parameter
+    assert agree({"a": "1"}, {"a": "1", "b": "2"})
+    settings = [{"a": "1"}, {"a": "1", "b": "2"}, {"a": "1", "b": "3"}]
+    assert main_setting(settings, ["x", "y", "y"], [1, 1, 2]) == {"a": "1", "b": "3"}
+
+
+def test_of_no_finished_run_nothing_is_chosen():
+    chosen = choose(frame([recorded("maml", status="RUNNING")]))
+    assert chosen.runs.empty
+    assert chosen.unfinished == 1
+
+
+def test_the_data_are_part_of_the_setting():
+    chosen = choose(frame([recorded("maml")]))
+    assert chosen.settings["maml"][DATA] == "records"
+    assert "training.seed" not in chosen.settings["maml"]

@@ -1,0 +1,189 @@
+"""Tasks in processes and on a cluster: a failure, a death, and no cell twice."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from sweep_work import noted, said, task
+
+from fedmeta.sweep import execute
+from fedmeta.sweep.execute import cluster, in_process, pool, run_cell
+
+HERE = Path(__file__).parent
+
+
+def test_in_process_in_order(tmp_path):
+    given = (task(tmp_path, n, error="no" if n == 1 else None) for n in range(3))
+    outcomes = list(in_process(given, noted))
+    assert [(o.task.number, o.error) for o in outcomes] == [
+        (0, None),
+        (1, "no"),
+        (2, None),
+    ]
+
+
+def test_processes_share_the_work_and_one_may_die(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    tasks = [task(tmp_path, n, dies=n == 1, seconds=0.3) for n in range(5)]
+    with pool(2, 3, noted) as run:
+        outcomes = {o.task.number: o.error for o in run(tasks)}
+        again = list(run([task(tmp_path, 9)]))  # the processes are still there
+    assert outcomes.pop(1).startswith("its process ended (SIGKILL)")
+    assert outcomes == dict.fromkeys((0, 2, 3, 4))
+    assert [o.error for o in again] == [None]
+    begun = said(tmp_path, "begins")
+    assert sorted(int(number) for number, _ in begun) == [0, 1, 2, 3, 4, 9]
+    pids = {pid for _, pid in begun}
+    assert str(os.getpid()) not in pids
+    assert len(pids) <= 3  # two, and one in place of the dead
+    assert {threads for _, threads in said(tmp_path, "ends")} == {"3"}
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_processes_end_when_the_sweep_is_interrupted(tmp_path):
+    def interrupt() -> None:
+        while not said(tmp_path, "begins"):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), pool(1, 1, noted) as run:
+        thread.start()
+        list(run([task(tmp_path, 0, seconds=60)]))
+    thread.join()
+    assert time.monotonic() - began < 30
+    assert said(tmp_path, "ends") == []
+    ((_, pid),) = said(tmp_path, "begins")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
+
+
+def test_a_cell_that_another_worker_is_at_is_waited_for(tmp_path, monkeypatch):
+    """As where a cluster takes a worker for lost that is not."""
+    ran = []
+    monkeypatch.setattr(execute, "_run", ran.append)
+    mine, locks = task(tmp_path, 1), tmp_path / "locks"
+    locks.mkdir()
+    with FileLock(locks / mine.record.stem):
+        outcomes = []
+        thread = threading.Thread(target=lambda: outcomes.append(run_cell(mine)))
+        thread.start()
+        time.sleep(0.2)
+        assert not outcomes
+        mine.record.write_text(json.dumps({"seconds": 1}))
+    thread.join(10)
+    assert [o.error for o in outcomes] == [None]
+    assert ran == []
+
+
+def test_an_error_is_a_line_with_details_in_a_file(tmp_path, monkeypatch):
+    def fails(task):
+        raise ZeroDivisionError("by\nnought")
+
+    monkeypatch.setattr(execute, "_run", fails)
+    outcome = run_cell(task(tmp_path, 1))
+    details = tmp_path / "1.log"
+    assert outcome.error == f"ZeroDivisionError: by nought (details: {details})"
+    assert "Traceback" in details.read_text()
+
+
+def test_a_worker_with_other_sources_refuses(tmp_path):
+    outcome = run_cell(task(tmp_path, 1)._replace(identity={"code": "older"}))
+    assert "other sources of fedmeta" in outcome.error
+
+
+@contextlib.contextmanager
+def dask(what: str, *words: str) -> Iterator[subprocess.Popen]:
+    command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *words]
+    with subprocess.Popen(
+        [*command, "--no-dashboard"],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": f"{HERE}:{os.environ.get('PYTHONPATH', '')}"},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    pytest.importorskip("distributed")
+    file = tmp_path / "scheduler.json"
+    with dask(
+        "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)
+    ):
+        while not file.exists() or not file.read_text():
+            time.sleep(0.05)
+        yield json.loads(file.read_text())["address"]
+
+
+def worker(address: str, folder: Path, threads: int = 1):
+    options = ("--nthreads", str(threads), "--local-directory", str(folder / "dask"))
+    return dask("worker", address, "--no-nanny", *options)
+
+
+def wait_for(count: int, address: str) -> None:
+    from distributed import Client  # noqa: PLC0415
+
+    with Client(address) as client:
+        client.wait_for_workers(count, timeout=60)
+
+
+def test_a_cluster_that_loses_a_worker_loses_no_cell(scheduler, tmp_path):
+    tasks = [task(tmp_path, n, seconds=0.5) for n in range(6)]
+    tasks[5] = task(tmp_path, 5, error="no")
+    with worker(scheduler, tmp_path) as first, worker(scheduler, tmp_path) as second:
+        wait_for(2, scheduler)
+        ours = {str(first.pid), str(second.pid)}
+
+        def stop_one() -> None:
+            while {pid for _, pid in said(tmp_path, "begins")} != ours:
+                time.sleep(0.01)
+            first.send_signal(signal.SIGKILL)
+
+        thread = threading.Thread(target=stop_one)
+        thread.start()
+        with cluster(scheduler, noted) as run:
+            outcomes = [(o.task.number, o.error) for o in run(tasks)]
+        thread.join()
+    assert sorted(outcomes, key=str) == sorted(
+        [*((n, None) for n in range(5)), (5, "no")], key=str
+    )
+    ended = sorted(int(number) for number, _ in said(tmp_path, "ends"))
+    assert ended == [0, 1, 2, 3, 4, 5]  # each once
+    begun = [number for number, _ in said(tmp_path, "begins")]
+    assert len(begun) == 7  # one of them twice: its first worker was stopped
+
+
+def test_a_worker_of_several_threads_is_refused(scheduler, tmp_path):
+    with worker(scheduler, tmp_path, threads=2):
+        wait_for(1, scheduler)
+        with pytest.raises(ValueError, match="--nthreads 1"), cluster(scheduler):
+            pass
+
+
+def test_no_scheduler_is_told_in_a_line(monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(execute, "ANSWER_S", 0.5)
+    with (
+        pytest.raises(ValueError, match=r"tcp://127.0.0.1:9.*dask scheduler"),
+        cluster("tcp://127.0.0.1:9"),
+    ):
+        pass
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with (
+        pytest.raises(ValueError, match="pip install distributed"),
+        cluster("tcp://127.0.0.1:9"),
+    ):
+        pass
