@@ -12,6 +12,8 @@ from typing import Any
 import click
 import pytest
 
+from fedmeta.hooks import inherited
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Commands that nothing here can check, each with the reason why it is right.
@@ -113,7 +115,8 @@ def problem_of_run(words: list[str]) -> str | None:
         elif option == "--params":
             for pair in value.split(","):
                 key = pair.split("=")[0]
-                if key not in runtime_parameters() | key_paths(parameters(env)):
+                known = key_paths(parameters(env))
+                if key not in runtime_parameters() | known | set(inherited(known)):
                     return f"no parameter {key} with --env {env}"
         else:
             return f"option {option} is not checked here"
@@ -138,7 +141,7 @@ def problem_of_recommend(words: list[str]) -> str | None:
 
 def problem_of_sweep(words: list[str]) -> str | None:
     from fedmeta.cli import cli  # noqa: PLC0415
-    from fedmeta.sweep.grid import grid, parse_axis  # noqa: PLC0415
+    from fedmeta.sweep.grid import grid, parse_axis, typed  # noqa: PLC0415
 
     command = cli.commands["sweep"]
     parser = command.make_parser(click.Context(command))
@@ -151,11 +154,23 @@ def problem_of_sweep(words: list[str]) -> str | None:
         return str(error)
     run = ["--pipeline", given["pipeline"]]
     run += ["--env", given["env"]] if "env" in given else []
-    pairs = ",".join(f"{name}={value}" for name, value in cell.items())
+    pairs = ",".join(f"{name}={value}" for name, value in typed(cell).items())
     return problem_of_run([*run, "--params", pairs])
 
 
+def problem_of_reproduce(words: list[str]) -> str | None:
+    from fedmeta.cli import cli  # noqa: PLC0415
+
+    command = cli.commands["reproduce"]
+    try:
+        command.make_parser(click.Context(command)).parse_args(list(words))
+    except click.UsageError as error:
+        return error.format_message()
+    return None
+
+
 KEDRO = {
+    "reproduce": problem_of_reproduce,
     "run": problem_of_run,
     "recommend": problem_of_recommend,
     "sweep": problem_of_sweep,

@@ -80,10 +80,10 @@ def known_keys(context: KedroContext) -> set[str]:
                     if path.suffix in (".yml", ".yaml"):
                         plain = OmegaConf.to_container(OmegaConf.load(path))
                         keys.update(_dotted(plain or {}))
-    return keys | set(_inherited(keys))
+    return keys | set(inherited(keys))
 
 
-def _inherited(keys: set[str]) -> Iterator[str]:
+def inherited(keys: set[str]) -> Iterator[str]:
     """Keys that an algorithm's block has from those that its options are like."""
     # Late: torch takes seconds to import, and other commands do without.
     from fedmeta.core.algorithms import ALGORITHMS, blocks_of  # noqa: PLC0415

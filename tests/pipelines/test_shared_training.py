@@ -58,6 +58,17 @@ def test_what_was_not_watched_is_trained(data, tmp_path):
     assert next(way)[0].state.round == 0
 
 
+def test_weights_may_depend_on_the_support_fraction(data, tmp_path):
+    for folder in ("p0.4_seed0", "p0.2_seed0"):
+        (tmp_path / folder).mkdir()
+    weights = {"weights": "num_query"}
+    run(data, tmp_path / "p0.4_seed0", "fedavg", WATCHING, **weights)
+    other, partition = under(0.2, data)
+    folder = tmp_path / "p0.2_seed0"
+    way = chunks(other, folder, "fedavg", WATCHING, partition=partition, **weights)
+    assert next(way)[0].state.round == 0
+
+
 def test_meta_learning_depends_on_the_support_fraction(data, tmp_path):
     for folder in ("p0.4_seed0", "p0.2_seed0"):
         (tmp_path / folder).mkdir()

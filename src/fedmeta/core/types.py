@@ -71,6 +71,8 @@ class Algorithm(NamedTuple):
     server_update: Callable[[ServerState, MetaParams], ServerState]
     work: Callable[[int, int], Work]  # (support records, query records) -> Work
     passes: int = 0  # shuffled passes over all its records that a client trains for
+    # Training does not depend on which of a client's records are support, which query.
+    undivided: bool = False
 
 
 MakeTask = Callable[[ClientId, int], Task]  # (client, round) -> Task

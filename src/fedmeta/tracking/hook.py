@@ -165,8 +165,12 @@ class MlflowHook:
         for owner, run in now.runs.items():
             for name in sorted(now.artifacts):
                 whose = owner_of(name)
-                # Who compares runs looks for their report in each of them.
-                common = whose.benchmark == owner.benchmark and whose not in now.runs
+                # Who compares runs looks for their report in each of them: that of the
+                # benchmark, or of a study that several experiments have in common.
+                common = whose not in now.runs and (
+                    whose.benchmark == owner.benchmark
+                    or whose.benchmark not in {run.benchmark for run in now.runs}
+                )
                 if common or whose == owner:
                     run.log_file(now.files[name], "report")
             run.end("FINISHED")

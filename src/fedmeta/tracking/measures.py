@@ -9,6 +9,7 @@ import pandas as pd
 from fedmeta.reporting.fairness import client_accuracies
 
 SECTIONS = ("train", "validation")  # prefixes of history columns; the rest are costs
+PROBE = "meta_gradient_norm"  # but for this one
 
 
 class Point(NamedTuple):
@@ -30,6 +31,8 @@ def curve_points(history: pd.DataFrame, after: int) -> Iterator[Point]:
 
 def metric_name(column: str) -> str:
     """ "train_loss" -> "train/loss", "bytes_up" -> "cost/bytes_up"."""
+    if column == PROBE:
+        return f"train/{column}"
     section, _, measure = column.partition("_")
     return f"{section}/{measure}" if section in SECTIONS else f"cost/{column}"
 

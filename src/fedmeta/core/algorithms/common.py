@@ -23,6 +23,10 @@ WEIGHTS: dict[str, Callable[[Task], Tensor]] = {
 }
 
 
+# Of these, the ones that depend on how a client's records are divided.
+DIVIDED = {"num_query"}
+
+
 def weight_of(name: str) -> Callable[[Task], Tensor]:
     """The entry of `WEIGHTS` of that name.
 

@@ -9,6 +9,7 @@ FedYogi put another optimiser on the server.
 from typing import NamedTuple
 
 from fedmeta.core.algorithms.common import (
+    DIVIDED,
     applied_by,
     drawn,
     drawn_of,
@@ -106,4 +107,5 @@ def fedavg(
         server_update=applied_by(server),
         work=work,
         passes=epochs if steps is None else steps,
+        undivided=weights not in DIVIDED,
     )

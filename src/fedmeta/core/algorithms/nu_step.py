@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 
 from fedmeta.core.algorithms.common import (
+    DIVIDED,
     applied_by,
     drawn,
     drawn_of,
@@ -132,4 +133,5 @@ def nu_step(
         server_update=applied_by(server),
         work=work,
         passes=draws * local_steps,
+        undivided=batches != "sets" and weights not in DIVIDED,
     )

@@ -93,7 +93,7 @@ def _federated(name: str) -> list[Node]:
     data = {**data_inputs(HOME), "model": f"params:{HOME}.models.{method.model}"}
     return [
         Node(
-            bind(train, benchmark=BENCHMARK, names=[method.algorithm]),
+            bind(train, benchmark=BENCHMARK, names=[method.algorithm], called=name),
             {
                 **data,
                 "earlier": f"{home}.earlier_checkpoints",

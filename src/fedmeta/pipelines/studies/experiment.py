@@ -63,7 +63,12 @@ def runs(experiment: Experiment) -> Pipeline:
         start = {"start": f"{experiment.home}.{variant.after}.checkpoint"}
         nodes += [
             Node(
-                bind(train, benchmark=experiment.benchmark, names=[variant.algorithm]),
+                bind(
+                    train,
+                    benchmark=experiment.benchmark,
+                    names=[variant.algorithm],
+                    called=name,
+                ),
                 {
                     **shared,
                     **(start if variant.after else {}),

@@ -49,12 +49,13 @@ def train(
     training: TrainingOptions,
     model: dict,
     start: Checkpoint | None = None,
+    called: str | None = None,
     **algorithms: dict,
 ) -> Iterator[tuple[Any, ...]]:
     """Train the first of ``names``; judge each on validation clients as it goes.
 
     It starts from the initialisation that another training has learned, if ``start``
-    is given: training in stages.
+    is given: training in stages. In the log it is ``called`` so, or by the algorithm.
 
     Goes on from an earlier checkpoint of the same data and options, so that an
     interrupted run ends as an unbroken one would. A training that goes over all of its
@@ -65,6 +66,7 @@ def train(
         (checkpoint, history of each name) after every ``evaluate_every`` rounds and
         after the last: Kedro saves them as they come.
     """
+    called = called or names[-1]
     data = Data(records, clients, client_split, support_query, codebook)
     setup = prepare(benchmark, data, training, model, names, algorithms)
     trained = setup.algorithms[names[0]]
@@ -73,11 +75,11 @@ def train(
     before = None if start is None else (start.fingerprint, start.state.round)
     decisive = (training.model_dump(exclude=UNDECISIVE), model, options, before)
     fingerprint = data.fingerprint(*decisive)
-    shared = data.undivided().fingerprint(*decisive) if trained.passes else ""
+    shared = data.undivided().fingerprint(*decisive) if trained.undivided else ""
 
     watched = client_split["validation"][: training.evaluation_clients]
     setups = {"": setup}
-    if trained.passes:
+    if trained.undivided:
         for suffix, divided in _divisions(
             benchmark, data, watched, partition, training
         ):
@@ -95,12 +97,12 @@ def train(
         return chunk(Checkpoint(fingerprint, state, history, training.rounds, shared))
 
     checkpoint = earlier.own(fingerprint, training.rounds)
-    if checkpoint is None and trained.passes:
+    if checkpoint is None and trained.undivided:
         finished = earlier.alike(shared, training.rounds)
         keys = {name: name + _under(partition.support_fraction) for name in names}
         checkpoint = _adopted(finished, keys, fingerprint)
     if checkpoint is not None:
-        log.info("%s: goes on after round %d", names[0], checkpoint.state.round)
+        log.info("%s: goes on after round %d", called, checkpoint.state.round)
         yield chunk(checkpoint._replace(rounds=training.rounds))
         if checkpoint.state.round == training.rounds:
             return
@@ -115,7 +117,7 @@ def train(
     sizes = _sizes(clients, support_query, training)
     price = prices(setup, names[0], state, sizes, client_split["train"][0])
     loss = _Mean()
-    clock = Clock(names[0], state.round, training.rounds)
+    clock = Clock(called, state.round, training.rounds)
     cohorts = (cohort_of(t) for t in range(state.round + 1, training.rounds + 1))
     for_each = setup.backend(trained.client_update, setup.training_task)
     for number, state, metrics in run_rounds(trained, state, cohorts, for_each):
@@ -128,7 +130,7 @@ def train(
             log.info(
                 "%s, round %d of %d: validation accuracy %.1f %% before, %.1f %% after"
                 " adaptation",
-                names[-1],
+                called,
                 number,
                 training.rounds,
                 *curves.last_accuracies(),
