@@ -136,6 +136,8 @@ def flatten(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested parameters as dotted names and text."""
     flat: dict[str, str] = {}
     for name, value in parameters.items():
+        # Kedro has turned typed blocks into records.
+        value = value.model_dump() if hasattr(value, "model_dump") else value  # noqa: PLW2901
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{name}.")
         else:

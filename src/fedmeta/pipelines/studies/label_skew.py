@@ -18,6 +18,10 @@ from fedmeta.pipelines.studies.options import UserOptions
 DATA = "femnist_skewed"
 RECORDS = f"{DATA}.records"
 SOURCE = BENCHMARKS["femnist"]
+NOTE = (
+    "Digits of all writers are dealt out anew to users: half hold as many of each of"
+    " five digits, the others a few of one of these and many of one other."
+)
 SKEWED = SOURCE._replace(
     label="FEMNIST's digits, dealt out by label",
     select_clients=select_clients,

@@ -49,11 +49,13 @@ def _collect(
 
 STUDY = report.Study(
     home=HOME,
+    benchmark=writers.WRITERS,
     experiments=list(EXPERIMENTS.values()),
     words=words,
     collect=_collect,
     tables=("accuracy", "rounds"),
     figures=("heat_map", "accuracy"),
+    notes=[f"Label skew: {label_skew.NOTE}", writers.NOTE, writers.UNSEEN],
 )
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
 from fedmeta.pipelines.binding import bind
-from fedmeta.pipelines.studies import label_skew, report
+from fedmeta.pipelines.studies import label_skew, report, writers
 from fedmeta.pipelines.studies.experiment import Experiment, Variant, runs
 from fedmeta.pipelines.studies.experiment import check as check_experiment
 from fedmeta.pipelines.studies.nodes import measure
@@ -55,11 +55,13 @@ def _collect(
 
 STUDY = report.Study(
     home=HOME,
+    benchmark=label_skew.SKEWED,
     experiments=[EXPERIMENT],
     words=words,
     collect=_collect,
     tables=("results", "distances"),
     figures=("accuracy", "meta_gradient", "distances"),
+    notes=[label_skew.NOTE, writers.UNSEEN],
     further={"distances": f"{HOME}.report.pairs_table"},
 )
 

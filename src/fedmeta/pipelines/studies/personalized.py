@@ -48,11 +48,13 @@ def _collect(
 
 STUDY = report.Study(
     home=HOME,
+    benchmark=writers.WRITERS,
     experiments=[EXPERIMENT],
     words=words,
     collect=_collect,
     tables=("accuracy", "stability"),
     figures=("epochs", "initial_personalised"),
+    notes=[writers.NOTE, writers.UNSEEN],
 )
 
 

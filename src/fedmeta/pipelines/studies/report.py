@@ -23,6 +23,7 @@ class Study(NamedTuple):
     """How the results of experiments become a report."""
 
     home: str  # under which name the report is
+    benchmark: Benchmark  # whose name the data go under
     experiments: Sequence[Experiment]
     # of `fedmeta.reporting`: HEADING, tables, figures, claims, summary, sections
     words: ModuleType
@@ -30,11 +31,8 @@ class Study(NamedTuple):
     collect: Callable[..., Any]
     tables: Sequence[str]
     figures: Sequence[str]
+    notes: Sequence[str]  # on the data
     further: Mapping[str, str] = {}  # argument of ``collect`` -> dataset
-
-    @property
-    def benchmark(self) -> Benchmark:
-        return self.experiments[0].benchmark
 
 
 def create_pipeline(study: Study) -> Pipeline:
@@ -121,7 +119,7 @@ def compose(study: Study, records: FederatedDataset, **results: Any) -> str:
                 for name, value in results.items()
                 if name.endswith("__parameters")
             },
-            notes=[],
+            notes=study.notes,
         )
     )
 

@@ -11,6 +11,8 @@ from fedmeta.pipelines.options import checked
 
 DATA = "femnist_writers"
 RECORDS = "femnist.records"
+UNSEEN = "Those who are judged, and those whom curves show, took no part in training."
+NOTE = "Natural writers: pixels are inverted, so that 1 is ink."
 WRITERS = BENCHMARKS["femnist"]
 
 
