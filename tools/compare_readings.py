@@ -5,9 +5,9 @@
 
 writes docs/results/femnist_readings.csv: a row a reading, its validation accuracy
 before / after adaptation at each evaluated round, and how far that is in the end from
-the paper's test accuracy of the algorithm (FOMAML: of MAML). Test clients are not looked
-at. Each reading is a tracked `kedro run --env paper --pipeline femnist_<algorithm>`,
-resumed where it was interrupted.
+the paper's test accuracy of the algorithm (FOMAML: of MAML). Test clients are not
+looked at. Each reading is a tracked `kedro run --pipeline femnist_<algorithm>`, resumed
+where it was interrupted.
 """
 
 import argparse

@@ -11,11 +11,13 @@ sample_seeds.csv. The report of a related paper's study, such as
     python tools/publish_results.py perfedavg \\
         data/08_reporting/paper/femnist_perfedavg/p0.2_seed0
 
-gives its claims and tables as CSV and its figures as SVG. Numbers are rounded for
-reading; clients' own scores stay behind.
+gives its claims and tables as CSV and its figures as SVG; an experiment's folder of
+`kedro reproduce`, data/08_reporting/reproduction/femnist, likewise. Numbers are rounded
+for reading; clients' own scores stay behind.
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +26,7 @@ from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipeline_registry import COMPARED
 from fedmeta.pipelines.studies import STUDIES
 from fedmeta.pipelines.studies.report import Study
+from fedmeta.reporting.claims import VERDICTS
 from fedmeta.reporting.wording import readable
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
@@ -85,6 +88,8 @@ def main() -> None:
         found = {"seeds": seeds(reports)}
     elif (reports[0] / "table3.csv").is_file():
         found = study(reports[0])
+    elif (reports[0] / "table2.md").is_file():
+        found = reproduction(reports[0], args.prefix)
     elif reports[0].parent.name in REPORTS:
         found = related(REPORTS[reports[0].parent.name], reports[0], args.prefix)
     else:
@@ -140,6 +145,31 @@ def study(report: Path) -> dict[str, pd.DataFrame]:
     }
     statistics = pd.read_csv(report.parent / "statistics.csv")
     return {**found, "statistics": statistics.drop(columns="quantity").round(2)}
+
+
+def reproduction(report: Path, prefix: str) -> dict[str, pd.DataFrame]:
+    """What is published of a grid of runs, by name; figures are copied."""
+    for name in ("accuracy", "density"):
+        path = RESULTS / f"{prefix}_{name}.svg"
+        shutil.copyfile(report / f"{name}.svg", path)
+        print(path)
+    claims = pd.read_csv(report.parent / "claims.csv")
+    source = pd.read_csv(report / "table2.csv")["source"].iloc[0]
+    claims = claims[claims["source"] == source]
+    verdicts = claims["held"].map({True: VERDICTS[True], False: VERDICTS[False]})
+    tables = ("table2", "before", "gains", "overhead")
+    return {
+        "claims": claims[["claim"]].assign(
+            verdict=verdicts.fillna(VERDICTS[None]), figures=claims["figures"]
+        ),
+        **{name: _from_markdown(report / f"{name}.md") for name in tables},
+    }
+
+
+def _from_markdown(path: Path) -> pd.DataFrame:
+    lines = path.read_text(encoding="utf-8").strip().splitlines()
+    cells = [[c.strip() for c in line.strip("| ").split("|")] for line in lines]
+    return pd.DataFrame(cells[2:], columns=cells[0])
 
 
 def related(study: Study, report: Path, prefix: str) -> dict[str, pd.DataFrame]:
