@@ -16,11 +16,12 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.data.errors import DataError
 from fedmeta.reporting.page import Page, render
 from fedmeta.reproduction.claims import headline
-from fedmeta.reproduction.runs import Recorded, matching, tracking_uri
+from fedmeta.reproduction.runs import Recorded, matching
 from fedmeta.reproduction.settings import choose
 from fedmeta.reproduction.study import Study, table2_study, table3_study
 from fedmeta.reproduction.tables import paper_gains
 from fedmeta.reproduction.wording import markdown
+from fedmeta.tracking.uri import tracking_uri
 
 STUDY = "Table 3 and Figures 6 and 7"  # of the benchmark that is not in Table 2
 TABLE2, TABLE3 = "test/accuracy_after", "test/top1_"  # metrics, or how they begin

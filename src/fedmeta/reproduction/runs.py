@@ -6,7 +6,6 @@ histories take a query a metric.
 """
 
 import logging
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,11 +19,6 @@ from fedmeta.data.errors import DataError
 PAGE = 1000  # runs a query
 TAGS = ("benchmark", "algorithm", "source", "data_name", "data_checksum", "store")
 FINISHED = "FINISHED"
-
-
-def tracking_uri(project: Path) -> str:
-    """Where a project's runs are tracked: MLFLOW_TRACKING_URI, else its mlflow.db."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project}/mlflow.db"
 
 
 class Recorded:

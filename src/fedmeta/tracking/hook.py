@@ -7,7 +7,6 @@ femnist.maml.history says whose: benchmark, algorithm. There is no list of eithe
 
 import functools
 import logging
-import os
 import subprocess
 import threading
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from fedmeta.tracking.measures import (
     run_name,
     run_parameters,
 )
+from fedmeta.tracking.uri import tracking_uri
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def harmless(method: Callable[..., None]) -> Callable[..., None]:
                     "Tracking in %s is off for the rest of this run (%s). Nothing else"
                     " is lost: results are kept under data/, and the same command, run"
                     " again, logs what is missing here.",
-                    self._uri(),
+                    tracking_uri(self._context.project_path),
                     _one_line(error),
                 )
 
@@ -278,10 +278,6 @@ class MlflowHook:
             if kinds.get(name) == "checkpoint"
         ]
 
-    def _uri(self) -> str:
-        default = f"sqlite:///{self._context.project_path}/mlflow.db"
-        return os.environ.get("MLFLOW_TRACKING_URI") or default
-
     def _open_store(self) -> Any:
         if self._store is None:
             # Late: MLflow takes seconds to import, which a run that fails early, and
@@ -289,7 +285,7 @@ class MlflowHook:
             from fedmeta.tracking.store import Store  # noqa: PLC0415
 
             artifacts = Path(self._context.project_path) / "mlartifacts"
-            self._store = Store(self._uri(), artifacts)
+            self._store = Store(tracking_uri(self._context.project_path), artifacts)
         return self._store
 
 
