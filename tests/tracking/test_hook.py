@@ -175,6 +175,22 @@ def test_running_again_adds_nothing_and_harms_nothing(project: Path) -> None:
     assert steps(project, run, "cost/bytes_up") == [0, 2, 4]
 
 
+def test_other_rounds_are_another_run(project: Path) -> None:
+    """MLflow would keep the number of rounds that was asked for first."""
+    toy.run(project)
+    toy.run(project, begin=2, rounds=6)
+    found = client(project).get_experiment_by_name("toy (synthetic demo)")
+    listed = client(project).search_runs(
+        [found.experiment_id], "tags.algorithm = 'alpha'"
+    )
+    asked = {run.data.params["training.rounds"]: run for run in listed}
+    assert asked.keys() == {"4", "6"}
+    assert len(listed) == 2
+    assert steps(project, asked["4"], "cost/bytes_up") == [0, 2, 4]
+    # the later one has the earlier one's curves too
+    assert steps(project, asked["6"], "cost/bytes_up") == [0, 2, 4, 6]
+
+
 def test_other_options_are_another_run(project: Path) -> None:
     toy.run(project)
     toy.run(project, lr=0.2)

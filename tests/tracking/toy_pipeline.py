@@ -93,6 +93,7 @@ def run(
     synthetic: bool = True,
     lr: float = 0.1,
     device: str = "cpu",
+    rounds: int = 4,
 ) -> None:
     """As `KedroSession.run` does it: the hooks are told, the runner runs.
 
@@ -103,12 +104,13 @@ def run(
         synthetic: what the data say of themselves.
         lr: of the algorithm.
         device: an option that changes no result.
+        rounds: asked for.
     """
     blocks = PARAMETERS["toy"]
     blocks = {
         **blocks,
         "alpha": {**blocks["alpha"], "lr": lr},
-        "training": {**blocks["training"], "device": device},
+        "training": {**blocks["training"], "device": device, "rounds": rounds},
     }
     names = ("alpha", "beta")
     pipeline = Pipeline(

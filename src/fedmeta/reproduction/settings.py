@@ -12,7 +12,10 @@ import pandas as pd
 
 VARIED = {"training.seed", "partition.support_fraction"}
 # The same training to the last digits, on whatever machine.
-MACHINE = {f"training.{n}" for n in ("device", "backend", "clients_at_once", "chunk")}
+MACHINE = {
+    f"training.{n}"
+    for n in ("device", "backend", "clients_at_once", "chunk", "support_fractions")
+}
 OWN = "algorithm."  # prefix of an algorithm's own parameters
 DATA = "data checksum"  # in place of the folder that they were read from
 CELL = ["algorithm", "support_fraction", "seed"]

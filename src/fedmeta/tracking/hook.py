@@ -212,9 +212,14 @@ class MlflowHook:
         note = "Not results of the benchmark's own data." if stand_in else ""
         experiment = store.experiment(experiment_name(owner.benchmark, stand_in), note)
         fingerprint, _ = now.checkpoints.get(node.name, ("", None))
-        identity = {"algorithm": owner.algorithm, "fingerprint": fingerprint}
-
         parameters = self._parameters(owner, node)
+        # MLflow keeps a parameter's first value, so that a training that goes on to
+        # more rounds than it was asked for is another run, with the whole history.
+        identity = {
+            "algorithm": owner.algorithm,
+            "fingerprint": fingerprint,
+            "rounds": parameters.get("training.rounds", ""),
+        }
         run = store.find(experiment, identity) if fingerprint else None
         if run and history is not None and run.last_round > history["round"].max():
             run = None
