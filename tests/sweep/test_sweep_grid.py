@@ -27,6 +27,9 @@ def test_cells_know_the_other_support_fractions():
     ]
     assert label(cells[0]) == "support_fraction=0.2"
     assert run_command("p", None, cells[1]).endswith("--params support_fraction=0.5")
+    # an impossible one is told of in its own cell alone
+    wrong = grid([parse_axis("support_fraction=0.2,1.5,half,0.5")])
+    assert {cell["support_fractions"] for cell in wrong} == {"[0.2,0.5]"}
     (alone,) = grid([parse_axis("support_fraction=0.2")])
     assert nested(alone) == {"support_fraction": 0.2}
 

@@ -61,12 +61,21 @@ def grid(axes: Iterable[Axis]) -> list[Given]:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{name} is given twice; join them: {name}=V1,V2")
-    fractions = [v for axis in axes if axis.name == FRACTION for v in axis.values]
+    given = [v for axis in axes if axis.name == FRACTION for v in axis.values]
+    # An impossible one fails in its own cell, and in no other.
+    fractions = [value for value in given if _is_fraction(value)]
     watched = {WATCHED: f"[{','.join(fractions)}]"} if len(fractions) > 1 else {}
     return [
         dict(zip(names, values, strict=True)) | watched
         for values in itertools.product(*(axis.values for axis in axes))
     ]
+
+
+def _is_fraction(text: str) -> bool:
+    try:
+        return 0 < float(text) < 1
+    except ValueError:
+        return False
 
 
 def typed(given: Mapping[str, Any]) -> dict[str, Any]:
