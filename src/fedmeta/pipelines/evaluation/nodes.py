@@ -3,7 +3,6 @@
 import pandas as pd
 
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.core.evaluation import evaluate_clients
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.datasets import Checkpoint
@@ -29,14 +28,6 @@ def evaluate(
     """Scores of the test clients under ``name``, from the last round's parameters."""
     data = Data(records, clients, client_split, support_query, codebook)
     setup = prepare(benchmark, data, training, model, names, algorithms)
-    rows = evaluate_clients(
-        setup.algorithms[name],
-        setup.model,
-        setup.placed(checkpoint.state.meta),
-        client_split["test"],
-        setup.evaluation_task,
-        setup.backend,
-        setup.chunk,
-    )
+    rows = setup.evaluated(name, checkpoint.state.meta, client_split["test"])
     table = pd.DataFrame(progress(rows, f"test clients evaluated for {name}"))
     return table.rename(columns=lambda c: c.replace("accuracy_", "correct_"))

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.algorithms.common import theta_only
-from fedmeta.core.evaluation import evaluate_clients
 from fedmeta.core.optimizers import adam
 from fedmeta.core.types import Batch, ClientId
 from fedmeta.data.encoding import Codebook, Examples
@@ -237,14 +236,8 @@ def score_federated(
                 [algorithm],
                 {algorithm: options},
             )
-            for row in evaluate_clients(
-                setup.algorithms[algorithm],
-                setup.model,
-                setup.placed(checkpoint.state.meta),
-                client_split["test"],
-                setup.evaluation_task,
-                setup.backend,
-                setup.chunk,
+            for row in setup.evaluated(
+                algorithm, checkpoint.state.meta, client_split["test"]
             ):
                 yield {
                     "client_id": row["client_id"],

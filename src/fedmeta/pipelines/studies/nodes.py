@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.core.evaluation import evaluate_clients
 from fedmeta.data.distances import client_distances
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
@@ -92,14 +91,8 @@ def personalise(
             setup = prepare(
                 benchmark, data, training, model, ["fedavg"], {"fedavg": options}
             )
-            for row in evaluate_clients(
-                setup.algorithms["fedavg"],
-                setup.model,
-                setup.placed(checkpoint.state.meta),
-                client_split["test"],
-                setup.evaluation_task,
-                setup.backend,
-                setup.chunk,
+            for row in setup.evaluated(
+                "fedavg", checkpoint.state.meta, client_split["test"]
             ):
                 yield {
                     "client_id": row["client_id"],

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from fedmeta.core.evaluation import evaluate_clients, meta_gradient_norm
+from fedmeta.core.evaluation import meta_gradient_norm
 from fedmeta.core.types import ClientId, ServerState
 from fedmeta.pipelines.options import ProbeOptions
 from fedmeta.pipelines.training.costs import COSTS
@@ -94,17 +94,7 @@ def _validate(
 
     Of every score of the model, and of accuracy over clients too ("macro").
     """
-    table = pd.DataFrame(
-        evaluate_clients(
-            setup.algorithms[name],
-            setup.model,
-            state.meta,
-            clients,
-            setup.evaluation_task,
-            setup.backend,
-            setup.chunk,
-        )
-    )
+    table = pd.DataFrame(setup.evaluated(name, state.meta, clients))
     records = table["num_query"]
     names = [c.removesuffix("_before") for c in table if c.endswith("_before")]
     return {

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,9 +15,10 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.algorithms import options_of
 from fedmeta.core.allocator import keep_freed_memory
 from fedmeta.core.backends import sequential, threaded, vectorized
+from fedmeta.core.evaluation import evaluate_clients
 from fedmeta.core.model import Model
 from fedmeta.core.trees import tree_map
-from fedmeta.core.types import Algorithm, Backend, ClientId, MakeTask
+from fedmeta.core.types import Algorithm, Backend, ClientId, MakeTask, MetaParams
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.encoding import checksum as codebook_checksum
 from fedmeta.data.federated import FederatedDataset
@@ -67,6 +69,20 @@ class Setup(NamedTuple):
     def placed(self, tree: Any) -> Any:
         """The tensors of a tree, on the device."""
         return tree_map(lambda leaf: leaf.to(self.device), tree)
+
+    def evaluated(
+        self, name: str, meta: MetaParams, clients: Sequence[ClientId]
+    ) -> Iterator[dict[str, str | int | float]]:
+        """Scores of clients under one of the algorithms: `evaluate_clients`."""
+        return evaluate_clients(
+            self.algorithms[name],
+            self.model,
+            self.placed(meta),
+            clients,
+            self.evaluation_task,
+            self.backend,
+            self.chunk,
+        )
 
 
 def prepare(
