@@ -191,7 +191,7 @@ def related(study: Study, report: Path, prefix: str) -> dict[str, pd.DataFrame]:
         for name, dataset in study.further.items()
     }
     source = pd.read_csv(report / f"{study.tables[0]}.csv")["source"].iloc[0]
-    results = study.collect(read("scores"), read("history"), source, **tables)
+    results = study.collect(*map(read, study.kinds), source, **tables)
     for name, figure in study.words.figures(results).items():
         path = RESULTS / f"{prefix}_{name}.svg"
         figure.savefig(path, format="svg", metadata={"Date": None})

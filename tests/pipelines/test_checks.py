@@ -102,6 +102,8 @@ def test_blocks_of_the_recommendation_study(block: str, option: str, told: str) 
         ("femnist_personalized_fedavg.e20.steps_", 1, "unknown option 'steps_'"),
         ("femnist_personalized_fedavg.e2_reptile.epochs", 1, "unknown option 'epochs'"),
         ("femnist_personalized_fedavg.central.server", 1, "one of sgd, momentum"),
+        ("femnist_readings.on_clients.local", {"size": 1}, "unknown option 'size'"),
+        ("femnist_readings.resampled.resample", True, "unknown option 'resample'"),
         ("femnist_skewed.users.options.image", 4, "unknown option 'image'"),
         ("femnist_skewed.selection.profile", "full", "unknown option 'profile'"),
         ("femnist_skewed.encoding.inverted", "maybe", "option 'inverted'"),

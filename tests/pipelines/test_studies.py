@@ -16,6 +16,7 @@ from fedmeta.pipelines.studies import (
     nustep,
     perfedavg,
     personalized,
+    readings,
 )
 from fedmeta.pipelines.training import nodes
 
@@ -55,8 +56,10 @@ def packed(project, dataset):
 
 
 def test_studies_of_papers():
-    assert list(OF_PAPERS) == [perfedavg.HOME, nustep.HOME, personalized.HOME]
-    assert [len(list(variants(study))) for study in OF_PAPERS.values()] == [8, 8, 11]
+    homes = [perfedavg.HOME, nustep.HOME, personalized.HOME, readings.HOME]
+    assert list(OF_PAPERS) == homes
+    trainings = [len(list(variants(study))) for study in OF_PAPERS.values()]
+    assert trainings == [8, 8, 11, 15]
 
 
 def test_a_study_leaves_every_artefact(project, study):
@@ -94,7 +97,7 @@ def test_scores_of_every_number_of_epochs(project, study):
     with session(project) as opened:
         parameters = opened.load_context().params
     queries = {}
-    for home, name, _ in variants(study):
+    for home, name, _ in variants(study) if "scores" in study.kinds else ():
         scores = frame(project, home, name, "scores")
         epochs = parameters[home]["personalisation"].epochs
         assert scores["epochs"].drop_duplicates().tolist() == list(epochs)
@@ -183,6 +186,10 @@ def test_runs_of_a_study_are_tracked(project, study):
             assert tags["fingerprint"] == kept.fingerprint
             blocks = {key.partition(".")[0] for key in parameters}
             assert not blocks & set(experiment.variants)  # its own is "algorithm"
+            measured = {key for key in tracked_run.data.metrics if "test/" in key}
+            if "scores" not in study.kinds:
+                assert not measured  # no test client was looked at
+                continue
             scores = frame(project, experiment.home, name, "scores")
             once = scores[scores["epochs"] == 1]
             assert tracked_run.data.metrics["test/accuracy_epochs1"] == pytest.approx(
@@ -216,3 +223,16 @@ def test_tracked_options_are_those_of_the_variant(project, study):
         # those of the stage before it are not its own
         assert "algorithm.epochs" not in second
         assert not [key for key in second if key.startswith("algorithm.fine_tuning")]
+
+
+def test_recipes_are_tried_on_validation_clients(project, study):
+    if study.home != readings.HOME:
+        return
+    report = project / f"data/08_reporting/smoke/{study.home}/{FOLDER}"
+    tried = pd.read_csv(report / "fine_tuning.csv")
+    curve = frame(project, study.home, "fedavg", "history").iloc[-1]
+    # its own recipe, by which its curve was made as well, comes first
+    for epochs, when in ((0, "before"), (1, "after")):
+        row = tried[tried["epochs"] == epochs].iloc[0]
+        own = 100 * curve[f"validation_accuracy_{when}"]
+        assert row["accuracy"] == pytest.approx(own)

@@ -43,6 +43,7 @@ class Followed(NamedTuple):
     """What is known of the Kedro run that is under way."""
 
     pipeline: Pipeline
+    parameters: dict[str, Any]  # of all benchmarks and studies
     kinds: dict[str, str]  # dataset -> its mark
     files: dict[str, Path]  # dataset -> its file
     tags: dict[str, str]  # of every MLflow run
@@ -112,6 +113,8 @@ class MlflowHook:
         self._store = None
         self._followed = Followed(
             pipeline,
+            # Now, once: a config loader reads its files anew whenever it is asked.
+            self._context.config_loader["parameters"],
             {name: mark for name, (mark, _) in marked.items()},
             {name: file for name, (_, file) in marked.items()},
             {key: value for key, value in tags.items() if value},
@@ -251,7 +254,7 @@ class MlflowHook:
     def _parameters(self, owner: Owner, node: Node) -> dict[str, str]:
         """Parameters of the node and of all that led to it."""
         now = self._followed
-        everything = self._context.config_loader["parameters"]
+        everything = now.parameters
         line = now.pipeline.to_nodes(node.name).inputs()
         parameters = everything[owner.benchmark]
         prefix = f"params:{owner.benchmark}."

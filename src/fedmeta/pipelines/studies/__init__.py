@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from kedro.pipeline import Pipeline
 
 from fedmeta.pipelines import recommendation
-from fedmeta.pipelines.studies import nustep, perfedavg, personalized
+from fedmeta.pipelines.studies import nustep, perfedavg, personalized, readings
 from fedmeta.pipelines.studies.report import Study
 
 
@@ -18,7 +18,7 @@ class Entry(NamedTuple):
 
     create_pipeline: Callable[[], Pipeline]
     check: Callable[[Mapping[str, Any]], None]  # of all parameters, before any work
-    report: Study | None = None  # of a related paper's
+    report: Study | None = None  # of several trainings, under one heading
 
 
 STUDIES: dict[str, Entry] = {
@@ -30,4 +30,5 @@ STUDIES: dict[str, Entry] = {
     personalized.HOME: Entry(
         personalized.create_pipeline, personalized.check, personalized.STUDY
     ),
+    readings.HOME: Entry(readings.create_pipeline, readings.check, readings.STUDY),
 }

@@ -52,16 +52,30 @@ def check(experiment: Experiment, parameters: Mapping[str, Any]) -> None:
 
 def runs(experiment: Experiment) -> Pipeline:
     """Prepared data -> checkpoint, history and scores of every variant."""
+    personalised = [
+        Node(
+            bind(personalise, benchmark=experiment.benchmark, name=name),
+            {
+                **shared_inputs(experiment, name),
+                "checkpoint": f"{experiment.home}.{name}.checkpoint",
+                "personalisation": f"params:{experiment.home}.personalisation",
+            },
+            f"{experiment.home}.{name}.scores",
+            name=f"personalise_{experiment.home}",
+            namespace=name,
+        )
+        for name in experiment.variants
+    ]
+    return trainings(experiment) + Pipeline(personalised)
+
+
+def trainings(experiment: Experiment) -> Pipeline:
+    """Prepared data -> checkpoint and history of every variant; no test client."""
     nodes = []
     for name, variant in experiment.variants.items():
         home = f"{experiment.home}.{name}"
-        shared = {
-            **data_inputs(experiment.data, experiment.records),
-            "training": f"params:{experiment.home}.{variant.training}",
-            "model": f"params:{experiment.home}.model",
-        }
         start = {"start": f"{experiment.home}.{variant.after}.checkpoint"}
-        nodes += [
+        nodes.append(
             Node(
                 bind(
                     train,
@@ -70,7 +84,7 @@ def runs(experiment: Experiment) -> Pipeline:
                     called=name,
                 ),
                 {
-                    **shared,
+                    **shared_inputs(experiment, name),
                     **(start if variant.after else {}),
                     "earlier": f"{home}.earlier_checkpoints",
                     "partition": f"params:{experiment.data}.partition",
@@ -79,17 +93,15 @@ def runs(experiment: Experiment) -> Pipeline:
                 [f"{home}.checkpoint", f"{home}.history"],
                 name=f"train_{experiment.home}",
                 namespace=name,
-            ),
-            Node(
-                bind(personalise, benchmark=experiment.benchmark, name=name),
-                {
-                    **shared,
-                    "checkpoint": f"{home}.checkpoint",
-                    "personalisation": f"params:{experiment.home}.personalisation",
-                },
-                f"{home}.scores",
-                name=f"personalise_{experiment.home}",
-                namespace=name,
-            ),
-        ]
+            )
+        )
     return Pipeline(nodes)
+
+
+def shared_inputs(experiment: Experiment, name: str) -> dict[str, str]:
+    """What all that is done with a variant needs to know, by argument name."""
+    return {
+        **data_inputs(experiment.data, experiment.records),
+        "training": f"params:{experiment.home}.{experiment.variants[name].training}",
+        "model": f"params:{experiment.home}.model",
+    }

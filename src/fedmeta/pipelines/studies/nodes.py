@@ -1,4 +1,4 @@
-"""Nodes that the studies share: users made anew, distances, personalisation."""
+"""Nodes that the studies share: users made anew, distances, fine-tuning."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,14 +11,16 @@ from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.redivide import DIVISIONS, redivide
 from fedmeta.datasets import Checkpoint, PackedSource
-from fedmeta.pipelines.options import TrainingOptions, checked
+from fedmeta.pipelines.options import PartitionOptions, TrainingOptions, checked
 from fedmeta.pipelines.progress import progress
 from fedmeta.pipelines.studies.options import (
     DistanceOptions,
     PersonalisationOptions,
+    RecipesOptions,
     UserOptions,
 )
 from fedmeta.pipelines.training.setup import Data, prepare
+from fedmeta.reporting.study_scores import micro
 
 
 def deal_out(
@@ -68,10 +70,12 @@ def personalise(
     training: TrainingOptions,
     model: dict,
     personalisation: PersonalisationOptions,
+    part: str = "test",
 ) -> pd.DataFrame:
-    """Scores of the test clients after each number of epochs on their support sets.
+    """Scores of clients after each number of epochs on their support sets.
 
-    However it was trained, every initialisation is personalised in the same way.
+    However it was trained, every initialisation is personalised in the same way. The
+    clients are those of one ``part`` of the split.
 
     Returns:
         A row a client and number of epochs: `client_id, epochs, num_support, num_query`
@@ -92,7 +96,7 @@ def personalise(
                 benchmark, data, training, model, ["fedavg"], {"fedavg": options}
             )
             for row in setup.evaluated(
-                "fedavg", checkpoint.state.meta, client_split["test"]
+                "fedavg", checkpoint.state.meta, client_split[part]
             ):
                 yield {
                     "client_id": row["client_id"],
@@ -104,3 +108,53 @@ def personalise(
                 }
 
     return pd.DataFrame(progress(scored(), f"scores of {name}"))
+
+
+def fine_tune(
+    benchmark: Benchmark,
+    records: FederatedDataset,
+    clients: pd.DataFrame,
+    client_split: dict,
+    support_query: pd.DataFrame,
+    codebook: Codebook,
+    checkpoint: Checkpoint,
+    training: TrainingOptions,
+    model: dict,
+    partition: PartitionOptions,
+    recipes: RecipesOptions,
+) -> pd.DataFrame:
+    """How accurate one trained model becomes by several recipes of fine-tuning.
+
+    Judged on validation clients, since a recipe is there to be chosen.
+
+    Returns:
+        A row a recipe and number of epochs: `recipe` in words, `epochs`, `accuracy` in
+        percent of all query records, and the run's `support_fraction`.
+    """
+    rows = []
+    for recipe in recipes.root.values():
+        words = recipe.words()
+        scores = personalise(
+            benchmark,
+            words,
+            records,
+            clients,
+            client_split,
+            support_query,
+            codebook,
+            checkpoint,
+            training,
+            model,
+            recipe,
+            part="validation",
+        )
+        rows += [
+            {
+                "recipe": words,
+                "epochs": epochs,
+                "accuracy": micro(scores, epochs),
+                "support_fraction": partition.support_fraction,
+            }
+            for epochs in recipe.epochs
+        ]
+    return pd.DataFrame(rows)

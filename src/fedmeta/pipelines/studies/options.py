@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, RootModel, field_validator
 
 from fedmeta.data.redivide import DIVISIONS
 from fedmeta.pipelines.options import Options, optimizer_from
@@ -30,7 +30,7 @@ class DistanceOptions(Options):
 
 
 class PersonalisationOptions(Options):
-    """How test clients personalise what was learned."""
+    """How clients personalise what was learned."""
 
     optimizer: dict[str, Any]
     batch_size: PositiveInt | None  # None: the whole support set at once
@@ -41,3 +41,14 @@ class PersonalisationOptions(Options):
     def _is_an_optimizer(cls, value: dict[str, Any]) -> dict[str, Any]:
         optimizer_from(value)
         return value
+
+    def words(self) -> str:
+        """All of it but the number of epochs, as a table says it."""
+        options = dict(self.optimizer)
+        values = [str(options.pop("name")), *(f"{k} {v:g}" for k, v in options.items())]
+        size = self.batch_size
+        return f"{', '.join(values)}, {f'batches of {size}' if size else 'all at once'}"
+
+
+class RecipesOptions(RootModel[dict[str, PersonalisationOptions]]):
+    """Several ways to personalise, by name."""

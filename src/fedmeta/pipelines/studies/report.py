@@ -27,12 +27,14 @@ class Study(NamedTuple):
     experiments: Sequence[Experiment]
     # of `fedmeta.reporting`: HEADING, tables, figures, claims, summary, sections
     words: ModuleType
-    # (scores by dataset name, histories, source, further inputs by name) -> its Results
+    # (results of each of ``kinds`` by dataset name, source, further inputs by name)
+    # -> its Results
     collect: Callable[..., Any]
     tables: Sequence[str]
     figures: Sequence[str]
     notes: Sequence[str]  # on the data
     further: Mapping[str, str] = {}  # argument of ``collect`` -> dataset
+    kinds: Sequence[str] = ("scores", "history")  # that the runs leave
 
 
 def create_pipeline(study: Study) -> Pipeline:
@@ -42,7 +44,7 @@ def create_pipeline(study: Study) -> Pipeline:
         f"{experiment.home}__{name}__{kind}": f"{experiment.home}.{name}.{kind}"
         for experiment in study.experiments
         for name in experiment.variants
-        for kind in ("scores", "history")
+        for kind in study.kinds
     }
     shared = {
         "records": study.experiments[0].records,
@@ -136,4 +138,4 @@ def _collected(study: Study, records: FederatedDataset, results: dict[str, Any])
 
     further = {name: results[name] for name in study.further}
     source = source_of(study.benchmark, records)
-    return study.collect(of_kind("scores"), of_kind("history"), source, **further)
+    return study.collect(*map(of_kind, study.kinds), source, **further)
