@@ -181,7 +181,8 @@ def test_runs_of_a_study_are_tracked(project, study):
             assert tags["data_checksum"] == records.checksum
             assert tags["support_fraction"] == parameters["partition.support_fraction"]
             assert tags["support_fraction"] == "0.2"
-            assert tags["mlflow.runName"].startswith(f"{name} p0.2")
+            assert tags["mlflow.runName"] == f"{name} p0.2 s0"
+            assert tags["seed"] == "0" and tags["rounds"] == "4"
             kept = checkpoint(project, experiment.home, name)
             assert tags["fingerprint"] == kept.fingerprint
             blocks = {key.partition(".")[0] for key in parameters}

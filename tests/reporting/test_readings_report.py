@@ -37,7 +37,7 @@ def nothing():
 
 
 def test_a_reading_differs_from_the_one_taken(results):
-    table = readings.tables(results)["readings"].assign(name=list(READINGS))
+    table = readings.tables(results)["accuracy"].assign(name=list(READINGS))
     rows = table.set_index("name")
     assert (rows["rounds"] == 10).all()
     assert rows.loc[TAKEN, ["before", "after"]].tolist() == pytest.approx([35, 70])
@@ -92,8 +92,8 @@ class TestClaims:
 class TestSummary:
     def test_the_best_may_be_the_closest(self, results):
         assert readings.summary(results) == (
-            "After 10 rounds the best reading of FedMeta(MAML) is “Where does Adam "
-            "work? On the clients, models averaged (appendix)”: 90.0 % of the "
+            "After 10 rounds the best reading of FedMeta(MAML) is “MAML: where does "
+            "Adam work? On the clients, models averaged (appendix)”: 90.0 % of the "
             "validation clients' query records are classified correctly after "
             "adaptation. Closest to the paper's 88.46 % on test clients after 2,000 "
             "it is as well."
@@ -102,8 +102,8 @@ class TestSummary:
     def test_the_closest_may_be_another(self, results):
         closer = results._replace(paper={**PAPER, MAML: 71.0})
         assert readings.summary(closer).endswith(
-            "71.00 % on test clients after 2,000 is “Where does Adam work? On the "
-            "server, at ten times Table 4's β”."
+            "71.00 % on test clients after 2,000 is “MAML: where does Adam work? On "
+            "the server, at ten times Table 4's β”."
         )
 
     def test_other_data_are_not_set_beside_the_paper(self, results, nothing):
@@ -112,7 +112,7 @@ class TestSummary:
 
 
 def test_figure(results, nothing):
-    figure = readings.figures(results)["readings"]
+    figure = readings.figures(results)["accuracy"]
     words = words_in(figure)
     assert "· FEMNIST" in words and "90.00" in words
     assert all(reading.answer in words for reading in READINGS.values())
@@ -124,8 +124,8 @@ def test_figure(results, nothing):
     ]
     assert list(line.get_xdata()) == pytest.approx([45, 90])
     del results.histories["batches"]
-    words_in(readings.figures(results)["readings"])
-    assert "no reading has been" in words_in(readings.figures(nothing)["readings"])
+    words_in(readings.figures(results)["accuracy"])
+    assert "no reading has been" in words_in(readings.figures(nothing)["accuracy"])
 
 
 def test_page(results, nothing):

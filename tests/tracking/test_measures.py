@@ -53,8 +53,8 @@ def test_equal_options_of_two_algorithms_meet_in_one_column() -> None:
 
 
 def test_names() -> None:
-    parameters = {"partition.support_fraction": "0.2", "training.seed": "0"}
-    assert len(run_name("fedavg_meta", parameters)) <= 20
+    parameters = {"partition.support_fraction": "0.2"}
+    assert len(run_name("fedavg_meta", parameters, "0")) <= 20
     assert (
         experiment_name("femnist", "synthetic sample") == "femnist (synthetic sample)"
     )
@@ -97,6 +97,6 @@ def test_scores_of_several_epochs() -> None:
 
 def test_a_run_of_several_supports_is_named_by_those_it_is_tested_on() -> None:
     parameters = {"partition.support_fraction": "0.2"}
-    tested = {"study.support_fractions": "[0.8, 0.05]", "training.seed": "3"}
-    assert run_name("mfu", parameters) == "mfu p0.2"
-    assert run_name("nn", {**parameters, **tested}) == "nn p0.8,0.05 s3"
+    tested = {"study.support_fractions": "[0.8, 0.05]"}
+    assert run_name("mfu", parameters, "") == "mfu p0.2"
+    assert run_name("nn", {**parameters, **tested}, "3") == "nn p0.8,0.05 s3"

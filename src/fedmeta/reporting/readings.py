@@ -42,9 +42,9 @@ class Reading(NamedTuple):
 
 
 FEDAVG, TAKEN, TAKEN_ALPHA = "fedavg", "maml", "meta_sgd"
-ADAM = "Where does Adam work?"
-WEIGHTS = "What weighs a client?"
-INNER = "What is one local epoch?"
+ADAM = "MAML: where does Adam work?"
+WEIGHTS = "MAML: what weighs a client?"
+INNER = "MAML: what is one local epoch?"
 # The first of each algorithm is the one that this project took; it answers the other
 # questions on that algorithm too.
 READINGS: dict[str, Reading] = {
@@ -61,7 +61,7 @@ READINGS: dict[str, Reading] = {
     "batches": Reading(INNER, "a step on each batch of 10", MAML),
     "five_epochs": Reading(INNER, "five times a step on each batch of 10", MAML),
     "resampled": Reading(
-        "Support and query of training clients?", "drawn anew each round", MAML
+        "MAML: support and query when training?", "drawn anew each round", MAML
     ),
     TAKEN_ALPHA: Reading("Meta-SGD: first α?", "Table 4's, everywhere", META_SGD),
     "uniform_alpha": Reading(
@@ -89,13 +89,13 @@ class Results(NamedTuple):
 
 
 def tables(results: Results) -> dict[str, pd.DataFrame]:
-    """The tables: "readings", a row each, and "recipes"."""
-    return {"readings": readings_table(results), "recipes": recipes_table(results)}
+    """The tables: "accuracy", a row a reading, and "recipes"."""
+    return {"accuracy": accuracy_table(results), "recipes": recipes_table(results)}
 
 
 def figures(results: Results) -> dict[str, Figure]:
-    """The figure: "readings"."""
-    return {"readings": before_and_after(results)}
+    """The figure: "accuracy"."""
+    return {"accuracy": before_and_after(results)}
 
 
 def claims(results: Results) -> list[Claim]:
@@ -104,8 +104,7 @@ def claims(results: Results) -> list[Claim]:
     base = accuracy[FEDAVG]
     return [
         Claim(
-            f"{reading.question} {_capital(reading.answer)}: {reading.algorithm} is "
-            f"ahead of {BASELINE}",
+            f"{_named(name)} is ahead of {BASELINE}",
             _lead(accuracy[name], base, reading.algorithm, results.paper),
             more(accuracy[name], base),
         )
@@ -150,9 +149,9 @@ def sections(results: Results) -> list[Section]:
             "the last round, before and after adaptation. A reading differs in its "
             "answer alone from the first one of its algorithm, which this project "
             "took.",
-            table=made["readings"],
-            columns=READING_COLUMNS,
-            figure="readings",
+            table=made["accuracy"],
+            columns=ACCURACY_COLUMNS,
+            figure="accuracy",
             caption="A line leads from accuracy before adaptation to the dot, accuracy "
             "after it; the grey upright is the reading that was taken.",
         ),
@@ -166,19 +165,20 @@ def sections(results: Results) -> list[Section]:
     ]
 
 
-def readings_table(results: Results) -> pd.DataFrame:
+def accuracy_table(results: Results) -> pd.DataFrame:
     """What each reading gave.
 
     Returns:
-        A row a reading: `question`, `answer`, `algorithm`; `rounds`; `before` and
-        `after` adaptation in percent; in points `against_taken`, after minus that of
-        the algorithm's first reading, and `minus_paper`; `source`.
+        A row a reading: `question`, `answer`; `rounds`; `before` and `after`
+        adaptation in percent; in points `against_taken`, after minus that of the
+        algorithm's first reading, and `minus_paper`; `source`.
     """
     before, after = _finals(results, BEFORE), _finals(results, AFTER)
     taken = {reading.algorithm: name for name, reading in reversed(READINGS.items())}
     rows = [
         {
-            **reading._asdict(),
+            "question": reading.question,
+            "answer": reading.answer,
             "rounds": _rounds(results.histories.get(name)),
             "before": before[name],
             "after": after[name],
@@ -283,15 +283,14 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-READING_COLUMNS = {
+ACCURACY_COLUMNS = {
     "question": Column("What the paper leaves open", str),
     "answer": Column("Read as", str),
-    "algorithm": Column("Algorithm", str),
     "rounds": Column("Rounds", "{:,.0f}".format),
     "before": Column("Before", "{:.1f} %".format),
     "after": Column("After", "{:.1f} %".format),
-    "against_taken": Column("Against the reading taken", "{:+.1f}".format),
-    "minus_paper": Column("Minus the paper's", "{:+.1f}".format),
+    "against_taken": Column("– the one taken", "{:+.1f}".format),
+    "minus_paper": Column("– the paper", "{:+.1f}".format),
 }
 RECIPE_COLUMNS = {
     "recipe": Column("Fine-tuned by", str),

@@ -215,25 +215,27 @@ class MlflowHook:
         note = "Not results of the benchmark's own data." if stand_in else ""
         experiment = store.experiment(experiment_name(owner.benchmark, stand_in), note)
         fingerprint, _ = now.checkpoints.get(node.name, ("", None))
-        parameters = self._parameters(owner, node)
+        parameters, loop = self._parameters(owner, node), round_loop(node)
+        seed = parameters.get(f"{loop}.seed", "")
         # MLflow keeps a parameter's first value, so that a training that goes on to
         # more rounds than it was asked for is another run, with the whole history.
         identity = {
             "algorithm": owner.algorithm,
             "fingerprint": fingerprint,
-            "rounds": parameters.get("training.rounds", ""),
+            "rounds": parameters.get(f"{loop}.rounds", ""),
         }
         run = store.find(experiment, identity) if fingerprint else None
         if run and history is not None and run.last_round > history["round"].max():
             run = None
-        run = run or store.create(experiment, run_name(owner.algorithm, parameters))
+        name = run_name(owner.algorithm, parameters, seed)
+        run = run or store.create(experiment, name)
         tags = {
             **now.tags,
             **known,
             **identity,
             "benchmark": owner.benchmark,
             "support_fraction": parameters.get("partition.support_fraction", ""),
-            "seed": parameters.get("training.seed", ""),
+            "seed": seed,
         }
         run.begin(tags, parameters)
         now.runs[owner] = run
@@ -301,6 +303,16 @@ def owner_of(dataset: str) -> Owner:
     """ "femnist.maml.history" -> femnist, maml; "femnist.statistics" -> femnist."""
     benchmark, *middle, _ = dataset.split(".")
     return Owner(benchmark, ".".join(middle))
+
+
+def round_loop(node: Node) -> str:
+    """The block of parameters that a node takes as ``training``.
+
+    A study has a second one where some of its trainings differ in their rounds.
+    """
+    given = node._inputs  # by argument, which `node.inputs` does not tell
+    named = given.get("training", "training") if isinstance(given, dict) else "training"
+    return named.rpartition(".")[2]
 
 
 def _blocks(algorithm: str) -> list[str]:

@@ -100,11 +100,10 @@ def run_parameters(
     return dict(_flat({"algorithm": algorithm, **shared}))
 
 
-def run_name(algorithm: str, parameters: Mapping[str, str]) -> str:
+def run_name(algorithm: str, parameters: Mapping[str, str], seed: str) -> str:
     """The difference first: the UI cuts names at 20 characters."""
     fraction = parameters.get("partition.support_fraction", "?")
     tested = parameters.get("study.support_fractions", fraction).strip("()[]")
-    seed = parameters.get("training.seed")
     # what only counts, as MFU does, has no seed
     return f"{algorithm} p{tested.replace(' ', '')}" + (f" s{seed}" if seed else "")
 
