@@ -7,6 +7,7 @@ import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines import ingestion, preparation
 from fedmeta.pipelines.binding import bind
 from fedmeta.pipelines.studies import report
@@ -23,11 +24,7 @@ from fedmeta.reporting import readings as words
 
 HOME = "femnist_readings"
 DATA = "femnist"
-ALGORITHMS_READ = {
-    words.BASELINE: "fedavg_meta",
-    words.MAML: "maml",
-    words.META_SGD: "meta_sgd",
-}
+NAMES = {entry.label: name for name, entry in ALGORITHMS.items()}
 LOOPS = {"resampled": "drawn_anew"}  # readings with a round loop of their own
 EXPERIMENT = Experiment(
     HOME,
@@ -35,9 +32,7 @@ EXPERIMENT = Experiment(
     f"{DATA}.records",
     BENCHMARKS[DATA],
     {
-        name: Variant(
-            ALGORITHMS_READ[reading.algorithm], training=LOOPS.get(name, "training")
-        )
+        name: Variant(NAMES[reading.algorithm], training=LOOPS.get(name, "training"))
         for name, reading in words.READINGS.items()
     },
 )
