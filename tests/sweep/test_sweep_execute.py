@@ -49,7 +49,15 @@ def test_processes_share_the_work_and_one_may_die(tmp_path, monkeypatch):
     assert "OMP_NUM_THREADS" not in os.environ
 
 
-def test_processes_end_when_the_sweep_is_interrupted(tmp_path):
+@pytest.fixture
+def heeds_interrupts():
+    """Ctrl-C's signal is heeded, even where a shell started the tests to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_processes_end_when_the_sweep_is_interrupted(tmp_path, heeds_interrupts):
     def interrupt() -> None:
         while not said(tmp_path, "begins"):
             time.sleep(0.01)
