@@ -26,6 +26,7 @@ from fedmeta.datasets import (
     EarlierCheckpointsDataset,
     PackedDataset,
     PackedSource,
+    ResultDataset,
     read_checkpoint,
     write_checkpoint,
 )
@@ -115,6 +116,7 @@ def test_files_can_be_read_by_those_who_may_read_new_files(tmp_path):
 
 DATASETS = {
     "csv": (AtomicCSVDataset, {"save_args": {"index": False}}, FRAME),
+    "result": (ResultDataset, {"save_args": {"index": False}}, FRAME),
     "parquet": (AtomicParquetDataset, {}, FRAME),
     "json": (AtomicJSONDataset, {}, {"train": ["a", "b"], "checksum": "c"}),
 }
@@ -136,7 +138,8 @@ def assert_holds(dataset, path, data):
         pd.testing.assert_frame_equal(loaded, data)
     else:
         assert loaded == data
-    assert list(path.parent.iterdir()) == [path]
+    beside = [path.with_suffix(".json")] if isinstance(dataset, ResultDataset) else []
+    assert sorted(path.parent.iterdir()) == [*beside, path]  # nothing half-written
 
 
 def test_round_trip(kept):
@@ -155,7 +158,7 @@ def test_full_disk_while_a_table_is_written(kept, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DatasetError, match=FULL) as error:
         dataset.save(data)
-    assert f"{path}: " in str(error.value)
+    assert f"{path.with_suffix('')}." in str(error.value)
     assert_holds(dataset, path, data)
 
 
@@ -351,3 +354,35 @@ def test_packing_that_fails_keeps_the_old_file(tmp_path):
         dataset.save(PackedSource(failing(), {"source_files": "two"}))
     assert labels(dataset) == [0, 0, 0]
     assert len(list(tmp_path.iterdir())) == 1
+
+
+# Results
+
+
+def result(folder):
+    path = folder / "maml_scores.csv"
+    dataset = ResultDataset(filepath=str(path), save_args={"index": False})
+    frame = FRAME.copy()
+    frame.attrs = {"settings": {"training.rounds": 5, "maml.inner_lr": 0.1}}
+    dataset.save(frame)
+    return dataset, path, frame
+
+
+def test_results_keep_what_they_were_made_with(tmp_path):
+    dataset, path, frame = result(tmp_path)
+    assert dataset.load().attrs == frame.attrs
+    assert pd.read_csv(path).columns.tolist() == ["round", "loss"]  # plain CSV
+    pd.testing.assert_frame_equal(dataset.load(), frame, check_exact=True)
+
+
+@pytest.mark.parametrize("damage", ["edited", "missing", "no JSON", "a list"])
+def test_results_whose_origin_is_not_known_are_refused(tmp_path, damage):
+    dataset, path, _ = result(tmp_path)
+    if damage == "edited":
+        path.write_text(path.read_text().replace("5", "6"))
+    elif damage == "missing":
+        path.with_suffix(".json").unlink()
+    else:
+        path.with_suffix(".json").write_text("{" if damage == "no JSON" else "[]")
+    with pytest.raises(DatasetError, match=r"maml_scores\.csv.* run the pipeline"):
+        dataset.load()

@@ -4,6 +4,7 @@ A file appears under its name only when it is complete, so that neither a full d
 Ctrl-C leaves half of one to be taken for whole.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from fedmeta.core.types import ServerState
 from fedmeta.data.encoding import Codebook
+from fedmeta.data.errors import DataError
 from fedmeta.data.federated import (
     ClientRecords,
     FederatedDataset,
@@ -195,6 +197,53 @@ class _Atomic:
 
 class AtomicCSVDataset(_Atomic, CSVDataset):
     """kedro_datasets.pandas.CSVDataset, written whole or not at all."""
+
+
+class ResultDataset(AtomicCSVDataset):
+    """Results as CSV, with what they are results of (``DataFrame.attrs``) beside them.
+
+    The attributes are JSON values in a file of the same name with the suffix ".json",
+    which also holds the SHA-256 of the CSV file that they belong to: neither file can
+    be replaced without the other.
+    """
+
+    def save(self, data: pd.DataFrame) -> None:
+        path = Path(self._filepath)
+        with whole_path(path) as table, whole_path(_beside(path)) as origin:
+            self._filepath = PurePosixPath(table)
+            try:
+                # Not this class's own `save`, nor that of its parent: both files appear
+                # together, after both are complete.
+                CSVDataset.save(self, data)
+            finally:
+                self._filepath = PurePosixPath(path)
+            origin.write_text(json.dumps({"sha256": _sha256(table), **data.attrs}))
+
+    def load(self) -> pd.DataFrame:
+        path = Path(self._filepath)
+        table = super().load()
+        try:
+            beside = json.loads(_beside(path).read_text())
+        except (OSError, ValueError):
+            beside = None
+        attributes = dict(beside) if isinstance(beside, dict) else {}
+        if attributes.pop("sha256", None) != _sha256(path):
+            raise DataError(
+                f"{path}: {_beside(path).name} does not say what these results were"
+                " made with (edited, or written by an earlier version); run the"
+                " pipeline that makes them again: finished trainings are taken over"
+            )
+        table.attrs = attributes
+        return table
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class AtomicParquetDataset(_Atomic, ParquetDataset):
