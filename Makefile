@@ -1,6 +1,7 @@
 # One command a job. Set-up happens by itself, once, and again when a lock changes.
 #   make femnist PYTHON=/path/to/python3.12     another interpreter
 #   make test ARGS="-k leaf"                    arguments for pytest
+#   make test ARGS="-m slow"                    the slow tests; ARGS="-m ''" is all tests
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -60,8 +61,9 @@ $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.lock
 femnist: setup ## the main job: FEMNIST, FedAvg against FedMeta
 	$(BIN)/kedro run --pipeline femnist_fedmeta
 
-test: setup-dev ## the tests; FEMNIST=, SHAKESPEARE=, SENT140=, USAGE_LOG= add some
-	$(BIN)/python -m pytest $(ARGS)
+# Of several -m, pytest takes the last: one in ARGS counts.
+test: setup-dev ## the quick tests; FEMNIST=, SHAKESPEARE=, SENT140=, USAGE_LOG= add some
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 lint: setup-dev ## ruff and the import layers
 	$(BIN)/ruff check .
