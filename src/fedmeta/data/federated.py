@@ -181,7 +181,7 @@ def _schema(client: ClientRecords) -> pa.Schema:
 
 def _check(client: ClientRecords, schema: pa.Schema, seen: set[str]) -> None:
     if client.client_id in seen:
-        raise DataError(f"client {client.client_id!r} comes twice; keep one of them")
+        raise DataError(f"client {client.client_id!r} comes twice; expected once")
     if not _schema(client).equals(schema):
         raise DataError(
             f"client {client.client_id!r} has other columns than the clients before it"

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Raw files as they are found, and files that are there whole or not at all."""
 
 import errno
 import os
@@ -6,6 +6,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+
+def raw_files(folder: str | Path, *endings: str) -> list[Path]:
+    """Files of a folder whose names end in one of ``endings``, by name.
+
+    Passes over hidden files and lock files of office programs (``~$log.csv``), which
+    systems and editors leave beside data.
+    """
+    return sorted(
+        path
+        for path in Path(folder).glob("*")
+        if path.name.endswith(endings)
+        and not path.name.startswith((".", "~$"))
+        and path.is_file()
+    )
+
+
+def elsewhere(folder: str | Path, *endings: str) -> str:
+    """Where else such files are, for a message that there are none in a folder."""
+    below = [path for path in sorted(Path(folder).glob("*")) if path.is_dir()]
+    names = [f"{path.name}/" for path in below if raw_files(path, *endings)]
+    return f", but in {', '.join(names)}: name the folder that you mean" * bool(names)
 
 
 @contextmanager

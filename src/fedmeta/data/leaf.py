@@ -5,19 +5,28 @@ A shard is `{"users": [...], "num_samples": [...], "user_data": {id: {"x": [...]
 window slides over its bytes and cuts out one value at a time, by a search that stops
 at quotes and brackets only; orjson then parses that value. So memory is bounded by
 the largest client.
+
+LEAF's own split by sample puts a part of each client's records into files of the names
+``..._train_9.json`` and ``..._test_9.json``, in folders ``train`` and ``test``: the two
+parts of a client are put together again, its records for training first.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import orjson
 
 from fedmeta.data.errors import DataError
+from fedmeta.data.files import elsewhere, raw_files
+from fedmeta.data.names import alike
+
+log = logging.getLogger(__name__)
 
 BLOCK = 4 << 20  # bytes read at a time
 _BRACKETS = {b"{": b"}", b"[": b"]"}
@@ -26,6 +35,8 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _SCALAR = re.compile(rb'[^,\]}\s"]*')
 _NOT_A_NUMBER = re.compile(r"-?(?:NaN|Infinity)")
+PARTS = ("train", "test")  # of LEAF's split
+_PART = re.compile(rf"_({'|'.join(PARTS)})(?:_\d+)?$")
 
 
 class LeafClient(NamedTuple):
@@ -34,22 +45,48 @@ class LeafClient(NamedTuple):
     client_id: str
     x: list  # [n] records, their form is the benchmark's
     y: list  # [n] labels
-    path: Path  # the shard, for messages
+    path: Path | str  # the shard, or both, for messages
 
     def error(self, problem: str) -> DataError:
         """An error that names this client and its file."""
         return DataError(f"{self.path}: client {self.client_id!r}: {problem}")
 
 
+def whole_number(value: Any) -> int | None:
+    """A whole number that JSON has as 3, 3.0 or "3"; None for anything else."""
+    if isinstance(value, str):
+        value = value.strip()
+        return int(value) if value.isascii() and value.isdecimal() else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if value == int(value) else None
+
+
+def as_json(value: Any) -> str:
+    """A value as the file has it, shortened: for messages."""
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def leaf_shards(folder: str | Path) -> list[Path]:
+    """LEAF's files in a folder, by name; else those of its folders train and test."""
+    parts = [raw_files(Path(folder, part), ".json") for part in PARTS]
+    here = raw_files(folder, ".json")
+    return here or (sum(parts, []) if all(parts) else [])
+
+
 def leaf_files(folder: str | Path, remedy: str) -> list[Path]:
-    """The shards of a folder, by name.
+    """`leaf_shards`.
 
     Raises:
         DataError: when there are none; `remedy` says where they come from.
     """
-    shards = sorted(Path(folder).glob("*.json"))
+    shards = leaf_shards(folder)
     if not shards:
-        raise DataError(f"{folder}: no *.json files of LEAF here; {remedy}")
+        raise DataError(
+            f"{folder}: no *.json files of LEAF here{elsewhere(folder, '.json')}; "
+            f"{remedy}"
+        )
     return shards
 
 
@@ -91,7 +128,7 @@ def leaf_metadata(shards: Sequence[Path], benchmark: str) -> dict[str, str]:
     return {
         "benchmark": benchmark,
         "synthetic": "true" if drawn else "false",
-        "source": str(notes[0] or headers[0].get("source", "LEAF JSON")),
+        "source": str(notes[0] or headers[0].get("source") or "LEAF JSON"),
     }
 
 
@@ -119,35 +156,101 @@ def sample_share(
 def read_leaf(shards: Sequence[Path]) -> Iterator[LeafClient]:
     """Stream the clients of all shards, in the order of the files.
 
+    A client that LEAF's split has put into a train and a test file comes once, with
+    its records of the first before those of the second.
+
     Raises:
         DataError: for JSON that is malformed or cut short, a missing key, a client
             in two places, or counts that disagree.
     """
+    first = [shard for shard in shards if _part(shard) != "test"]
+    second = [shard for shard in shards if _part(shard) == "test"]
+    if not (first and second):
+        if all(_PART.search(shard.stem) for shard in shards):
+            log.warning(
+                "%s: only the %s part of LEAF's split is here; each client's other"
+                " records are in files of the other part: put these beside it, or take"
+                " all_data",
+                shards[0].parent,
+                _part(shards[0]),
+            )
+        first, second = list(shards), []
+    later = dict(place for shard in second for place in _places(shard))
     seen: dict[str, Path] = {}
-    for shard in shards:
-        with open(shard, "rb") as file:
-            yield from _read_shard(_Window(shard, file), seen)
+    for shard in first:
+        for client in _read_shard(shard, seen):
+            place = later.get(client.client_id)
+            yield client if place is None else _joined(client, *place)
+    again: dict[str, Path] = {}
+    for shard in second:
+        for client in _read_shard(shard, again):
+            if client.client_id not in seen:
+                yield client
+    if second:
+        log.info(
+            "LEAF's train and test parts of %d clients are put together",
+            len(seen.keys() & again.keys()),
+        )
+    for note in alike(seen.keys() | again.keys(), "clients"):
+        log.warning("%s", note)
 
 
-def _read_shard(window: _Window, seen: dict[str, Path]) -> Iterator[LeafClient]:
+def _part(shard: Path) -> str:
+    """The part of LEAF's split that a file is, by its name or else its folder's."""
+    named = _PART.search(shard.stem)
+    return named[1] if named else shard.parent.name
+
+
+def _places(shard: Path) -> Iterator[tuple[str, tuple[Path, int]]]:
+    """Clients of a shard and the bytes that their data begin at."""
+    with open(shard, "rb") as file:
+        window = _Window(shard, file)
+        for key in window.members():
+            if key != "user_data":
+                window.skip(f"{key!r}")
+                continue
+            for client_id in window.members():
+                yield client_id, (shard, window.position)
+                window.skip(f"client {client_id!r}")
+
+
+def _joined(client: LeafClient, shard: Path, place: int) -> LeafClient:
+    """The client with its part in another file behind its own."""
+    with open(shard, "rb") as file:
+        other = _client(_Window(shard, file, place), client.client_id)
+    files = f"{client.path} and {shard.name}"
+    return LeafClient(client.client_id, client.x + other.x, client.y + other.y, files)
+
+
+def _read_shard(shard: Path, seen: dict[str, Path]) -> Iterator[LeafClient]:
+    """The clients of a shard, checked; they are added to ``seen``."""
     rest: dict[str, object] = {}
     counts: dict[str, int] | None = None
-    for key in window.members():
-        if key != "user_data":
-            if counts is not None and key == "synthetic" and _is_leaf_order(rest):
-                raise DataError(
-                    f'{window.path}: "synthetic" comes after "user_data", too late to '
-                    "label the data; write it first"
-                )
-            rest[key] = window.parse(f"{key!r}")
-            continue
-        counts = {}
-        for client_id in window.members():
-            client = _client(window, client_id, seen)
-            counts[client_id] = len(client.y)
-            seen[client_id] = window.path
-            yield client
-    _check_counts(window.path, rest, counts)
+    with open(shard, "rb") as file:
+        window = _Window(shard, file)
+        for key in window.members():
+            if key != "user_data":
+                if counts is not None and key == "synthetic" and _is_leaf_order(rest):
+                    raise DataError(
+                        f'{shard}: "synthetic" comes after "user_data", too late to '
+                        "label the data; write it first"
+                    )
+                rest[key] = window.parse(f"{key!r}")
+                continue
+            counts = {}
+            for client_id in window.members():
+                if client_id in seen:
+                    raise DataError(
+                        f"{shard}: client {client_id!r} is also in {seen[client_id]};"
+                        " expected a client in one place: if both hold the same"
+                        " records, move one of the files aside, if not, give one of"
+                        " the clients another name"
+                    )
+                client = _client(window, client_id)
+                counts[client_id] = len(client.y)
+                seen[client_id] = shard
+                yield client
+    _check_head(shard, rest, counts)
 
 
 def _is_leaf_order(members: dict) -> bool:
@@ -155,12 +258,7 @@ def _is_leaf_order(members: dict) -> bool:
     return {"users", "num_samples"} <= members.keys()
 
 
-def _client(window: _Window, client_id: str, seen: dict[str, Path]) -> LeafClient:
-    if client_id in seen:
-        raise DataError(
-            f"{window.path}: client {client_id!r} is also in {seen[client_id]}; a "
-            "client must be in one place: remove one of the two"
-        )
+def _client(window: _Window, client_id: str) -> LeafClient:
     value = window.parse(f"client {client_id!r}")
     if not isinstance(value, dict) or not {"x", "y"} <= value.keys():
         raise DataError(
@@ -178,7 +276,7 @@ def _client(window: _Window, client_id: str, seen: dict[str, Path]) -> LeafClien
     return client
 
 
-def _check_counts(path: Path, rest: dict, counts: dict[str, int] | None) -> None:
+def _check_head(path: Path, rest: dict, counts: dict[str, int] | None) -> None:
     """The head of a shard must agree with what it holds."""
     again = "the file is not as LEAF wrote it: make it again"
     missing = [key for key in ("users", "num_samples") if key not in rest]
@@ -189,7 +287,14 @@ def _check_counts(path: Path, rest: dict, counts: dict[str, int] | None) -> None
             f'{path}: no key {", ".join(missing)}; a LEAF file has "users", '
             '"num_samples" and "user_data": is this one?'
         )
-    users, sizes = rest["users"], rest["num_samples"]
+    for key in ("users", "num_samples"):
+        if not isinstance(rest[key], list):
+            raise DataError(
+                f'{path}: "{key}" is {as_json(rest[key])}; expected a list with an '
+                f"entry for each client: {again}"
+            )
+    users = [_name(path, user, counts) for user in rest["users"]]
+    sizes = rest["num_samples"]
     if len(users) != len(sizes):
         raise DataError(
             f"{path}: {len(users)} users but {len(sizes)} num_samples; {again}"
@@ -200,12 +305,32 @@ def _check_counts(path: Path, rest: dict, counts: dict[str, int] | None) -> None
         raise DataError(
             f'{path}: client {client_id!r} is in "{has}", not in "{lacks}"; {again}'
         )
+    if len(users) != len(counts):
+        twice = next(user for user in users if users.count(user) > 1)
+        raise DataError(f'{path}: client {twice!r} is twice in "users"; {again}')
     for client_id, size in zip(users, sizes, strict=True):
-        if counts[client_id] != size:
+        if counts[client_id] != whole_number(size):
             raise DataError(
-                f"{path}: client {client_id!r}: num_samples says {size}, user_data has "
-                f"{counts[client_id]}; {again}"
+                f"{path}: client {client_id!r}: num_samples says {as_json(size)}, "
+                f"user_data has {counts[client_id]}; {again}"
             )
+
+
+def _name(path: Path, user: object, known: Container[str]) -> str:
+    """A client as "user_data" has it: a key of JSON is a text where a user may not be.
+
+    Raises:
+        DataError: for what is neither a text nor a number.
+    """
+    if isinstance(user, str):
+        return user
+    if isinstance(user, bool) or not isinstance(user, int | float):
+        raise DataError(
+            f'{path}: "users" has {as_json(user)}; expected the names of clients: make'
+            " the file again"
+        )
+    number = whole_number(user)
+    return str(user) if number is None or str(user) in known else str(number)
 
 
 class _Window:
@@ -215,16 +340,22 @@ class _Window:
     followed by one `parse` or `skip`, or by `members` again for an object.
     """
 
-    def __init__(self, path: Path, file: IO[bytes]) -> None:
+    def __init__(self, path: Path, file: IO[bytes], start: int = 0) -> None:
+        file.seek(start)
         self.path = path
         self._file = file
         self._bytes = b""
         self._at = 0  # the cursor, in the window
-        self._start = 0  # of the window, in the file
+        self._start = start  # of the window, in the file
+
+    @property
+    def position(self) -> int:
+        """Of the cursor, in the file."""
+        return self._start + self._at
 
     def members(self) -> Iterator[str]:
         """The keys of the object at the cursor, stopping at each one's value."""
-        outer = self._start + self._at == 0
+        outer = self.position == 0
         self._expect(b"{")
         if self._peek() == b"}":
             self._at += 1
@@ -318,8 +449,8 @@ class _Window:
                 "cut short; make it again or fetch it again"
             )
         return DataError(
-            f"{self.path}: byte {offset}: malformed JSON, {expected}, found {found!r}; "
-            "make the file again or fetch it again"
+            f"{self.path}: byte {offset}: malformed JSON, {expected}, found "
+            f"{found.decode(errors='replace')!r}; make the file again or fetch it again"
         )
 
 

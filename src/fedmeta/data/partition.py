@@ -181,7 +181,9 @@ def validate_split(split: dict[str, list[str] | str]) -> None:
                     f"({len(shared)} are); make the split again"
                 )
         if len(set(split[name])) != len(split[name]):
-            raise DataError(f"client split: a client is twice in {name}; drop one")
+            raise DataError(
+                f"client split: a client is twice in {name}; make the split again"
+            )
     if split.get("checksum") != _split_checksum(split):
         raise DataError("client split: changed after it was made; make it again")
 

@@ -179,3 +179,10 @@ def test_a_folder_has_one_kind_of_file(tmp_path):
     (tmp_path / "c.parquet").touch()
     with pytest.raises(DataError, match=r"both a\.csv and c\.parquet"):
         find_raw(tmp_path)
+
+
+@pytest.mark.parametrize("junk", ["._log.csv", "~$log.csv", "._log.tsv"])
+def test_what_systems_and_editors_leave_is_passed_over(tmp_path, junk):
+    (tmp_path / "log.csv").write_text("")
+    (tmp_path / junk).write_bytes(b"\0\5\x16\7")
+    assert find_raw(tmp_path) == [tmp_path / "log.csv"]

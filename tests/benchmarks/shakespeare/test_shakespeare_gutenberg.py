@@ -92,6 +92,22 @@ def test_speeches_of_a_play():
     assert extract.discarded == 3
 
 
+def test_the_acts_of_a_single_play_are_no_plays():
+    speeches = [f"{who}.\n{who} says this.\nAnd that.\n" for who in ("ANN", "BOB")]
+    contents = "Contents\n\nACT I\nScene I. A wood.\nACT II\nScene I. A house.\n"
+    acts = [
+        f"{act}\n\nSCENE I.\n\n" + "\n".join(speeches) for act in ("ACT I", "ACT II")
+    ]
+    for persons in ("Dramatis Person\xe6\n\nANN, a lady.\n\n", ""):
+        text = (
+            "*** START OF THE PROJECT GUTENBERG EBOOK FOXES ***\n\nTHE FOXES\n\nby"
+            f" William Shakespeare\n\n{contents}\n{persons}" + "\n".join(acts)
+        )
+        roles = extract_current(fold(text)).roles
+        assert [role.client_id for role in roles] == ["THE_FOXES_ANN", "THE_FOXES_BOB"]
+        assert roles[0].text == 2 * "ANN says this. And that. "
+
+
 def test_a_cut_text_is_noticed():
     assert unfinished_current(EDITION) == ""
     cut = EDITION[: EDITION.index("*** END")]

@@ -201,3 +201,17 @@ def test_no_role_with_a_window_is_an_error(tmp_path):
     clients, metadata = parse_shakespeare(shakespeare_files(tmp_path))
     with pytest.raises(DataError, match="no clients to write"):
         write_packed(tmp_path / "packed.arrow", clients, metadata)
+
+
+@pytest.mark.parametrize("junk", ["._a.txt", "._a.json", ".a.txt.swp", "a.txt~"])
+def test_what_systems_and_editors_leave_is_passed_over(tmp_path, junk):
+    (tmp_path / "a.txt").write_text("a play")
+    (tmp_path / junk).write_bytes(b"\0\5\x16\7")
+    assert shakespeare_files(tmp_path) == [tmp_path / "a.txt"]
+
+
+def test_the_right_folder_is_named(tmp_path):
+    (tmp_path / "all_data").mkdir()
+    write_shard(tmp_path / "all_data" / "a.json", {})
+    with pytest.raises(DataError, match="but in all_data/: name the folder"):
+        shakespeare_files(tmp_path)

@@ -27,7 +27,7 @@ from huggingface_hub import HfApi, hf_hub_download
 from PIL import Image
 
 from fedmeta.data.errors import DataError
-from fedmeta.data.files import whole_file
+from fedmeta.data.files import raw_files, whole_file
 
 REPOSITORY = "flwrlabs/femnist"
 FOLDER = Path("data/01_raw/femnist")
@@ -68,7 +68,7 @@ def fetch_femnist(
             have another form.
     """
     out_dir = Path(out_dir)
-    if any(out_dir.glob("*.json")):
+    if raw_files(out_dir, ".json"):
         raise DataError(f"{out_dir}: has JSON files already; move them or name another")
     tables = _download(repo_id, endpoint)
     partial = out_dir.with_name(f".{out_dir.name}.partial")

@@ -14,9 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from fedmeta.data.federated import ClientRecords
-from fedmeta.data.leaf import LeafClient, leaf_files, leaf_metadata, read_leaf
+from fedmeta.data.leaf import (
+    LeafClient,
+    as_json,
+    leaf_files,
+    leaf_metadata,
+    read_leaf,
+    whole_number,
+)
 
-PIXELS = 28 * 28
+SIDE = 28
+PIXELS = SIDE * SIDE
 CLASSES = 62
 REMEDY = (
     "copy LEAF's data/femnist/data/all_data/*.json there (made by `./preprocess.sh "
@@ -56,32 +64,51 @@ def _records(client: LeafClient) -> ClientRecords:
 
 def _pixels(client: LeafClient) -> np.ndarray:
     expected = f"expected {PIXELS} finite numbers in [0, 1], 0 ink and 1 background"
-    for record, image in enumerate(client.x):
+    images = [_flat(image) for image in client.x]
+    for record, image in enumerate(images):
         if not isinstance(image, list) or len(image) != PIXELS:
             size = f"{len(image)} pixels" if isinstance(image, list) else "no pixels"
             raise client.error(f"record {record} has {size}; {expected}")
-    flat = chain.from_iterable(client.x)
+    flat = chain.from_iterable(images)
     try:
         # fromiter is twice as fast as array() on nested lists
-        values = np.fromiter(flat, np.float64, len(client.x) * PIXELS)
-    except (TypeError, ValueError) as error:
-        raise client.error(f"a pixel is not a number ({error}); {expected}") from None
+        values = np.fromiter(flat, np.float64, len(images) * PIXELS)
+    except (TypeError, ValueError):
+        record, pixel = next(
+            (record, pixel)
+            for record, image in enumerate(images)
+            for pixel in image
+            if type(pixel) not in (int, float)
+        )
+        raise client.error(
+            f"record {record} has a pixel of {as_json(pixel)}; {expected}"
+        ) from None
     values = values.reshape(-1, PIXELS)
     inside = (values >= 0) & (values <= 1)  # false for NaN
     if not inside.all():
         record, pixel = np.argwhere(~inside)[0]
         raise client.error(
-            f"record {record} has a pixel of {values[record, pixel]:g}; {expected}: "
-            "divide 8-bit images by 255, or make the file again"
+            f"record {record} has a pixel of {as_json(images[record][pixel])}; "
+            f"{expected}: divide 8-bit images by 255, or make the file again"
         )
     return np.rint(values * 255).astype(np.uint8)
 
 
+def _flat(image: object) -> object:
+    """Rows of pixels one after another; anything else as it is."""
+    if isinstance(image, list) and len(image) == SIDE:
+        if all(isinstance(row, list) and len(row) == SIDE for row in image):
+            return list(chain.from_iterable(image))
+    return image
+
+
 def _labels(client: LeafClient) -> np.ndarray:
-    for record, label in enumerate(client.y):
-        if type(label) is not int or not 0 <= label < CLASSES:
+    labels = [whole_number(label) for label in client.y]
+    for record, label in enumerate(labels):
+        if label is None or not 0 <= label < CLASSES:
             raise client.error(
-                f"record {record} has the label {label!r}; expected an integer in "
-                f"0..{CLASSES - 1} (0-9, A-Z, a-z): make the file again with LEAF"
+                f"record {record} has the label {as_json(client.y[record])}; expected "
+                f"an integer in 0..{CLASSES - 1} (0-9, A-Z, a-z): make the file again "
+                "with LEAF"
             )
-    return np.array(client.y, dtype=np.uint8)
+    return np.array(labels, dtype=np.uint8)

@@ -22,6 +22,7 @@ from fedmeta.benchmarks.recommendation.log import Columns, UsageLog, read_log
 from fedmeta.benchmarks.recommendation.tables import SUFFIXES
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
+from fedmeta.data.files import elsewhere, raw_files
 
 LAYOUTS = ("log", "lsapp")
 
@@ -32,17 +33,16 @@ def find_raw(folder: str | Path) -> list[Path]:
     Raises:
         DataError: when there are none, or files of several kinds.
     """
-    kinds = {s: sorted(Path(folder).glob(f"*{s}")) for s in SUFFIXES}
-    found = [paths for paths in kinds.values() if paths]
+    found = [paths for s in SUFFIXES if (paths := raw_files(folder, s))]
     if not found:
         raise DataError(
-            f"{folder}: none of {', '.join(f'*{s}' for s in SUFFIXES)} here; copy a "
-            "usage log there, unpacked"
+            f"{folder}: none of {', '.join(f'*{s}' for s in SUFFIXES)} here"
+            f"{elsewhere(folder, *SUFFIXES)}; copy a usage log there, unpacked"
         )
     if len(found) > 1:
         raise DataError(
             f"{folder}: has both {found[0][0].name} and {found[1][0].name}, which may "
-            "be the same records; keep files of one kind"
+            "be the same records; keep them in different folders"
         )
     return found[0]
 

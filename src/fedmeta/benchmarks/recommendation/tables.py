@@ -147,5 +147,5 @@ def _check_names(path: Path, names: Sequence[str], present: Sequence[str]) -> No
             )
         if list(present).count(name) > 1:
             raise DataError(
-                f"{path}: column {name!r} is there twice; rename or drop one of them"
+                f"{path}: column {name!r} is there twice; rename one of them"
             )

@@ -116,7 +116,7 @@ def _check_single(path: str | Path, log: UsageLog) -> None:
     if len(users) > 1:
         raise DataError(
             f"{path}: is of {len(users):,} users, {_some(users)}; expected one user's "
-            "own log: keep the rows of one"
+            "own log: write each user's rows to a file of their own"
         )
 
 

@@ -24,7 +24,16 @@ from fedmeta.benchmarks.sent140.tokens import (
 )
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
-from fedmeta.data.leaf import LeafClient, leaf_metadata, read_leaf
+from fedmeta.data.files import elsewhere, raw_files
+from fedmeta.data.leaf import (
+    LeafClient,
+    as_json,
+    leaf_metadata,
+    leaf_shards,
+    read_leaf,
+    whole_number,
+)
+from fedmeta.data.names import alike
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +57,17 @@ def find_raw(folder: str | Path) -> list[Path]:
     Raises:
         DataError: when there are none, or both kinds; says what to do.
     """
-    tables, shards = (sorted(Path(folder).glob(f"*.{e}")) for e in ("csv", "json"))
+    tables, shards = raw_files(folder, ".csv"), leaf_shards(folder)
     if tables and shards:
         raise DataError(
             f"{folder}: has both {tables[0].name} and {shards[0].name}, which may be "
-            "the same tweets; keep either Stanford's CSV or LEAF's JSON files"
+            "the same tweets; keep Stanford's CSV and LEAF's JSON files in different "
+            "folders"
         )
     if not tables and not shards:
         raise DataError(
-            f"{folder}: no *.csv or *.json files here; fetch Stanford's with `{FETCH}`,"
+            f"{folder}: no *.csv or *.json files here"
+            f"{elsewhere(folder, '.csv', '.json')}; fetch Stanford's with `{FETCH}`,"
             " copy a CSV of its six columns there, or LEAF's data/sent140/data/all_data"
         )
     return tables or shards
@@ -136,6 +147,8 @@ def _read_all(files: Sequence[Path], lowercase: bool) -> _Tweets:
         np.frombuffer(tokens, np.int64).reshape(-1, LENGTH),
     )
     _log_empty(int((tweets.tokens[:, 0] == PADDING).sum()), len(tweets.label))
+    for note in alike(numbers, "users"):
+        log.warning("%s", note)
     return tweets
 
 
@@ -192,13 +205,14 @@ def _leaf_texts(client: LeafClient) -> list[str]:
 
 
 def _leaf_labels(client: LeafClient) -> np.ndarray:
-    for number, label in enumerate(client.y):
-        if type(label) is not int or label not in (0, 1):
+    labels = [whole_number(label) for label in client.y]
+    for number, label in enumerate(labels):
+        if label not in (0, 1):
             raise client.error(
-                f"record {number} has the label {label!r}; expected 0 or 1: make the "
-                "file again with LEAF"
+                f"record {number} has the label {as_json(client.y[number])}; expected "
+                "0 or 1: make the file again with LEAF"
             )
-    return np.array(client.y, dtype=np.uint8)
+    return np.array(labels, dtype=np.uint8)
 
 
 def _log_empty(empty: int, total: int) -> None:

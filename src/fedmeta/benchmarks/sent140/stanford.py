@@ -1,7 +1,8 @@
 """Stanford's CSV of tweets, row by row.
 
 ISO-8859-1, no header, six columns: polarity, id, date, query, user, text (Go, Bhayani
-and Huang 2009). A quoted text may hold line breaks.
+and Huang 2009). A quoted text may hold line breaks. A first line that ends in the names
+"user" and "text" is a header that somebody has added, and is passed over.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ TRAINING = "training.1600000.processed.noemoticon.csv"
 TEST = "testdata.manual.2009.06.14.csv"
 COLUMNS = ("polarity", "id", "date", "query", "user", "text")
 LABELS = {"0": 0, "2": 0, "4": 1}  # LEAF asks only whether it is "4"
+HEADER = ["user", "text"]  # how a line of names ends
 SYNTHETIC = "SYNTHETIC"  # in the column `query` of generated rows
 BLOCK = 1 << 20  # bytes read at a time
 _LAYOUT = f"expected {len(COLUMNS)} columns: {', '.join(COLUMNS)}"
@@ -50,13 +52,19 @@ def read_tweets(path: Path) -> Iterator[Tweet]:
         line = 1  # where the row starts; line_num is where it ends
         try:
             for row in rows:
-                yield _tweet(row, f"{path}: line {line}")
+                if line > 1 or not _is_header(row):
+                    yield _tweet(row, f"{path}: line {line}")
                 line = rows.line_num + 1
         except csv.Error as error:
             raise DataError(
                 f"{path}: line {line}: not CSV ({error}); is a quote left open there? "
                 "Mend it or fetch the file again"
             ) from None
+
+
+def _is_header(row: list[str]) -> bool:
+    names = [name.strip().lower() for name in row]
+    return names[4:] == HEADER and not names[0].isdecimal()
 
 
 def _tweet(row: list[str], place: str) -> Tweet:
@@ -66,19 +74,17 @@ def _tweet(row: list[str], place: str) -> Tweet:
             "again, with commas between and quotes around the fields"
         )
     polarity, _, _, query, user, text = row
-    if polarity not in LABELS:
-        if place.endswith("line 1") and not polarity.strip().isdecimal():
-            raise DataError(
-                f"{place}: looks like a header ({polarity!r} for the polarity); "
-                "Stanford's layout has none: remove the line"
-            )
+    # pandas writes 4.0 where another row has no polarity
+    label = LABELS.get(polarity.strip().removesuffix(".0"))
+    if label is None:
         raise DataError(
             f"{place}: polarity {polarity!r}; expected 0 (negative), 2 (neutral) or 4 "
-            "(positive): mend or remove the row"
+            "(positive): write the file with these (a header, if this line is one, has"
+            f" the names {', '.join(COLUMNS)})"
         )
     if not user:
-        raise DataError(f"{place}: no user; expected a name: mend or remove the row")
-    return Tweet(user, text, LABELS[polarity], query == SYNTHETIC)
+        raise DataError(f"{place}: no user; expected a name: write one there")
+    return Tweet(user, text, label, query == SYNTHETIC)
 
 
 def _check_bytes(path: Path) -> None:

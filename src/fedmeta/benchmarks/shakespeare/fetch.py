@@ -29,7 +29,7 @@ from fedmeta.benchmarks.shakespeare.parse import (
     text_layout,
 )
 from fedmeta.data.errors import DataError
-from fedmeta.data.files import whole_path
+from fedmeta.data.files import raw_files, whole_path
 
 FOLDER = Path("data/01_raw/shakespeare")
 SERVER = "https://www.gutenberg.org"
@@ -90,11 +90,11 @@ def fetch_shakespeare(
         known = ", ".join(sorted(EDITIONS))
         raise DataError(f"unknown edition {edition!r}; one of {known}")
     out_dir = Path(out_dir)
-    for pattern in ("*.txt", "*.txt.gz", "*.json"):
-        if any(out_dir.glob(pattern)):
-            raise DataError(
-                f"{out_dir}: has {pattern} files already; move them or name another"
-            )
+    there = raw_files(out_dir, ".txt", ".txt.gz", ".json")
+    if there:
+        raise DataError(
+            f"{out_dir}: has {there[0].name} already; move it or name another folder"
+        )
     path, unpack, layout, _ = EDITIONS[edition]
     base = server or os.environ.get("GUTENBERG_URL") or SERVER
     content = _download(f"{base.rstrip('/')}/{path}", unpack)

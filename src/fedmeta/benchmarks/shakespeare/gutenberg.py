@@ -6,6 +6,9 @@ names the speaker; the lines below are his, until the next speaker, the heading 
 act or a scene, or a line that is a stage direction: in brackets, in underscores, or
 "Enter ..." set in by a space. What follows a direction is nobody's until a speaker is
 named again. Directions within a line are taken out of it.
+
+A text of a single play, such as #1524, has the same layout but for its contents, which
+list acts and scenes; its title is its first line.
 """
 
 from __future__ import annotations
@@ -55,6 +58,8 @@ def _body(text: str) -> list[str]:
 def _speeches(lines: Sequence[str]) -> Iterator[tuple[str, str | None, str]]:
     titles, first = _contents(lines)
     starts = [i for i in range(first, len(lines)) if lines[i].strip() in titles]
+    if any(_HEADING.match(title) for title in titles):
+        starts = [next(i for i, line in enumerate(lines) if line.strip())]
     for start, stop in pairwise([*starts, len(lines)]):
         play = lines[start].strip()
         text = _DIRECTION.sub("[]", "\n".join(lines[start + 1 : stop]))
@@ -63,9 +68,10 @@ def _speeches(lines: Sequence[str]) -> Iterator[tuple[str, str | None, str]]:
 
 
 def _contents(lines: Sequence[str]) -> tuple[set[str], int]:
-    """The titles listed under "Contents", and the line where the first work starts.
+    """What is listed under "Contents", and the line where the first work starts.
 
-    The list ends where one of its titles comes again.
+    These are titles, or the acts of a single play. The list ends where one of them
+    comes again.
     """
     titles: set[str] = set()
     stripped = [line.strip() for line in lines]

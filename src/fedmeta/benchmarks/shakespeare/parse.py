@@ -32,7 +32,8 @@ from fedmeta.benchmarks.shakespeare.roles import (
 from fedmeta.benchmarks.shakespeare.windows import WINDOW
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
-from fedmeta.data.leaf import LeafClient, leaf_metadata, read_leaf
+from fedmeta.data.files import elsewhere, raw_files
+from fedmeta.data.leaf import LeafClient, leaf_metadata, leaf_shards, read_leaf
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ REMEDY = (
     "fetch the text of 1994 with `python -m fedmeta.benchmarks.shakespeare.fetch`, or "
     "copy LEAF's data/shakespeare/data/all_data/*.json there"
 )
-_TEXTS = ("*.txt", "*.txt.gz")
+_TEXTS = (".txt", ".txt.gz")
 
 
 class Layout(NamedTuple):
@@ -83,16 +84,17 @@ def shakespeare_files(folder: str | Path) -> list[Path]:
     Raises:
         DataError: when there are none, or some of both.
     """
-    folder = Path(folder)
-    texts = sorted(path for pattern in _TEXTS for path in folder.glob(pattern))
-    shards = sorted(folder.glob("*.json"))
+    texts, shards = raw_files(folder, *_TEXTS), leaf_shards(folder)
     if texts and shards:
         raise DataError(
             f"{folder}: has a text, {texts[0].name}, and LEAF's JSON, "
             f"{shards[0].name}; expected one of the two: keep them in different folders"
         )
     if not texts and not shards:
-        raise DataError(f"{folder}: no *.txt, *.txt.gz or *.json here; {REMEDY}")
+        others = elsewhere(folder, *_TEXTS, ".json")
+        raise DataError(
+            f"{folder}: no *.txt, *.txt.gz or *.json here{others}; {REMEDY}"
+        )
     return texts or shards
 
 
@@ -226,7 +228,8 @@ def _roles(texts: Iterable[_Text]) -> Iterator[ClientRecords]:
             if role.client_id in seen:
                 raise DataError(
                     f"{path}: client {role.client_id!r} is also in "
-                    f"{seen[role.client_id]}; expected each play once: remove one"
+                    f"{seen[role.client_id]}; expected each play once: move"
+                    " the other text aside"
                 )
             seen[role.client_id] = path
             text = codes(role.text)
