@@ -67,7 +67,7 @@ def test_the_archive_of_1994_becomes_a_text(tmp_path, server, plays, monkeypatch
     assert path.read_bytes() == plays
     assert list(path.parent.iterdir()) == [path]
     assert not is_leafs_text(path)
-    with pytest.raises(DataError, match=r"has \*\.txt files already"):
+    with pytest.raises(DataError, match=r"has shakespeare_1994\.txt already; move it"):
         fetch_shakespeare(tmp_path / "raw")
 
 
