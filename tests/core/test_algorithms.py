@@ -40,6 +40,10 @@ MAML_LIKE = {
     "three_steps": {"server": sgd(0.2), "plan": Plan(3), "weights": "num_query"},
     "minibatches": {"server": adam(0.05), "plan": Plan(2, 2)},
     "local": {"server": sgd(1.0), "local": LOCAL, "weights": "num_examples"},
+    "decaying": {
+        "server": adam(0.05, half_life=1),
+        "local": LOCAL._replace(optimizer=sgd(0.1, half_life=0.5)),
+    },
     "local_minibatches": {
         "server": adam(0.05),
         "plan": Plan(2, 1),
@@ -58,10 +62,12 @@ SETTINGS = {
         "adam": {**ADAM, "batch_size": 3, "weights": "num_examples"},
         "sgd": {**SGD, "batch_size": None, "epochs": 2, "weights": "num_query"},
         "server_adam": {**SGD, "batch_size": 2, "server": adam(0.05)},
+        "decaying": {"local": adam(0.05, half_life=1), "server": sgd(1.0, half_life=2)},
     },
     "fedavg_meta": {
         "adam": {**ADAM, "fine_tuning": FineTuning(adam(0.05), 2, 2)},
         "sgd": {**SGD, "fine_tuning": FineTuning(sgd(0.1), 3, None)},
+        "head": {**SGD, "fine_tuning": FineTuning(sgd(0.1), 3, None, ("w2",))},
     },
     "maml": {name: {"inner_lr": 0.3, **s} for name, s in MAML_LIKE.items()},
     "fomaml": {name: {"inner_lr": 0.3, **s} for name, s in MAML_LIKE.items()},
@@ -474,3 +480,44 @@ def test_learning_to_adapt_beats_fine_tuning_beats_nothing():
     meta_sgd = accuracy_after_training("meta_sgd", alpha_init=0.5, server=adam(0.01))
     assert fedavg + 0.05 < tuned
     assert tuned + 0.05 < min(maml, meta_sgd)
+
+
+def test_a_local_rate_that_decays_by_hand():
+    # theta = 1, target 0: a step of rate r leads to 1 - r. A half-life of 2 rounds: the
+    # rate of round 3 is half of that of round 1.
+    algorithm = ALGORITHMS["fedavg"].factory(
+        scalar_loss, local=sgd(0.2, half_life=2), batch_size=None
+    )
+    meta = {"theta": {"w": torch.tensor(1.0, dtype=torch.float64)}}
+    record, order = scalar_batch(0.0), torch.tensor([[0, 1]])
+    for number, moved in ((1, 0.2), (3, 0.1), (5, 0.05)):
+        task = Task(record, record, order, torch.tensor(float(number)))
+        update = algorithm.client_update(meta, task).update["theta"]["w"]
+        assert update.item() == pytest.approx(moved)
+
+
+def test_a_server_rate_that_decays_by_hand():
+    algorithm = ALGORITHMS["maml"].factory(
+        scalar_loss, inner_lr=0.1, server=sgd(0.2, half_life=1)
+    )
+    state = algorithm.init({"w": torch.tensor(1.0, dtype=torch.float64)})
+    one = {"theta": {"w": torch.tensor(1.0, dtype=torch.float64)}}
+    for expected in (0.8, 0.7, 0.65):
+        state = algorithm.server_update(state, one)
+        assert state.meta["theta"]["w"].item() == pytest.approx(expected)
+
+
+def test_a_head_is_fine_tuned_alone():
+    tuning = FineTuning(sgd(0.5), 1, None, ("w2",))
+    algorithm = ALGORITHMS["fedavg_meta"].factory(MODEL.loss, **SGD, fine_tuning=tuning)
+    theta = MODEL.init(0)
+    support = tasks()("ann", 1).support
+    adapted = algorithm.adapt({"theta": theta}, support)
+    assert [n for n in theta if not torch.equal(theta[n], adapted[n])] == ["w2"]
+    free = theta["w2"].clone().requires_grad_()
+    slope = torch.autograd.grad(MODEL.loss({**theta, "w2": free}, support), free)[0]
+    torch.testing.assert_close(adapted["w2"], theta["w2"] - 0.5 * slope)
+    with pytest.raises(ValueError, match="head .'w9'.*w2"):
+        ALGORITHMS["fedavg_meta"].factory(
+            MODEL.loss, **SGD, fine_tuning=tuning._replace(head=("w9",))
+        ).init(theta)

@@ -161,3 +161,17 @@ def test_adam_heeds_the_layout_of_gradients():
         for g in (grads, turned)
     ]
     assert torch.equal(*moved)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("active", [None, torch.ones(()).double()])
+def test_a_decayed_rate_is_that_rate(name, active):
+    params, gradient = tree(99), tree(0)
+    ways = []
+    for optimizer, number in (
+        (OPTIMIZERS[name](0.1, half_life=4), 9),
+        (OPTIMIZERS[name](0.025), 1),
+    ):
+        state = optimizer.init(params)
+        ways.append(optimizer.update(gradient, state, fresh(params), active, number)[0])
+    assert_trees_equal(*ways)

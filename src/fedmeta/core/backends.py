@@ -113,6 +113,7 @@ def pad_task(task: Task, support: int, query: int) -> Task:
         _pad(task.support, support),
         _pad(task.query, query),
         torch.cat([orders, tail], dim=1),
+        task.round,
     )
 
 

@@ -25,7 +25,7 @@ from fedmeta.core.gradients import (
     gradient_and_loss,
     slices,
 )
-from fedmeta.core.optimizers import Optimizer, fresh
+from fedmeta.core.optimizers import Optimizer, Round, fresh
 from fedmeta.core.trees import tree_map
 from fedmeta.core.types import Batch, Params
 
@@ -102,10 +102,12 @@ def train(
     batches: Sequence[Batch],
     optimizer: Optimizer,
     chunk: int | None = None,
+    number: Round = 1,
 ) -> tuple[Params, Tensor]:
     """Parameters after one step of a fresh ``optimizer`` on each of ``batches``.
 
-    Also the sum and the number of examples of the losses met on the way, [2].
+    Also the sum and the number of examples of the losses met on the way, [2]. The rate
+    is that of round ``number``.
     """
     theta = fresh(theta)
     state = optimizer.init(theta)
@@ -113,7 +115,7 @@ def train(
     for batch in batches:
         gradient, value = gradient_and_loss(loss, theta, batch, chunk)
         active = None if batch.mask is None else (count(batch) > 0).to(value.dtype)
-        theta, state = optimizer.update(gradient, state, theta, active)
+        theta, state = optimizer.update(gradient, state, theta, active, number)
         size = value.new_ones(()) * count(batch)
         seen = seen + torch.stack([value * size, size])
     return theta, seen

@@ -19,30 +19,67 @@ fresh = tree_clone
 
 
 class Optimizer(NamedTuple):
-    """``init(params) -> state`` and ``update(grads, state, params, active)``.
+    """``init(params) -> state``; ``update(grads, state, params, active, number)``.
 
     ``update`` returns ``(params, state)``. ``active`` [] says whether this step counts:
     a client that was padded to another's number of batches stands still in the surplus
-    ones. None: it counts.
+    ones. None: it counts. ``number`` is the round that the step is taken in, from 1: a
+    rate that decays is the same for all local steps of a round.
     """
 
     init: Callable[[Any], Any]
-    update: Callable[[Any, Any, Any, Tensor | None], tuple[Any, Any]]
+    update: Callable[..., tuple[Any, Any]]
 
 
-def sgd(lr: float) -> Optimizer:
+Round = int | Tensor  # the number of a round, from 1
+
+
+def decaying(lr: float, half_life: float | None) -> Callable[[Round], float | Tensor]:
+    """Learning rate of a round: ``lr * 0.5 ** ((round - 1) / half_life)``.
+
+    It depends on no total number of rounds, so that a training can be continued.
+
+    Args:
+        lr: rate of the first round.
+        half_life: rounds after which the rate is halved; None: it is constant.
+
+    >>> decaying(0.1, half_life=100)(201)
+    0.025
+    """
+    if half_life is None:
+        return lambda number: lr
+    return lambda number: lr * 0.5 ** ((number - 1) / half_life)
+
+
+def sgd(lr: float, half_life: float | None = None) -> Optimizer:
     """Plain gradient descent, without state."""
+    rate = decaying(lr, half_life)
 
-    def update(grads: Any, state: Any, params: Any, active: Tensor | None = None):
+    def update(
+        grads: Any,
+        state: Any,
+        params: Any,
+        active: Tensor | None = None,
+        number: Round = 1,
+    ):
+        lr = rate(number)
         if active is None:
-            return tree_map(lambda p, g: p.sub_(g, alpha=lr), params, grads), state
+            alpha = float(lr)
+            return tree_map(lambda p, g: p.sub_(g, alpha=alpha), params, grads), state
         return tree_map(lambda p, g: p - lr * active * g, params, grads), state
 
     return Optimizer(lambda params: {}, update)
 
 
-def adam(lr: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Optimizer:
+def adam(
+    lr: float,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    half_life: float | None = None,
+) -> Optimizer:
     """Adam (Kingma and Ba 2015) whose moments and step count live in the state."""
+    rate = decaying(lr, half_life)
 
     def init(params: Any) -> Any:
         return {
@@ -54,7 +91,7 @@ def adam(lr: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Op
             ),
         }
 
-    def fused(grads: Any, state: Any, params: Any) -> tuple[Any, Any]:
+    def fused(grads: Any, state: Any, params: Any, lr: float) -> tuple[Any, Any]:
         weights, gradients, means, squares, steps = (
             leaves_like(params, tree)
             for tree in (params, grads, state["mean"], state["square"], state["step"])
@@ -83,7 +120,9 @@ def adam(lr: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Op
         )
         return params, state
 
-    def masked(grads: Any, state: Any, params: Any, active: Tensor) -> tuple[Any, Any]:
+    def masked(
+        grads: Any, state: Any, params: Any, active: Tensor, lr: float | Tensor
+    ) -> tuple[Any, Any]:
         step = tree_map(lambda s: s + active, state["step"])
         keep = lambda new, old: torch.where(active > 0, new, old)  # noqa: E731
         mean = tree_map(
@@ -104,10 +143,17 @@ def adam(lr: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Op
         )
         return moved, {"mean": mean, "square": square, "step": step}
 
-    def update(grads: Any, state: Any, params: Any, active: Tensor | None = None):
+    def update(
+        grads: Any,
+        state: Any,
+        params: Any,
+        active: Tensor | None = None,
+        number: Round = 1,
+    ):
+        lr = rate(number)
         if active is None:
-            return fused(grads, state, params)
-        return masked(grads, state, params, active)
+            return fused(grads, state, params, float(lr))
+        return masked(grads, state, params, active, lr)
 
     return Optimizer(init, update)
 
@@ -117,18 +163,28 @@ def _unbias(b: float, step: Tensor) -> Tensor:
     return -torch.expm1(step * (math.log(b) if b else -math.inf))
 
 
-def momentum(lr: float, momentum: float = 0.9) -> Optimizer:
+def momentum(
+    lr: float, momentum: float = 0.9, half_life: float | None = None
+) -> Optimizer:
     """Gradient descent along a velocity v <- momentum * v + gradient (heavy ball).
 
     On the server it makes FedAvg FedAvgM (Hsu et al. 2019, arXiv 1909.06335).
     """
+    rate = decaying(lr, half_life)
 
     def init(params: Any) -> Any:
         return {"velocity": tree_map(torch.zeros_like, params)}
 
-    def update(grads: Any, state: Any, params: Any, active: Tensor | None = None):
+    def update(
+        grads: Any,
+        state: Any,
+        params: Any,
+        active: Tensor | None = None,
+        number: Round = 1,
+    ):
         velocity = tree_map(lambda v, g: momentum * v + g, state["velocity"], grads)
         velocity = _where(active, velocity, state["velocity"])
+        lr = rate(number)
         moved = tree_map(lambda p, v: p - lr * v, params, velocity)
         return _where(active, moved, params), {"velocity": velocity}
 
@@ -145,6 +201,7 @@ def adaptive(
     b1: float = 0.9,
     b2: float = 0.99,
     tau: float = 1e-3,
+    half_life: float | None = None,
 ) -> Optimizer:
     """The adaptive server optimisers of Reddi et al. 2021 (arXiv 2003.00295, alg. 2).
 
@@ -156,7 +213,9 @@ def adaptive(
         b1: share of the old first moment.
         b2: share of the old second moment; FedAdagrad has none.
         tau: added to the root of the second moment: the degree of adaptivity.
+        half_life: rounds after which the step size is halved; None: it is constant.
     """
+    rate = decaying(lr, half_life)
 
     def init(params: Any) -> Any:
         return {
@@ -164,9 +223,16 @@ def adaptive(
             "square": tree_map(lambda p: torch.full_like(p, tau**2), params),
         }
 
-    def update(grads: Any, state: Any, params: Any, active: Tensor | None = None):
+    def update(
+        grads: Any,
+        state: Any,
+        params: Any,
+        active: Tensor | None = None,
+        number: Round = 1,
+    ):
         mean = tree_map(lambda m, g: b1 * m + (1 - b1) * g, state["mean"], grads)
         square = tree_map(lambda v, g: second(v, g * g, b2), state["square"], grads)
+        lr = rate(number)
         moved = tree_map(
             lambda p, m, v: p - lr * m / (v.sqrt() + tau), params, mean, square
         )
@@ -201,9 +267,15 @@ def drawn_to(anchor: Any, strength: float, optimizer: Optimizer) -> Optimizer:
     eq. 2).
     """
 
-    def update(grads: Any, state: Any, params: Any, active: Tensor | None = None):
+    def update(
+        grads: Any,
+        state: Any,
+        params: Any,
+        active: Tensor | None = None,
+        number: Round = 1,
+    ):
         grads = tree_map(lambda g, p, a: g + strength * (p - a), grads, params, anchor)
-        return optimizer.update(grads, state, params, active)
+        return optimizer.update(grads, state, params, active, number)
 
     return Optimizer(optimizer.init, update)
 
@@ -214,11 +286,17 @@ def grouped(optimizers: dict[str, Optimizer]) -> Optimizer:
     def init(params: dict[str, Any]) -> dict[str, Any]:
         return {name: optimizers[name].init(part) for name, part in params.items()}
 
-    def update(grads: Any, state: Any, params: Any, active: Tensor | None = None):
+    def update(
+        grads: Any,
+        state: Any,
+        params: Any,
+        active: Tensor | None = None,
+        number: Round = 1,
+    ):
         moved = {
             # A checkpoint does not keep the state of an optimiser that has none.
             name: optimizers[name].update(
-                grads[name], state.get(name, {}), part, active
+                grads[name], state.get(name, {}), part, active, number
             )
             for name, part in params.items()
         }

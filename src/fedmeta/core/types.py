@@ -8,6 +8,7 @@ the same result.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 Params = dict[str, Tensor]  # parameter name -> tensor
@@ -33,6 +34,7 @@ class Task(NamedTuple):
     # [passes, s + q] orders in which local training goes through support and query
     # together: positions in the support followed by the query, padding last.
     orders: Tensor
+    round: Tensor = torch.ones(())  # [] the number of the round, from 1
 
 
 class ClientOutput(NamedTuple):

@@ -104,7 +104,12 @@ def task_maker(
             return Batch(x.to(device), y.to(device))
 
         shuffled = np.array(orders, dtype=np.int64).reshape(passes, len(order))
-        return Task(batch(support), batch(query), torch.from_numpy(shuffled).to(device))
+        return Task(
+            batch(support),
+            batch(query),
+            torch.from_numpy(shuffled).to(device),
+            torch.tensor(float(round_number), device=device),
+        )
 
     return make_task
 
@@ -163,6 +168,7 @@ def pooled_task_maker(
             Batch(x[:half], y[:half]),
             Batch(x[half:], y[half:]),
             torch.from_numpy(orders.reshape(passes, records)).to(device),
+            torch.tensor(float(round_number), device=device),
         )
 
     return make_task

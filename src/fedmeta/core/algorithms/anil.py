@@ -1,6 +1,11 @@
 """ANIL: almost no inner loop (Raghu et al. 2020, arXiv 1909.09157)."""
 
-from fedmeta.core.algorithms.common import applied_by, theta_only
+from fedmeta.core.algorithms.common import (
+    applied_by,
+    check_head,
+    layer_of,
+    theta_only,
+)
 from fedmeta.core.algorithms.maml import LocalSteps, learner
 from fedmeta.core.gradients import Loss
 from fedmeta.core.inner import Plan
@@ -39,19 +44,13 @@ def anil(
     start = theta_only(server)
 
     def init(theta: Params) -> ServerState:
-        layers = {_layer(name) for name in theta}
-        unknown = sorted(set(head) - layers)
-        if unknown or not head:
-            raise ValueError(
-                f"head {list(head)}: expected some of the model's layers, which are "
-                f"{', '.join(sorted(layers))}"
-            )
+        check_head(head, theta)
         return start(theta)
 
     def step_size(meta: MetaParams) -> Params:
         return {
             # One number, seen as a tensor of the parameter's shape.
-            name: p.new_tensor(inner_lr if _layer(name) in head else 0.0).expand_as(p)
+            name: p.new_tensor(inner_lr if layer_of(name) in head else 0.0).expand_as(p)
             for name, p in meta["theta"].items()
         }
 
@@ -67,7 +66,3 @@ def anil(
         weights=weights,
         chunk=chunk,
     )
-
-
-def _layer(name: str) -> str:
-    return name.rpartition(".")[0] or name

@@ -1,6 +1,6 @@
 """What the algorithms share: the server's step, the weights of its mean, batches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
@@ -55,11 +55,39 @@ def applied_by(
 
     def server_update(state: ServerState, update: MetaParams) -> ServerState:
         meta, opt_state = server.update(
-            update, fresh(state.opt_state), fresh(state.meta), None
+            update,
+            fresh(state.opt_state),
+            fresh(state.meta),
+            None,
+            state.round + 1,
         )
         return ServerState(meta, opt_state, state.round + 1)
 
     return server_update
+
+
+def layers_of(params: Params) -> set[str]:
+    """Names of a network's layers; a layer's parameters are called "<layer>.<name>"."""
+    return {layer_of(name) for name in params}
+
+
+def layer_of(name: str) -> str:
+    """The layer that a parameter belongs to."""
+    return name.rpartition(".")[0] or name
+
+
+def check_head(head: Collection[str], params: Params) -> None:
+    """Refuse layers that the network does not have.
+
+    Raises:
+        ValueError: for none at all, or an unknown one.
+    """
+    layers = layers_of(params)
+    if not head or not layers.issuperset(head):
+        raise ValueError(
+            f"head {list(head)}: expected some of the model's layers, which are "
+            f"{', '.join(sorted(layers))}"
+        )
 
 
 def everything(task: Task) -> Batch:

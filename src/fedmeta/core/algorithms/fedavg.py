@@ -8,12 +8,16 @@ FedYogi put another optimiser on the server.
 
 from typing import NamedTuple
 
+from torch import Tensor
+
 from fedmeta.core.algorithms.common import (
     DIVIDED,
     applied_by,
+    check_head,
     drawn,
     drawn_of,
     everything,
+    layer_of,
     ordered,
     theta_only,
     weight_of,
@@ -28,6 +32,7 @@ from fedmeta.core.types import (
     ClientOutput,
     MetaParams,
     Params,
+    ServerState,
     Task,
     Work,
 )
@@ -39,6 +44,7 @@ class FineTuning(NamedTuple):
     optimizer: Optimizer  # starts fresh on every client
     epochs: int = 1
     batch_size: int | None = 10  # None: the whole support set at once
+    head: tuple[str, ...] | None = None  # layers that are fine-tuned; None: all
 
 
 def fedavg(
@@ -69,13 +75,26 @@ def fedavg(
         weights: a client's share in that mean, a name of `WEIGHTS`.
         chunk: records differentiated at once; bounds memory, changes nothing.
     """
-    weight = weight_of(weights)
+    weight, start = weight_of(weights), theta_only(server)
+    head = None if fine_tuning is None else fine_tuning.head
+
+    def init(theta: Params) -> ServerState:
+        if head is not None:
+            check_head(head, theta)
+        return start(theta)
 
     def adapt(meta: MetaParams, support: Batch) -> Params:
+        theta = meta["theta"]
         if fine_tuning is None:
-            return meta["theta"]
+            return theta
         batches = Plan(fine_tuning.epochs, fine_tuning.batch_size).batches(support)
-        return train(loss, meta["theta"], batches, fine_tuning.optimizer, chunk)[0]
+        moving = {n: p for n, p in theta.items() if head is None or layer_of(n) in head}
+
+        def loss_of_moving(moved: Params, batch: Batch) -> Tensor:
+            return loss({**theta, **moved}, batch)
+
+        tuned, _ = train(loss_of_moving, moving, batches, fine_tuning.optimizer, chunk)
+        return {**theta, **tuned}
 
     def client_update(meta: MetaParams, task: Task) -> ClientOutput:
         if steps is not None:
@@ -90,7 +109,9 @@ def fedavg(
         optimizer = local
         if proximal:
             optimizer = drawn_to(meta["theta"], proximal, local)
-        trained, seen = train(loss, meta["theta"], batches, optimizer, chunk)
+        trained, seen = train(
+            loss, meta["theta"], batches, optimizer, chunk, task.round
+        )
         update = {"theta": tree_sub(meta["theta"], trained)}
         return ClientOutput(update, weight(task), {"loss": seen})
 
@@ -101,7 +122,7 @@ def fedavg(
         return Work(support, query, steps * (support + query), 0)
 
     return Algorithm(
-        init=theta_only(server),
+        init=init,
         adapt=adapt,
         client_update=client_update,
         server_update=applied_by(server),

@@ -221,7 +221,7 @@ def _client_update(
             result = gradient(moved, support, query)
             active = None if query.mask is None else _both(support, query)
             moved, state = local.optimizer.update(
-                _as_update(result), state, moved, active
+                _as_update(result), state, moved, active, task.round
             )
             part = _loss_seen(result, query)
             seen = seen + (part if active is None else active * part)

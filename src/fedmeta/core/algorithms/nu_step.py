@@ -107,7 +107,7 @@ def nu_step(
             )
             size = result.query_loss.new_ones(()) * count(behind)
             active = None if behind.mask is None else (size > 0).to(size.dtype)
-            moved, state = local.update(result.theta, state, moved, active)
+            moved, state = local.update(result.theta, state, moved, active, task.round)
             seen = seen + torch.stack([result.query_loss * size, size])
         update = {"theta": tree_sub(meta["theta"], moved)}
         return ClientOutput(update, weight(task), {"loss": seen})
