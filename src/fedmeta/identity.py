@@ -1,0 +1,336 @@
+"""What decides a result: its settings, its data and the code that computes it.
+
+Packed data, checkpoints, histories, scores, cells of a sweep, reports and tracking ask
+this module whether two pieces of work are the same. It knows standard Python only.
+
+*Settings* are one flat mapping of dotted names to JSON values: options such as
+``training.seed``, checksums such as ``data.records``, and a hash for each module that
+computes, such as ``code.core.optimizers``. Equal settings give the same bits on the
+same machine. What can change those bits in the last digits only, or not at all, is
+recorded beside them (`environment`) and decides nothing.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+Settings = dict[str, Any]  # dotted name -> JSON value
+
+# Options of a round loop that change no result: where and how it is computed, how often
+# and on whom it is judged. How long it goes on is no part of the identity of a training
+# either, since it is resumed, but of what comes of it: "training.rounds" is there.
+NON_RESULT_OPTIONS = frozenset(
+    {
+        "backend",
+        "chunk",
+        "clients_at_once",
+        "device",
+        "evaluate_every",
+        "evaluation_clients",
+        "support_fractions",
+    }
+)
+ROUND_LOOP = "clients_per_round"  # the option that tells such a block from others
+
+PACKAGE = Path(__file__).parent
+# Modules that compute no result, with those below them. Neither they nor what only they
+# import is part of any version, so that a change there retrains and repacks nothing.
+NEUTRAL = (
+    "cli",
+    "hooks",
+    "identity",
+    "pipeline_registry",
+    "recommend",
+    "reporting",
+    "reproduction",
+    "session",
+    "settings",
+    "sweep",
+    "tracking",
+    "benchmarks.benchmark",  # types
+    "core.allocator",
+    "data.errors",
+    "data.files",
+    "data.statistics",  # Table 1
+    "datasets",  # reading and writing, held to checksums
+    "pipelines.binding",
+    "pipelines.checks",
+    "pipelines.options",  # what they end as is among the settings
+    "pipelines.progress",
+    "pipelines.reporting",
+)
+# Tables of names: what a name stands for is a root of its own, so that a new line of
+# the table changes the version of no other. Modules below them do compute.
+TABLES = ("benchmarks.registry", "core.algorithms")
+# Hash of a module as it is -> as it was before a refactoring that changes no number;
+# "": a module that was split off another. Each line names the test that shows the same
+# bits. Without a line, changed code means other results.
+EQUIVALENT: dict[str, str] = {}
+
+
+def settings(**blocks: Any) -> Settings:
+    """Flat settings of blocks of options, without options that affect no result.
+
+    >>> settings(training={"seed": 0, "clients_per_round": 4, "device": "cpu"})
+    {'training.seed': 0, 'training.clients_per_round': 4}
+    """
+    return dict(_flat(json.loads(json.dumps(blocks, default=str)), ""))
+
+
+def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict) or (name and not value):
+        yield name, value
+        return
+    ignored = NON_RESULT_OPTIONS if ROUND_LOOP in value else ()
+    for key, below in value.items():
+        if key not in ignored:
+            yield from _flat(below, f"{name}.{key}" if name else key)
+
+
+def fingerprint(of: Mapping[str, Any]) -> str:
+    """SHA-256 of settings, in whatever order they are."""
+    text = json.dumps(of, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Settings:
+    """The settings found that are not as wanted; None for one that is missing."""
+    names = dict.fromkeys([*found, *wanted])
+    return {
+        name: found.get(name)
+        for name in names
+        if name not in found or name not in wanted or found[name] != wanted[name]
+    }
+
+
+def in_words(different: Mapping[str, Any]) -> str:
+    """Settings in a line; of code and data, which have hashes, the names alone.
+
+    >>> in_words({"maml.inner_lr": 0.5, "code.core.optimizers": "7d", "data.split": 1})
+    'maml.inner_lr=0.5, other data (split), other code (core/optimizers.py)'
+    """
+    options, data, code = [], [], []
+    for name, value in different.items():
+        kind, _, rest = name.partition(".")
+        if kind == "code":
+            code.append(f"{rest.replace('.', '/')}.py")
+        elif kind == "data":
+            data.append(rest)
+        else:
+            options.append(f"{name}={'null' if value is None else value}")
+    return ", ".join(
+        [
+            *options,
+            *([f"other data ({', '.join(data)})"] if data else []),
+            *([f"other code ({', '.join(code)})"] if code else []),
+        ]
+    )
+
+
+def refuse_mixed(results: Mapping[str, Mapping[str, Any]], remedy: str) -> None:
+    """Refuse to set results side by side that differ in a setting that they share.
+
+    Settings that only one of two results has, such as the options of an algorithm under
+    its own name, are what is compared.
+
+    Args:
+        results: settings of each result by the name to be told.
+        remedy: what to do, told at the end.
+
+    Raises:
+        ValueError: naming the results that differ from most, and in which settings.
+    """
+    most: Settings = {}
+    for name in dict.fromkeys(n for settings in results.values() for n in settings):
+        values = [json.dumps(s[name]) for s in results.values() if name in s]
+        most[name] = json.loads(Counter(values).most_common(1)[0][0])
+    odd: dict[str, list[str]] = {}
+    expected: dict[str, Settings] = {}
+    for result, held in results.items():
+        different = {n: v for n, v in held.items() if v != most[n]}
+        if different:
+            words = in_words(different)
+            odd.setdefault(words, []).append(result)
+            expected[words] = {n: most[n] for n in different}
+    if odd:
+        told = "; ".join(
+            f"{', '.join(who)} {'was' if len(who) == 1 else 'were'} made with {words}"
+            f" where the others have {in_words(expected[words])}"
+            for words, who in odd.items()
+        )
+        raise ValueError(f"these results cannot be compared: {told}; {remedy}")
+
+
+def environment() -> dict[str, str]:
+    """Versions and the machine: recorded with every result, and decide none."""
+    return {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("torch", "numpy")},
+        "processor": _processor(),
+        "threads": os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1),
+    }
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
+
+
+@cache
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(x.partition(": ")[2] for x in lines if x.startswith("model name"))
+    except (OSError, StopIteration):  # another system than Linux, or another processor
+        return platform.processor() or platform.machine()
+
+
+def code(*roots: Any, package: Path = PACKAGE) -> Settings:
+    """Hashes of the modules that functions are computed by, under ``code.<module>``.
+
+    These are the functions' own modules and all that those import of the package, also
+    within functions. The hash of a module is that of its syntax tree, without
+    docstrings, comments, log calls and the texts of errors.
+
+    Args:
+        roots: functions (partials too), or names of modules below the package.
+        package: its folder.
+    """
+    wanted = [module_of(root) for root in roots]
+    found: Settings = {}
+    while wanted:
+        name = wanted.pop()
+        if name in found or _is_neutral(name):
+            continue
+        found[name], imported = _read(name, package)
+        wanted += imported
+    hashes = {name: equivalent(found[name]) for name in sorted(found)}
+    return {f"code.{name}": hash_ for name, hash_ in hashes.items() if hash_}
+
+
+def named(function: Callable[..., Any]) -> Settings:
+    """A function as settings: its name, and what a partial has fixed.
+
+    >>> named(partial(settings, a=1))
+    {'function': 'identity.settings', 'a': 1}
+    """
+    inner, fixed = function, {}
+    while isinstance(inner, partial):
+        inner, fixed = inner.func, {**inner.keywords, **fixed}
+    return {"function": f"{module_of(inner)}.{inner.__qualname__}", **fixed}
+
+
+def module_of(root: Any) -> str:
+    """The module of a function, below its package."""
+    while isinstance(root, partial):
+        root = root.func
+    return root if isinstance(root, str) else root.__module__.partition(".")[2]
+
+
+def equivalent(hash_: str) -> str:
+    """The hash that stands for a module's, by `EQUIVALENT`."""
+    while hash_ in EQUIVALENT:
+        hash_ = EQUIVALENT[hash_]
+    return hash_
+
+
+def _is_neutral(name: str) -> bool:
+    below = any(name == n or name.startswith(f"{n}.") for n in NEUTRAL)
+    return below or name in TABLES
+
+
+# Fields of syntax trees that say nothing, or not in every version of Python.
+IGNORED = ("ctx", "kind", "type_comment", "type_ignores")
+EMPTY = ("Module",)  # nothing but a docstring: decides nothing
+
+
+@cache
+def _read(name: str, package: Path) -> tuple[str, list[str]]:
+    """The hash of a module, "" of an empty one, and the modules that it imports."""
+    path = _file(name, package)
+    if path is None:
+        raise ValueError(f"{package}: there is no source of the module {name!r}")
+    tree = ast.parse(path.read_bytes())
+    imported = [
+        module
+        for node in ast.walk(tree)
+        for module in _imports(node, name, path, package)
+    ]
+    plain = _plain(tree)
+    if plain == EMPTY:
+        return "", imported
+    return hashlib.sha256(repr(plain).encode()).hexdigest()[:16], imported
+
+
+def _file(name: str, package: Path) -> Path | None:
+    path = package.joinpath(*name.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _imports(node: ast.AST, name: str, path: Path, package: Path) -> Iterator[str]:
+    """Modules of the package, by their names below it."""
+    if isinstance(node, ast.Import):
+        whole = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            parts = [package.name, *name.split(".")]
+            up = node.level - (path.name == "__init__.py")
+            base = ".".join([*parts[: len(parts) - up], *filter(None, [base])])
+        whole = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    else:
+        return
+    for module in whole:
+        home, _, rest = module.partition(".")
+        if home == package.name and rest and _file(rest, package):
+            yield rest
+
+
+def _plain(node: Any) -> Any:
+    """A syntax tree as nested tuples: the same in every version of Python."""
+    if isinstance(node, list):
+        return tuple(_plain(item) for item in node)
+    if not isinstance(node, ast.AST):
+        return node
+    if isinstance(node, ast.Raise):  # whether an error is raised, and of which kind
+        kind = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        return ("Raise", _plain(kind))
+    fields = [type(node).__name__]
+    for name, value in ast.iter_fields(node):
+        if name in ("body", "orelse", "finalbody") and isinstance(value, list):
+            kept = [item for item in value if not _has_no_effect(item)]
+        else:
+            kept = value
+        if kept is not None and kept != [] and name not in IGNORED:
+            fields.append((name, _plain(kept)))
+    return tuple(fields)
+
+
+def _has_no_effect(node: ast.AST) -> bool:
+    """Whether a statement is a docstring, a log call, or made of nothing else."""
+    if isinstance(node, ast.If):
+        return all(map(_has_no_effect, [*node.body, *node.orelse]))
+    if not isinstance(node, ast.Expr):
+        return isinstance(node, ast.Pass)
+    value = node.value
+    if isinstance(value, ast.Constant):
+        return True
+    return (
+        isinstance(value, ast.Call)
+        and isinstance(value.func, ast.Attribute)
+        and isinstance(value.func.value, ast.Name)
+        and value.func.value.id == "log"
+    )
