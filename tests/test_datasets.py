@@ -333,13 +333,25 @@ def test_packed_again_only_when_raw_files_change(tmp_path):
     assert labels(dataset) == [7, 7, 7]
 
 
-def test_a_damaged_packed_file_is_packed_again(tmp_path):
+@pytest.mark.parametrize("damage", ["cut short", "altered", "of an earlier version"])
+def test_a_damaged_packed_file_is_packed_again(tmp_path, caplog, damage):
     path = tmp_path / "records.arrow"
     dataset = PackedDataset(str(path))
     dataset.save(source("one"))
-    path.write_bytes(path.read_bytes()[:100])
+    whole = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut short": whole[:100],
+            "altered": whole.replace(b"ann", b"amn"),
+            "of an earlier version": whole.replace(b"sealed", b"marked"),
+        }[damage]
+    )
     dataset.save(source("one", value=7))
     assert labels(dataset) == [7, 7, 7]
+    said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len(said) == 1
+    assert said[0].startswith(f"{path}: ")
+    assert said[0].endswith("; packing it again from the raw files")
 
 
 def test_packing_that_fails_keeps_the_old_file(tmp_path):

@@ -6,6 +6,7 @@ Ctrl-C leaves half of one to be taken for whole.
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -23,12 +24,16 @@ from fedmeta.core.types import ServerState
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import (
+    PACKED,
     ClientRecords,
     FederatedDataset,
     read_packed,
     write_packed,
 )
 from fedmeta.data.files import whole_path
+from fedmeta.data.seal import verify
+
+log = logging.getLogger(__name__)
 
 
 class PackedSource(NamedTuple):
@@ -53,11 +58,14 @@ class PackedDataset(AbstractDataset[PackedSource, FederatedDataset]):
             write_packed(self._filepath, data.clients, data.metadata)
 
     def _holds(self, source_files: str) -> bool:
-        try:
-            held = read_packed(self._filepath).metadata
-            return held.get("source_files") == source_files
-        except (ValueError, OSError):  # missing or damaged: to be written
+        if not self._exists():
             return False
+        try:
+            verify(self._filepath, PACKED, "packing it again from the raw files")
+        except DataError as error:
+            log.warning("%s", error)
+            return False
+        return read_packed(self._filepath).metadata.get("source_files") == source_files
 
     def _exists(self) -> bool:
         return self._filepath.is_file()

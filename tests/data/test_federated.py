@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedmeta.data import federated
+from fedmeta.data import federated, seal
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords, read_packed, write_packed
 
@@ -91,16 +91,42 @@ def test_a_cut_or_foreign_file_is_refused(tmp_path):
     whole = path.read_bytes()
     for content in (b"", b"hello", whole[:-20], whole[: len(whole) // 2]):
         path.write_bytes(content)
-        with pytest.raises(
-            DataError, match=r"a\.arrow: not a whole .* ingestion again"
-        ):
+        with pytest.raises(DataError, match=r"a\.arrow: .* ingestion again"):
             read_packed(path)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, pa.schema([])):
         pass
-    with pytest.raises(DataError, match="not one of packed clients"):
+    with pytest.raises(DataError, match="not a whole packed clients file, or written"):
         read_packed(path)
     with pytest.raises(DataError, match="no such file; run the ingestion"):
         read_packed(tmp_path / "none.arrow")
+
+
+def test_a_flipped_bit_is_not_used(tmp_path):
+    path = tmp_path / "a.arrow"
+    write_packed(path, [client("a", 50)], META)
+    pixels = read_packed(path).columns("a")["pixels"].tobytes()
+    content = bytearray(path.read_bytes())
+    content[content.index(pixels)] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.arrow: damaged: .* packed again from the"):
+        read_packed(path)
+
+
+def test_the_checksum_is_verified_once_a_file(tmp_path, monkeypatch):
+    path, hashed = tmp_path / "a.arrow", []
+    digest = seal._digest
+    monkeypatch.setattr(seal, "_digest", lambda *a: hashed.append(a) or digest(*a))
+    for times in (2, 4):  # once to write it, once to read it
+        write_packed(path, [client("a", 5)], META)
+        for _ in range(3):
+            read_packed(path)
+        assert len(hashed) == times
+
+
+def test_a_packed_file_is_plain_arrow(tmp_path):
+    write_packed(tmp_path / "a.arrow", [client("a", 5)], META)
+    with pa.ipc.open_file(str(tmp_path / "a.arrow")) as file:
+        assert file.read_all()["client_id"].to_pylist() == ["a"]
 
 
 def test_an_unknown_client_is_named(tmp_path):

@@ -2,8 +2,9 @@
 
 Every column of a client is a numeric array with one entry a record, stored as a
 list. Writing streams: record batches of a few megabytes, so memory does not grow
-with the number of clients. Reading maps the file: opening it touches ids and
-offsets only, and a client's columns are views on the map.
+with the number of clients. Reading maps the file: a client's columns are views on the
+map, and opening it touches ids and offsets only, but for the first time in a process,
+when the checksum of the whole file is verified (640 MB: 0.3 s on 2 cores, from memory).
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import pyarrow as pa
 
 from fedmeta.data.errors import DataError
 from fedmeta.data.files import whole_file
+from fedmeta.data.seal import seal, unsealed, verify
 
-FORMAT_KEY, FORMAT = "fedmeta.format", "packed clients 1"
+PACKED = "packed clients"
 BATCH_BYTES = 4 << 20  # large enough for fast writes, small beside any memory
-AGAIN = "delete it and run the ingestion again"
+AGAIN = "run the ingestion again: it is packed again from the raw files"
 
 
 class ClientRecords(NamedTuple):
@@ -125,26 +127,28 @@ def write_packed(
         closing = {**metadata, "checksum": f"{total % 2**256:064x}"}
         writer.write_batch(pa.RecordBatch.from_pylist([], schema), closing)
         writer.close()
+        file.flush()
+        seal(Path(file.name), PACKED)
 
 
 def read_packed(path: str | Path) -> FederatedDataset:
     """Open a packed file; reads ids and offsets, none of the records.
 
+    Its checksum is verified once in a process (see `fedmeta.data.seal`). Whatever
+    happens to the file while it is open is not seen: to cut it short ends the process.
+    Packing again does not: it puts another file in its place.
+
     Raises:
-        DataError: when the file is missing, cut short or not a packed file.
+        DataError: when the file is missing, damaged or not a packed file.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file; run the ingestion first")
-    try:
-        reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        if (reader.schema.metadata or {}).get(FORMAT_KEY.encode()) != FORMAT.encode():
-            raise DataError(f"{path}: an Arrow file, but not one of packed clients")
-        last = reader.num_record_batches - 1
-        batches = [reader.get_batch(i) for i in range(last)]
-        _, closing = reader.get_batch_with_custom_metadata(last)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a whole packed file; {AGAIN}") from error
+    verify(path, PACKED, AGAIN)
+    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    last = reader.num_record_batches - 1
+    batches = [reader.get_batch(i) for i in range(last)]
+    _, closing = reader.get_batch_with_custom_metadata(last)
     metadata = {key.decode(): value.decode() for key, value in closing.items()}
     rows, counts = {}, {}
     for index, batch in enumerate(batches):
@@ -176,7 +180,7 @@ def _schema(client: ClientRecords) -> pa.Schema:
         if column.ndim == 2:
             item = pa.list_(item, column.shape[1])
         fields.append(pa.field(name, pa.list_(item)))
-    return pa.schema(fields, metadata={FORMAT_KEY: FORMAT})
+    return pa.schema(fields, metadata={"seal": unsealed(PACKED)})
 
 
 def _check(client: ClientRecords, schema: pa.Schema, seen: set[str]) -> None:
