@@ -2,10 +2,11 @@
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
+SHOWN = 20  # of a list in a message
 _WHOLE = re.compile(r"(\d+)\.0+")  # 7.0, as pandas writes 7 beside a missing value
 
 
@@ -21,9 +22,9 @@ def alike(names: Collection[str], what: str) -> list[str]:
     Returns:
         No or one sentence that counts them and names the first two.
     """
-    listed = list(names)
+    known = list(names)
     # Numbers in place of texts: there may be a million names.
-    keys = np.fromiter((hash(_plain(name)) for name in listed), np.int64, len(listed))
+    keys = np.fromiter((hash(_plain(name)) for name in known), np.int64, len(known))
     _, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
     again = np.flatnonzero(counts[place] > 1)
     if not len(again):
@@ -31,10 +32,16 @@ def alike(names: Collection[str], what: str) -> list[str]:
     first, second, *_ = np.flatnonzero(keys == keys[again[0]])
     return [
         f"{len(again):,} {what} differ from another in case, spaces or the form of"
-        f" characters or numbers alone, such as {listed[first]!r} and"
-        f" {listed[second]!r}: they count as different; where they are the same, give"
+        f" characters or numbers alone, such as {known[first]!r} and"
+        f" {known[second]!r}: they count as different; where they are the same, give"
         " them one name in the raw files"
     ]
+
+
+def listed(names: Sequence[object], count: int = SHOWN) -> str:
+    """The first names of a list that may be long, for a message."""
+    more = f" and {len(names) - count:,} more" if len(names) > count else ""
+    return ", ".join(map(repr, names[:count])) + more
 
 
 def _plain(name: str) -> str:

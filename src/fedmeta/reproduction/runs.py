@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlparse
 import pandas as pd
 
 from fedmeta.data.errors import DataError
+from fedmeta.data.names import listed
 
 PAGE = 1000  # runs a query
 TAGS = ("benchmark", "algorithm", "source", "data_name", "data_checksum", "store")
@@ -65,7 +66,7 @@ class Recorded:
         if unknown:
             raise DataError(
                 f"no experiment {unknown[0]!r} in this store, expected one of "
-                f"{', '.join(repr(name) for name in sorted(known))}"
+                f"{listed(sorted(known))}"
             )
         ids = [known[name] for name in experiments or known]
         names = {number: name for name, number in known.items()}

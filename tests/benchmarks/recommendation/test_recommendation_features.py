@@ -68,7 +68,7 @@ def test_the_papers_dimension_with_battery_and_category(sample):
     assert block_sizes(book) == [40, 24, 7, 1, 1, 8, 4, 4, 10, 4]
     assert encoding(book).sizes == {"features": 103, "classes": 40}
     assert book.note.startswith("103 features of 0 or 1: previous service 40, hour 24")
-    assert book.note.endswith("battery 10, previous category 4")
+    assert book.note.endswith("battery 10, previous category 4 of 6 values")
 
 
 def test_the_papers_dimension_with_recency_and_event(packed):

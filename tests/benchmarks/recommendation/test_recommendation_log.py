@@ -245,6 +245,76 @@ def test_columns_of_other_types(tmp_path, values, message):
         read_log([tmp_path / "a.parquet"], COLUMNS._replace(context=("net",)))
 
 
+@pytest.mark.parametrize("odd", ["unknown", "None", "80%", "0,80", "-"])
+def test_an_odd_text_makes_no_category_of_numbers(tmp_path, odd):
+    lines = [f'{ROW},"{value}"' for value in [*range(5), odd, *range(6, 11), ""]]
+    path = write(tmp_path / "a.csv", HEADER + ",battery", *lines)
+    log = read_log([path], COLUMNS._replace(context=("battery",)))
+    wanted = [*range(5), np.nan, *range(6, 11), np.nan]
+    np.testing.assert_array_equal(log.table["battery"], np.float32(wanted)[:-1])
+    assert log.notes[0] == (
+        f"1 of 11 values of 'battery' are no numbers and count as missing, the first, "
+        f"{odd!r}, in {path}: line 7"
+    )
+
+
+def test_a_column_with_as_many_texts_as_a_tenth_is_of_texts(tmp_path):
+    lines = [f"{ROW},{value}" for value in [*range(9), "C1"]]
+    path = write(tmp_path / "a.csv", HEADER + ",room", *lines)
+    log = read_log([path], COLUMNS._replace(context=("room",)))
+    assert len(log.table["room"].cat.categories) == 10
+    assert log.notes == []
+
+
+def test_a_column_that_a_file_calls_text_is_text(tmp_path):
+    frame = {"who": "a", "when": 10**9, "what": "x", "room": ["1"] * 20 + ["C1"]}
+    pd.DataFrame(frame).to_parquet(tmp_path / "a.parquet")
+    log = read_log([tmp_path / "a.parquet"], COLUMNS._replace(context=("room",)))
+    assert log.table["room"].cat.categories.tolist() == ["1", "C1"]
+
+
+def test_one_user_is_one_however_her_number_is_written(tmp_path):
+    # pandas writes whole numbers as 7.0 beside a missing one
+    when = [10**9, 10**9 + 60]
+    ids = {"a": [7, 8], "b": [7.0, np.nan], "c": ["7", "8"]}
+    for name, users in ids.items():
+        frame = pd.DataFrame({"who": users, "when": when, "what": "x"})
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    paths = [tmp_path / f"{n}.{s}" for n in ids for s in ("csv", "parquet")]
+    for path in paths:
+        found = set(read_log([path], COLUMNS).table["user"].cat.categories)
+        assert found == ({"7"} if path.stem == "b" else {"7", "8"})
+    assert len(read_log(paths, COLUMNS).table) == 2
+
+
+def test_numbers_that_are_not_exact_are_no_users(tmp_path):
+    frame = pd.DataFrame({"who": [2.0**60], "when": [10**9], "what": ["x"]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="column 'who' is of type double; expected"):
+        read_log([tmp_path / "a.parquet"], COLUMNS)
+
+
+def test_names_that_differ_in_spelling_alone_are_noted(tmp_path):
+    rows = ["Ann,1971-01-02,mail", "ann,1971-01-02,Mail", "7,1971-01-02,a"]
+    log = read_log(
+        [write(tmp_path / "a.csv", HEADER, *rows, "7.0,1971-01-02,a")], COLUMNS
+    )
+    assert len(log.table) == 4
+    assert [note.partition(" differ")[0] for note in log.notes] == [
+        "4 users",
+        "2 services",
+    ]
+
+
+def test_a_list_of_very_many_columns_is_shortened(tmp_path):
+    names = ",".join(f"c{number}" for number in range(10_000))
+    path = write(tmp_path / "a.csv", names, names)
+    with pytest.raises(DataError, match=r"'c19' and 9,980 more: rename") as caught:
+        read_log([path], COLUMNS)
+    assert len(str(caught.value)) < 500
+
+
 def test_free_text_is_no_category(tmp_path, monkeypatch):
     lines = [f"{ROW},{'abc'[i % 3]},{i}" for i in range(9)]
     path = write(tmp_path / "a.csv", HEADER + ",net,number", *lines)

@@ -62,6 +62,7 @@ def codebook(
     slots = int(records.metadata["slots"])
     own = {**BLOCKS, "previous_service": slots}
     blocks = list(own.items())[: None if recency else -RECENT]  # name, size
+    values_of: dict[str, int] = {}  # how many a category has
     tables: dict[str, Tensor] = {}
     for number, column in enumerate(described):
         name = column["name"]
@@ -78,9 +79,10 @@ def codebook(
             best = best[counts[best] > 0]
             tables[f"values_{number}"] = torch.from_numpy(best)
             blocks.append((name, len(best)))
+            values_of[name] = len(column["values"])
     tables["sizes"] = torch.tensor([size for _, size in blocks])
     tables["slots"] = torch.tensor(slots)
-    return Codebook(tables, _note(blocks))
+    return Codebook(tables, _note(blocks, values_of))
 
 
 def encoding(codebook: Codebook) -> Encoding:
@@ -170,9 +172,10 @@ def _used_values(
     return values
 
 
-def _note(blocks: list[tuple[str, int]]) -> str:
+def _note(blocks: list[tuple[str, int]], values_of: dict[str, int]) -> str:
     listed = [
         f"{name.replace('_', ' ')} {size}"
+        + f" of {values_of.get(name, 0):,} values" * (values_of.get(name, 0) > size)
         for name, size in blocks
         if not name.startswith("recent_")
     ]

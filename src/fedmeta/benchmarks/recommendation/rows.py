@@ -24,6 +24,7 @@ from fedmeta.benchmarks.recommendation.values import (
     identifiers,
 )
 from fedmeta.data.errors import DataError
+from fedmeta.data.names import alike
 
 SYNTHETIC_USER = "synthetic-"  # how the names of generated users begin
 OWN_NAMES = ("user", "instant", "time", "service", "gap")  # columns of our tables
@@ -65,6 +66,7 @@ class _Part(NamedTuple):
     path: Path
     times: Times
     values: dict[str, Values]  # users, services and the other columns
+    notes: list[str]
     synthetic: bool
 
 
@@ -83,6 +85,7 @@ def read_rows(paths: Sequence[str | Path], columns: Columns) -> Rows:
     for part in parts[1:]:
         _check_agreement(parts[0], part)
     notes = _time_notes([part.times for part in parts])
+    notes += [note for part in parts for note in part.notes]
     table = _concatenated(parts)
     nameless = table[["user", "service"]].isna().any(axis=1).to_numpy()
     if nameless.all():
@@ -95,6 +98,8 @@ def read_rows(paths: Sequence[str | Path], columns: Columns) -> Rows:
         table = table[~nameless]
     for name in table.select_dtypes("category"):
         table[name] = table[name].cat.remove_unused_categories()
+    for name in ("user", "service"):
+        notes += alike(table[name].cat.categories, f"{name}s")
     table, late = _in_order(table)
     if late:
         notes.append(f"{late:,} records were out of order and were sorted")
@@ -140,12 +145,15 @@ def _read_part(path: Path, columns: Columns) -> _Part | None:
         return None
     users = identifiers(raw, columns.user)
     values = {"user": users, "service": identifiers(raw, columns.service)}
-    values |= {name: circumstances(raw, name) for name in others}
+    notes = []
+    for name in others:
+        values[name], said = circumstances(raw, name)
+        notes += said
     generated = bool(len(users.categories)) and all(
         name.startswith(SYNTHETIC_USER) for name in users.categories
     )
     times = read_times(raw.table[columns.time], raw.place)
-    return _Part(path, times, values, raw.synthetic or generated)
+    return _Part(path, times, values, notes, raw.synthetic or generated)
 
 
 def _check_agreement(first: _Part, other: _Part) -> None:

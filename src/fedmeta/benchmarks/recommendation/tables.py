@@ -13,6 +13,7 @@ import pyarrow.csv as arrow_csv
 from pyarrow import parquet
 
 from fedmeta.data.errors import DataError
+from fedmeta.data.names import listed
 
 SYNTHETIC_KEY = b"fedmeta.synthetic"  # in the metadata of a generated file's schema
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -141,8 +142,7 @@ def _check_names(path: Path, names: Sequence[str], present: Sequence[str]) -> No
             near = difflib.get_close_matches(name, present, n=1, cutoff=0.5)
             guess = f" (is it {near[0]!r}?)" if near else ""
             raise DataError(
-                f"{path}: no column {name!r}{guess}; there are "
-                f"{', '.join(map(repr, present))}: rename it there, or name the log's "
+                f"{path}: no column {name!r}{guess}; there are {listed(present)}: rename it there, or name the log's "
                 "own in raw.parse"
             )
         if list(present).count(name) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from fedmeta.benchmarks.recommendation.times import (
     read_times,
 )
 from fedmeta.data.errors import DataError
+from fedmeta.data.names import listed
 
 KINDS = {"numeric": "numbers", "categorical": "texts"}
 Value = str | float  # of a context column
@@ -115,7 +116,7 @@ def _check_single(path: str | Path, log: UsageLog) -> None:
     users = log.table["user"].cat.categories.tolist()
     if len(users) > 1:
         raise DataError(
-            f"{path}: is of {len(users):,} users, {_some(users)}; expected one user's "
+            f"{path}: is of {len(users):,} users, {listed(users, 5)}; expected one user's "
             "own log: write each user's rows to a file of their own"
         )
 
@@ -153,7 +154,7 @@ def _value(name: str, value: Value, known: Mapping[str, Described]) -> Value:
     if name not in known:
         raise DataError(
             f"unknown context {name!r}; the run has "
-            f"{_some(list(known)) if known else 'none'} (event columns are taken from "
+            f"{listed(list(known), 5) if known else 'none'} (event columns are taken from "
             "the last record)"
         )
     if known[name].kind == "numeric":
@@ -169,7 +170,7 @@ def _value(name: str, value: Value, known: Mapping[str, Described]) -> Value:
         guess = f"; is it {near[0]!r}?" if near else ""
         raise DataError(
             f"context {name}={value}: the data of the run have no such value, but "
-            f"{_some(known[name].values)}{guess}"
+            f"{listed(known[name].values, 5)}{guess}"
         )
     return value
 
@@ -225,8 +226,3 @@ def _by_label(columns: Mapping[str, np.ndarray], names: pd.Index) -> list[str]:
     """Names of services by their local number."""
     found, first = np.unique(columns["label"], return_index=True)
     return names[columns["service"][first[found >= 0]]].tolist()
-
-
-def _some(names: Sequence[str], count: int = 5) -> str:
-    more = f" and {len(names) - count:,} more" if len(names) > count else ""
-    return ", ".join(map(repr, names[:count])) + more

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fedmeta.benchmarks.recommendation.tables import MAX_VALUES, RawTable, is_text
+from fedmeta.benchmarks.recommendation.tables import (
+    DELIMITERS,
+    MAX_VALUES,
+    RawTable,
+    is_text,
+)
 from fedmeta.data.errors import DataError
 
 _NUMERIC = (
@@ -17,37 +24,71 @@ _NUMERIC = (
     pa.types.is_null,
 )
 
+NUMBERS = 0.9  # a column with more numbers than this share of its values is of numbers
+EXACT = 2**53  # whole numbers beyond this may not be their own as float64
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+_WHOLE = re.compile(r"\d+\.0")
+
 
 def identifiers(raw: RawTable, name: str) -> pd.Categorical:
     """Users or services; null and the empty text are missing.
+
+    Where all are written like 7.0, as pandas does beside a missing value, they are
+    whole numbers: 7 in another file is the same.
 
     Raises:
         DataError: for a column that is neither text nor whole numbers.
     """
     kind = _value_type(raw, name)
-    if not (is_text(kind) or pa.types.is_integer(kind)):
+    column = raw.table[name]
+    if pa.types.is_floating(kind):
+        column = _whole(column)
+    elif not (is_text(kind) or pa.types.is_integer(kind)):
+        column = None
+    if column is None:
         raise DataError(
             f"{raw.path}: column {name!r} is of type {kind}; expected users and "
             "services as texts or whole numbers: write it as one of these"
         )
-    return _categories(raw, name)
+    values = _categories(raw, name, column)
+    texts = values.categories
+    if len(texts) and all(map(_WHOLE.fullmatch, texts)):
+        return values.rename_categories([text.removesuffix(".0") for text in texts])
+    return values
 
 
-def circumstances(raw: RawTable, name: str) -> pd.Categorical | np.ndarray:
-    """A context or event column: categories of texts, else float32, NaN if missing.
+def circumstances(
+    raw: RawTable, name: str
+) -> tuple[pd.Categorical | np.ndarray, list[str]]:
+    """A context or event column.
+
+    Returns:
+        Categories of texts, else float32, NaN if missing. Where a file has no types,
+        texts of which more than `NUMBERS` are numbers are numbers, the others missing.
+        A note that counts those and names the first, if there are any.
 
     Raises:
         DataError: for another type, or texts that are no categories.
     """
     kind = _value_type(raw, name)
     if is_text(kind) or pa.types.is_boolean(kind):
-        values = _categories(raw, name)
+        values = _categories(raw, name, raw.table[name])
+        numbers = _numbers(values)
+        there = values.codes >= 0
+        odd = np.flatnonzero(np.isnan(numbers) & there)
+        if raw.path.suffix in DELIMITERS and len(odd) < (1 - NUMBERS) * there.sum():
+            return numbers, [
+                f"{len(odd):,} of {there.sum():,} values of {name!r} are no numbers and"
+                f" count as missing, the first, {values[first]!r}, in"
+                f" {raw.place(first)}"
+                for first in odd[:1].tolist()
+            ]
         if len(values.categories) > MAX_VALUES:
             raise DataError(
                 f"{raw.path}: column {name!r} has {len(values.categories):,} different "
                 f"texts; expected a category of at most {MAX_VALUES:,}: leave it out"
             )
-        return values
+        return values, []
     if not any(is_kind(kind) for is_kind in _NUMERIC):
         raise DataError(
             f"{raw.path}: column {name!r} is of type {kind}; expected numbers or "
@@ -55,7 +96,7 @@ def circumstances(raw: RawTable, name: str) -> pd.Categorical | np.ndarray:
         )
     values = pc.cast(raw.table[name], pa.float64()).to_numpy().astype(np.float32)
     values[~np.isfinite(values)] = np.nan
-    return values
+    return values, []
 
 
 def categorical(codes: np.ndarray, texts: list[str]) -> pd.Categorical:
@@ -68,8 +109,23 @@ def _value_type(raw: RawTable, name: str) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _categories(raw: RawTable, name: str) -> pd.Categorical:
-    column = raw.table[name]
+def _whole(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Floats as whole numbers, None where they are not, or not for sure."""
+    values = column.drop_null().to_numpy()
+    if not (np.isfinite(values) & (values == np.round(values))).all():
+        return None
+    return None if (np.abs(values) > EXACT).any() else pc.cast(column, pa.int64())
+
+
+def _numbers(values: pd.Categorical) -> np.ndarray:
+    """float32 [n]: texts as numbers, NaN where they are none or missing."""
+    known = [
+        float(text) if _NUMBER.fullmatch(text) else np.nan for text in values.categories
+    ]
+    return np.array([*known, np.nan], dtype=np.float32)[values.codes]
+
+
+def _categories(raw: RawTable, name: str, column: pa.ChunkedArray) -> pd.Categorical:
     if not pa.types.is_dictionary(column.type):
         column = pc.dictionary_encode(pc.cast(column, pa.string()))
     column = column.unify_dictionaries().combine_chunks()
