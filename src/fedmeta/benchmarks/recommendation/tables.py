@@ -142,8 +142,8 @@ def _check_names(path: Path, names: Sequence[str], present: Sequence[str]) -> No
             near = difflib.get_close_matches(name, present, n=1, cutoff=0.5)
             guess = f" (is it {near[0]!r}?)" if near else ""
             raise DataError(
-                f"{path}: no column {name!r}{guess}; there are {listed(present)}: rename it there, or name the log's "
-                "own in raw.parse"
+                f"{path}: no column {name!r}{guess}; there are {listed(present)}: "
+                "rename it there, or name the log's own in raw.parse"
             )
         if list(present).count(name) > 1:
             raise DataError(

@@ -116,8 +116,8 @@ def _check_single(path: str | Path, log: UsageLog) -> None:
     users = log.table["user"].cat.categories.tolist()
     if len(users) > 1:
         raise DataError(
-            f"{path}: is of {len(users):,} users, {listed(users, 5)}; expected one user's "
-            "own log: write each user's rows to a file of their own"
+            f"{path}: is of {len(users):,} users, {listed(users, 5)}; expected one "
+            "user's own log: write each user's rows to a file of their own"
         )
 
 
@@ -154,8 +154,8 @@ def _value(name: str, value: Value, known: Mapping[str, Described]) -> Value:
     if name not in known:
         raise DataError(
             f"unknown context {name!r}; the run has "
-            f"{listed(list(known), 5) if known else 'none'} (event columns are taken from "
-            "the last record)"
+            f"{listed(list(known), 5) if known else 'none'} (event columns are taken "
+            "from the last record)"
         )
     if known[name].kind == "numeric":
         try:
