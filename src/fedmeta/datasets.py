@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -31,9 +30,11 @@ from fedmeta.data.federated import (
     write_packed,
 )
 from fedmeta.data.files import whole_path
-from fedmeta.data.seal import verify
+from fedmeta.data.seal import seal, unsealed, verify
 
 log = logging.getLogger(__name__)
+
+PREPARED = "prepared data"
 
 
 class PackedSource(NamedTuple):
@@ -82,16 +83,11 @@ class CodebookDataset(AbstractDataset[Codebook, Codebook]):
         self.metadata = metadata
 
     def load(self) -> Codebook:
-        with (
-            _readable(self._filepath, "codebook"),
-            safe_open(self._filepath, framework="pt") as file,
-        ):
-            tables = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Codebook(tables, file.metadata()["note"])
+        remedy = "delete it and run again: it is made again from the packed records"
+        return Codebook(*_read_tensors(self._filepath, "codebook", remedy))
 
     def save(self, data: Codebook) -> None:
-        with whole_path(self._filepath) as temporary:
-            save_file(data.tables, temporary, metadata={"note": data.note})
+        _write_tensors(self._filepath, "codebook", data.tables, data.note)
 
     def _exists(self) -> bool:
         return self._filepath.is_file()
@@ -159,20 +155,33 @@ class EarlierCheckpointsDataset(AbstractDataset[None, EarlierCheckpoints]):
     def load(self) -> EarlierCheckpoints:
         def own(fingerprint: str, rounds: int) -> Checkpoint | None:
             pattern = _kept_as(self._filepath, fingerprint, "*")
-            kept = {
-                path: int(_header(path)["round"])
-                for path in sorted(self._filepath.parent.glob(pattern))
-            }
-            usable = [path for path, reached in kept.items() if reached <= rounds]
-            return read_checkpoint(max(usable, key=kept.get)) if usable else None
+            usable: dict[int, Checkpoint] = {}
+            damage: DataError | None = None
+            for path in sorted(self._filepath.parent.glob(pattern)):
+                try:
+                    kept = read_checkpoint(path)
+                except DataError as error:
+                    damage = error
+                    continue
+                if kept.state.round <= rounds:
+                    usable[kept.state.round] = kept
+            furthest = max(usable, default=None)
+            if damage is not None:
+                then = "over" if furthest is None else f"from round {furthest}"
+                raise DataError(f"{damage}: training starts {then}")
+            return usable.get(furthest)
 
         def alike(shared: str, rounds: int) -> Iterator[Checkpoint]:
             # Runs of one benchmark are folders side by side.
             pattern = f"*/{_kept_as(self._filepath, '*', str(rounds))}"
             for path in sorted(self._filepath.parent.parent.glob(pattern)):
-                header = _header(path)
-                if (header.get("shared"), header["round"]) == (shared, str(rounds)):
-                    yield read_checkpoint(path)
+                try:
+                    kept = read_checkpoint(path)
+                except DataError as error:  # another run's: this one can do without
+                    log.warning("%s; this training does not need it", error)
+                    continue
+                if (kept.shared, kept.state.round) == (shared, rounds):
+                    yield kept
 
         return EarlierCheckpoints(own, alike)
 
@@ -194,53 +203,88 @@ class _Atomic:
     """Mixed into a dataset of one file: it is written beside it and moved there."""
 
     def save(self, data: Any) -> None:
-        path = Path(self._filepath)
-        with whole_path(path) as temporary:
-            self._filepath = PurePosixPath(temporary)
-            try:
-                super().save(data)
-            finally:
-                self._filepath = PurePosixPath(path)
+        with whole_path(Path(self._filepath)) as temporary:
+            self._write(data, temporary)
+
+    def _write(self, data: Any, temporary: Path) -> None:
+        path = self._filepath
+        self._filepath = PurePosixPath(temporary)
+        try:
+            super().save(data)
+        finally:
+            self._filepath = path
+
+
+class _Sealed(_Atomic):
+    """Mixed into a dataset of one file: damage is seen when it is read."""
+
+    def _write(self, data: Any, temporary: Path) -> None:
+        super()._write(self._marked(data, unsealed(PREPARED)), temporary)
+        seal(temporary, PREPARED)
+
+    def load(self) -> Any:
+        remedy = "delete it and run again, from the packed records on: it is made again"
+        verify(Path(self._filepath), PREPARED, remedy)
+        return self._unmarked(super().load())
 
 
 class AtomicCSVDataset(_Atomic, CSVDataset):
     """kedro_datasets.pandas.CSVDataset, written whole or not at all."""
 
 
+class AtomicParquetDataset(_Sealed, ParquetDataset):
+    """kedro_datasets.pandas.ParquetDataset, written whole or not at all and sealed."""
+
+    def _marked(self, table: pd.DataFrame, mark: str) -> pd.DataFrame:
+        marked = table.copy(deep=False)
+        marked.attrs = {"seal": mark, **table.attrs}
+        return marked
+
+    def _unmarked(self, table: pd.DataFrame) -> pd.DataFrame:
+        del table.attrs["seal"]
+        return table
+
+
+class AtomicJSONDataset(_Sealed, JSONDataset):
+    """kedro_datasets.json.JSONDataset of a mapping, written whole or not and sealed."""
+
+    def _marked(self, mapping: dict[str, Any], mark: str) -> dict[str, Any]:
+        return {"seal": mark, **mapping}
+
+    def _unmarked(self, mapping: dict[str, Any]) -> dict[str, Any]:
+        del mapping["seal"]
+        return mapping
+
+
 class ResultDataset(AtomicCSVDataset):
     """Results as CSV, with what they are results of (``DataFrame.attrs``) beside them.
 
     The attributes are JSON values in a file of the same name with the suffix ".json",
-    which also holds the SHA-256 of the CSV file that they belong to: neither file can
-    be replaced without the other.
+    which also holds the SHA-256 of both: neither file can be altered or replaced
+    without the other.
     """
 
     def save(self, data: pd.DataFrame) -> None:
         path = Path(self._filepath)
+        # Both files appear together, after both are complete.
         with whole_path(path) as table, whole_path(_beside(path)) as origin:
-            self._filepath = PurePosixPath(table)
-            try:
-                # Not this class's own `save`, nor that of its parent: both files appear
-                # together, after both are complete.
-                CSVDataset.save(self, data)
-            finally:
-                self._filepath = PurePosixPath(path)
-            origin.write_text(json.dumps({"sha256": _sha256(table), **data.attrs}))
+            self._write(data, table)
+            checksum = {"sha256": _sha256(table, data.attrs)}
+            origin.write_text(json.dumps({**checksum, **data.attrs}))
 
     def load(self) -> pd.DataFrame:
         path = Path(self._filepath)
-        table = super().load()
         try:
-            beside = json.loads(_beside(path).read_text())
-        except (OSError, ValueError):
-            beside = None
-        attributes = dict(beside) if isinstance(beside, dict) else {}
-        if attributes.pop("sha256", None) != _sha256(path):
+            attributes = dict(json.loads(_beside(path).read_text()))
+        except (OSError, ValueError, TypeError):
+            attributes = {}
+        if attributes.pop("sha256", None) != _sha256(path, attributes):
             raise DataError(
                 f"{path}: {_beside(path).name} does not say what these results were"
                 " made with (edited, or written by an earlier version); run the"
                 " pipeline that makes them again: finished trainings are taken over"
             )
+        table = super().load()
         table.attrs = attributes
         return table
 
@@ -249,78 +293,63 @@ def _beside(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class AtomicParquetDataset(_Atomic, ParquetDataset):
-    """kedro_datasets.pandas.ParquetDataset, written whole or not at all."""
-
-
-class AtomicJSONDataset(_Atomic, JSONDataset):
-    """kedro_datasets.json.JSONDataset, written whole or not at all."""
+def _sha256(table: Path, attributes: dict[str, Any]) -> str:
+    digest = hashlib.sha256(table.read_bytes())
+    digest.update(json.dumps(attributes).encode())
+    return digest.hexdigest()
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all."""
     state = checkpoint.state
+    histories = checkpoint.history.items()
     header = {
         "fingerprint": checkpoint.fingerprint,
-        "round": str(state.round),
-        "rounds": str(checkpoint.rounds),
+        "round": state.round,
+        "rounds": checkpoint.rounds,
         "shared": checkpoint.shared,
-        "history": json.dumps(
-            {
-                name: frame.to_dict(orient="list")
-                for name, frame in checkpoint.history.items()
-            }
-        ),
+        "history": {name: frame.to_dict(orient="list") for name, frame in histories},
     }
     tensors = dict(_flatten({"meta": state.meta, "opt_state": state.opt_state}))
-    with whole_path(path) as temporary:
-        save_file(tensors, temporary, metadata=header)
+    _write_tensors(path, "checkpoint", tensors, header)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        ValueError: if the file is not one, or is damaged.
+        DataError: if the file is not one, or is damaged.
     """
-    header = _header(path)
-    with _readable(path), safe_open(path, framework="pt") as file:
-        tree = _unflatten({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        history = {
-            name: pd.DataFrame(columns)
-            for name, columns in json.loads(header["history"]).items()
-        }
-        round_number, rounds = int(header["round"]), int(header["rounds"])
-        state = ServerState(tree["meta"], tree.get("opt_state", {}), round_number)
-        shared = header.get("shared", "")
-        return Checkpoint(header["fingerprint"], state, history, rounds, shared)
+    if path.is_symlink():  # to the newest: that is the file to name
+        path = path.with_name(path.readlink().name)
+    tensors, header = _read_tensors(path, "checkpoint", "delete it and run again")
+    tree = _unflatten(tensors)
+    state = ServerState(tree["meta"], tree.get("opt_state", {}), header["round"])
+    histories = header["history"].items()
+    history = {name: pd.DataFrame(columns) for name, columns in histories}
+    fingerprint, rounds, shared = (
+        header[k] for k in ("fingerprint", "rounds", "shared")
+    )
+    return Checkpoint(fingerprint, state, history, rounds, shared)
 
 
-def _header(path: Path) -> dict[str, str]:
-    with _readable(path), safe_open(path, framework="pt") as file:
-        header = file.metadata() or {}
-        missing = {"fingerprint", "round", "rounds", "history"} - header.keys()
-        if missing:
-            raise KeyError(f"no {', '.join(sorted(missing))} in its header")
-        return header
+def _write_tensors(
+    path: Path, kind: str, tensors: dict[str, Tensor], header: Any
+) -> None:
+    """Write tensors and a JSON value to a sealed file, whole or not at all."""
+    # One entry: safetensors writes several in any order, another at every time.
+    text = json.dumps([unsealed(kind), header])
+    with whole_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"header": text})
+        seal(temporary, kind)
 
 
-@contextmanager
-def _readable(path: Path, what: str = "checkpoint") -> Iterator[None]:
-    """Errors of reading a file told in one way."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # safetensors raises its own kinds
-        raise ValueError(
-            f"{path}: not a readable {what} ({error}); delete it and run again"
-        ) from error
+def _read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor], Any]:
+    """What `_write_tensors` wrote; a DataError for anything else."""
+    verify(path, kind, remedy)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, json.loads(file.metadata()["header"])[1]
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:

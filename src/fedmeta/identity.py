@@ -59,6 +59,7 @@ NEUTRAL = (
     "core.allocator",
     "data.errors",
     "data.files",
+    "data.seal",
     "data.statistics",  # Table 1
     "datasets",  # reading and writing, held to checksums
     "pipelines.binding",
