@@ -28,6 +28,7 @@ from fedmeta.core.backends import sequential
 from fedmeta.core.engine import run_rounds
 from fedmeta.core.model import ForwardFlops, Model, classifier
 from fedmeta.core.optimizers import adam
+from fedmeta.data.encoding import Encoding
 from fedmeta.data.federated import (
     ClientRecords,
     FederatedDataset,
@@ -69,14 +70,14 @@ def measure(packed: Path | None, size: int, rounds: int) -> str:
         dataset = read_packed(packed)
         clients = table(dataset, size)
         if generates:
-            model, examples = linear_model(), linear_examples
+            model, encoded = linear_model(), Encoding(linear_examples, {})
         else:
             model = femnist_cnn()
-            examples = encoding(codebook(dataset, clients)).examples
+            encoded = encoding(codebook(dataset, clients))
         split = split_clients(clients["client_id"].tolist(), [0.8, 0.1, 0.1], 0)
         partition = partition_examples(clients, 0.2, 0)
         algorithm = maml(model.loss, inner_lr=0.01, server=adam(0.001))
-        make_task = task_maker(dataset, clients, partition, examples, seed=0)
+        make_task = task_maker(dataset, clients, partition, encoded, seed=0)
         ready = peak_mb()
 
         state = algorithm.init(model.init(0))

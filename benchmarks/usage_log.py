@@ -40,7 +40,8 @@ def measure(folder: Path) -> None:
     total = 0.0
     for user in used.itertuples():
         rows = np.arange(user.stop)
-        total += float(encoded.examples(records.columns(user.client_id), rows)[0].sum())
+        columns = encoded.personal(records.columns(user.client_id), rows)
+        total += float(encoded.examples(columns, rows)[0].sum())
     end = time.perf_counter()
     count = records.num_examples.sum()
     print(f"users          {len(records.client_ids):12,}")

@@ -180,7 +180,7 @@ def _built(
 ) -> tuple[Examples, Model, Algorithm]:
     """As the training has built them, from the same blocks of parameters."""
     method = FEDERATED[name]
-    examples, sizes = encoding(codebook)
+    examples, sizes, _ = encoding(codebook)
     model = build(partial(tabular, **sizes), blocks["models"][method.model], "model")
     options = {"chunk": blocks["training"]["chunk"], **blocks[name]}
     return examples, model, build_algorithm(method.algorithm, model.loss, options)

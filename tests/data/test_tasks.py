@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fedmeta.data.federated import ClientRecords, read_packed, write_packed
+from fedmeta.data.encoding import Encoding
 from fedmeta.data.partition import partition_examples
 from fedmeta.data.tasks import (
     Episode,
@@ -49,10 +50,13 @@ def examples(columns, rows):
     return torch.from_numpy(x).float(), torch.from_numpy(y).long()
 
 
+ENCODING = Encoding(examples, {})
+
+
 def maker(dataset, fraction=0.4, **options):
     partition = partition_examples(CLIENTS, fraction, 0)
     return task_maker(
-        dataset, CLIENTS, partition, examples, **{"seed": 0, "passes": 2} | options
+        dataset, CLIENTS, partition, ENCODING, **{"seed": 0, "passes": 2} | options
     )
 
 
@@ -208,7 +212,7 @@ OWNERS = dict(enumerate(SIZES))
 
 def pooled(dataset, records, clients=TRAINING, seed=0, passes=2):
     return pooled_task_maker(
-        dataset, clients, examples, records=records, seed=seed, passes=passes
+        dataset, clients, ENCODING, records=records, seed=seed, passes=passes
     )
 
 

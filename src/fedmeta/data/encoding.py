@@ -15,6 +15,8 @@ from torch import Tensor
 Examples = Callable[[dict[str, np.ndarray], np.ndarray], tuple[Tensor, Tensor]]
 # (columns of a client, rows wanted) -> [b] classes as they are stored
 Labels = Callable[[dict[str, np.ndarray], np.ndarray], np.ndarray]
+# (columns of a client, its support rows) -> columns as the client's own model sees them
+Personal = Callable[[dict[str, np.ndarray], np.ndarray], dict[str, np.ndarray]]
 
 
 class Codebook(NamedTuple):
@@ -27,8 +29,10 @@ class Codebook(NamedTuple):
 class Encoding(NamedTuple):
     """A codebook put to use."""
 
-    examples: Examples
+    examples: Examples  # of `personal` columns
     sizes: dict[str, int]  # arguments of the model's factory that the data decide
+    # What an encoding learns of a client, it learns from the support set alone.
+    personal: Personal = lambda columns, support: columns
 
 
 def checksum(codebook: Codebook) -> str:

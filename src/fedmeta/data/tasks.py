@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from fedmeta.core.types import Batch, ClientId, MakeTask, Task
-from fedmeta.data.encoding import Examples
+from fedmeta.data.encoding import Encoding
 from fedmeta.data.federated import FederatedDataset
 
 # Named random streams: drawing more from one never moves another.
@@ -51,7 +51,7 @@ def task_maker(
     dataset: FederatedDataset,
     clients: pd.DataFrame,
     partition: pd.DataFrame,
-    examples: Examples,
+    encoding: Encoding,
     *,
     seed: int,
     passes: int = 0,
@@ -65,7 +65,7 @@ def task_maker(
         dataset: packed records.
         clients: the records ``[start, stop)`` that are used of each client.
         partition: each client's order of records and size of the support set.
-        examples: turns a client's columns into tensors.
+        encoding: turns a client's columns into tensors.
         seed: of the order in which records come.
         passes: shuffled passes over all records that local training needs.
         resample: draw support and query anew every round ("sample support set and
@@ -98,9 +98,10 @@ def task_maker(
         orders = [place[own.permutation(len(order))] for _ in range(passes)]
 
         columns = dataset.columns(client)
+        columns = encoding.personal(columns, start + order[:num_support])
 
         def batch(rows: np.ndarray) -> Batch:
-            x, y = examples(columns, start + rows)
+            x, y = encoding.examples(columns, start + rows)
             return Batch(x.to(device), y.to(device))
 
         shuffled = np.array(orders, dtype=np.int64).reshape(passes, len(order))
@@ -117,7 +118,7 @@ def task_maker(
 def pooled_task_maker(
     dataset: FederatedDataset,
     clients: pd.DataFrame,
-    examples: Examples,
+    encoding: Encoding,
     *,
     records: int,
     seed: int,
@@ -131,7 +132,7 @@ def pooled_task_maker(
     Args:
         dataset: packed records.
         clients: whose records [start, stop) are put together.
-        examples: turns a client's columns into tensors.
+        encoding: turns a client's columns into tensors.
         records: different ones drawn for a task; the first half is its support set.
         seed: of the draws.
         passes: shuffled passes over the drawn records.
@@ -156,7 +157,8 @@ def pooled_task_maker(
         for owner in np.unique(owners):
             first = ends[owner - 1] if owner else 0
             rows = numbers[owners == owner] - first + starts[owner]
-            parts.append(examples(dataset.columns(ids[owner]), rows))
+            columns = encoding.personal(dataset.columns(ids[owner]), rows)
+            parts.append(encoding.examples(columns, rows))
         shuffled = torch.from_numpy(rng.permutation(records))
         x, y = (
             torch.cat(column)[shuffled].to(device)

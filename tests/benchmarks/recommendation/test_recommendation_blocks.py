@@ -9,9 +9,10 @@ import pytest
 from fedmeta.benchmarks.recommendation.blocks import (
     BLOCKS,
     NOTHING,
-    local_labels,
-    own_codes,
+    service_numbers,
+    time_codes,
     user_starts,
+    with_slots,
 )
 from fedmeta.benchmarks.recommendation.log import UsageLog
 
@@ -19,50 +20,60 @@ MONDAY = 4 * 86_400  # 1970-01-05T00:00
 NAMES = list(BLOCKS)
 
 
-def number(users, slots, known=0.8):
-    """Labels and the crowded of users, each a string of one letter a service."""
+def number(users):
+    """Numbers of services of users, each a string of one letter a service."""
     codes = [np.array([ord(letter) - ord("a") for letter in user]) for user in users]
     starts = np.append(0, np.cumsum([len(user) for user in users]))
-    labels = local_labels(np.concatenate(codes), starts, slots, known)
-    assert labels.label.dtype == np.int16
-    parts = np.split(labels.label, starts[1:-1])
-    return [part.tolist() for part in parts], labels.crowded
+    numbers = service_numbers(np.concatenate(codes), starts)
+    assert numbers.dtype == np.int32
+    return [part.tolist() for part in np.split(numbers, starts[1:-1])]
+
+
+def slotted(user, slots, support):
+    """Labels of a user; the support is the number of the first records, or a list."""
+    columns = {
+        "number": np.array(*number([user])),
+        "time_codes": np.zeros((len(user), 7), np.uint8),
+    }
+    rows = np.arange(support) if isinstance(support, int) else np.array(support)
+    label = with_slots(columns, rows, slots)["label"]
+    assert label.dtype == np.int16
+    return label.tolist()
 
 
 def test_services_are_numbered_as_they_first_appear():
-    assert number(["zzaz", "a", "bca"], 40) == ([[0, 0, 1, 0], [0], [0, 1, 2]], 0)
+    assert number(["zzaz", "a", "bca"]) == [[0, 0, 1, 0], [0], [0, 1, 2]]
+    assert slotted("zzaz", 40, 1) == [0, 0, 1, 0]
 
 
 @pytest.mark.parametrize(
-    ("user", "slots", "labels"),
+    ("user", "slots", "support", "labels"),
     [
-        # known: aaabbccc, where a and c are the most frequent; d and e come too late
-        ("aaabbcccde", 2, [0, 0, 0, -1, -1, 1, 1, 1, -1, -1]),
-        # known: abbccdbc, where a and d are as rare, and a was seen before d
-        ("abbccdbcda", 3, [0, 1, 1, 2, 2, -1, 1, 2, -1, 0]),
-        # 4 known of 5: all have a slot, the fifth has none left
-        ("abcde", 4, [0, 1, 2, 3, -1]),
-        # 8 known of 10: two services; e and f are first seen later and one slot is left
-        ("abababab" + "ef", 3, [0, 1] * 4 + [2, -1]),
-        # later records do not count: d is rare in the known ones
-        ("aabbccdd" + "dd", 3, [0, 0, 1, 1, 2, 2, -1, -1, -1, -1]),
-        ("x", 1, [0]),
-        ("xy", 1, [0, -1]),
+        # of aaabbccc a and c are the most frequent; d and e come too late
+        ("aaabbcccde", 2, 8, [0, 0, 0, -1, -1, 1, 1, 1, -1, -1]),
+        # of abbccdbc a and d are as rare, and a was seen before d
+        ("abbccdbcda", 3, 8, [0, 1, 1, 2, 2, -1, 1, 2, -1, 0]),
+        ("abcde", 4, 4, [0, 1, 2, 3, -1]),
+        # two services; e and f are first seen later and one slot is left
+        ("abababab" + "ef", 3, 8, [0, 1] * 4 + [2, -1]),
+        # later records do not count: d is rare in the support
+        ("aabbccdd" + "dd", 3, 8, [0, 0, 1, 1, 2, 2, -1, -1, -1, -1]),
+        ("aabbccdd" + "dd", 3, 10, [0, 0, 1, 1, -1, -1, 2, 2, 2, 2]),
+        # a small support: what it lacks has slots as it appears
+        ("aabbbbbccc", 2, 1, [0, 0, 1, 1, 1, 1, 1, -1, -1, -1]),
+        # a support within: its services come first, whatever was seen before it
+        ("abcdeffab", 2, [5, 6], [0, -1, -1, -1, -1, 1, 1, 0, -1]),
+        ("x", 1, 1, [0]),
+        ("xy", 1, 1, [0, -1]),
     ],
 )
-def test_more_services_than_slots(user, slots, labels):
-    assert number([user], slots) == ([labels], int(len(set(user)) > slots))
-
-
-def test_known_may_be_all():
-    # now d has been seen four times
-    assert number(["aabbccdddd"], 3, known=1.0)[0] == [[0, 0, 1, 1, -1, -1, 2, 2, 2, 2]]
+def test_more_services_than_slots(user, slots, support, labels):
+    assert slotted(user, slots, support) == labels
 
 
 def test_no_service_has_no_number_and_takes_none():
-    labels = local_labels(np.array([-1, 3, -1, 5, -1]), np.array([0, 5]), 2, 0.8)
-    assert labels.label.tolist() == [-1, 0, -1, 1, -1]
-    assert labels.crowded == 0
+    numbers = service_numbers(np.array([-1, 3, -1, 5, -1]), np.array([0, 5]))
+    assert numbers.tolist() == [-1, 0, -1, 1, -1]
 
 
 def make_log(users):
@@ -78,8 +89,15 @@ def make_log(users):
 def codes_of(log, slots=40, session_gap=300):
     starts = user_starts(log)
     service = log.table["service"].cat.codes.to_numpy()
-    label = local_labels(service, starts, slots, 0.8).label
-    codes = own_codes(log, label, starts, session_gap)
+    numbers = service_numbers(service, starts)
+    times = time_codes(log, starts, session_gap)
+    users = []
+    for start, stop in zip(starts, starts[1:], strict=False):
+        columns = {"number": numbers[start:stop], "time_codes": times[start:stop]}
+        support = np.arange(int(0.8 * (stop - start) + 1e-9))
+        users.append(with_slots(columns, support, slots))
+    codes = np.concatenate([user["codes"] for user in users])
+    label = np.concatenate([user["label"] for user in users])
     assert (codes.dtype, codes.shape) == (np.uint8, (len(label), len(BLOCKS)))
     return dict(zip(NAMES, codes.T.tolist(), strict=True)), label
 

@@ -46,14 +46,14 @@ def test_records_of_a_log(visits, tmp_path):
     assert {name: (str(c.dtype), c.shape) for name, c in zoe.items()} == {
         "time": ("int64", (3,)),
         "service": ("int32", (3,)),
-        "label": ("int16", (3,)),
-        "codes": ("uint8", (3, 18)),
+        "number": ("int32", (3,)),
+        "time_codes": ("uint8", (3, 7)),
         "context": ("float32", (3, 3)),
     }
     assert (zoe["time"] - zoe["time"][0]).tolist() == [0, 60, 3_600]
     assert zoe["service"].tolist() == [0, 1, 0]
-    assert zoe["label"].tolist() == [0, 1, 0]
-    assert dataset.columns("ann")["label"].tolist() == [0]
+    assert zoe["number"].tolist() == [0, 1, 0]
+    assert dataset.columns("ann")["number"].tolist() == [0]
     nan = np.nan  # the kind is that of the record before
     np.testing.assert_array_equal(
         zoe["context"], [[80, 1, nan], [nan, 0, 1], [70, nan, nan]]
@@ -77,23 +77,22 @@ def test_records_of_a_log(visits, tmp_path):
 
 def test_without_context_there_is_no_such_column(visits):
     clients, metadata = read(visits)
-    assert list(clients["zoe"]) == ["time", "service", "label", "codes"]
+    assert list(clients["zoe"]) == ["time", "service", "number", "time_codes"]
     assert metadata["context"] == "[]"
 
 
 def test_services_beyond_the_slots_are_counted(visits):
     clients, metadata = read(visits, slots=1)
-    assert clients["zoe"]["label"].tolist() == [0, -1, 0]
+    assert clients["zoe"]["number"].tolist() == [0, 1, 0]
     assert json.loads(metadata["notes"])[-1] == (
-        "1 of 2 users have more than 1 services; 1 of 4 records are of one without a "
-        "local number and count as missed"
+        "1 of 2 users have more than 1 services"
     )
 
 
 def test_the_gap_of_sessions_is_in_minutes(visits):
+    users = {gap: read(visits, session_gap_minutes=gap)[0] for gap in (0.5, 5, 60)}
     starts = {
-        gap: read(visits, session_gap_minutes=gap)[0]["zoe"]["codes"][:, 4].tolist()
-        for gap in (0.5, 5, 60)
+        gap: user["zoe"]["time_codes"][:, 3].tolist() for gap, user in users.items()
     }
     assert starts == {0.5: [0, 0, 0], 5: [0, 255, 0], 60: [0, 255, 255]}
 
@@ -128,7 +127,7 @@ def test_lsapp_has_columns_of_its_own(tmp_path):
         "0\t1\t2018-01-16 06:01:09\tGmail\tOpened\n"
     )
     clients, metadata = read(path, layout="lsapp", context=["battery"])
-    assert clients["0"]["label"].tolist() == [0, 1]
+    assert clients["0"]["number"].tolist() == [0, 1]
     np.testing.assert_array_equal(clients["0"]["context"], [[np.nan], [1]])
     assert metadata["name"] == "LSApp"
     (described,) = json.loads(metadata["context"])
@@ -144,13 +143,14 @@ def test_a_record_still_to_come_is_packed_as_well(visits):
         user=log.table["user"][rows].cat.remove_categories("ann")
     )
     zoe.loc[zoe.index[-1], "service"] = np.nan
-    options = {"slots": 40, "known": 0.8, "session_gap_minutes": 5}
+    options = {"slots": 40, "session_gap_minutes": 5}
     clients, _ = pack_log(log._replace(table=zoe), columns, **options)
     (client,) = clients
     assert client.columns["service"].tolist() == [0, 1, -1]
-    assert client.columns["label"].tolist() == [0, 1, -1]
+    assert client.columns["number"].tolist() == [0, 1, -1]
     _, whole = list(pack_log(log, columns, **options)[0])
-    np.testing.assert_array_equal(client.columns["codes"], whole.columns["codes"])
+    times = (zoe.columns["time_codes"] for zoe in (client, whole))
+    np.testing.assert_array_equal(*times)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +159,6 @@ def test_a_record_still_to_come_is_packed_as_well(visits):
         ({"layout": "carat"}, "unknown layout 'carat'; one of log, lsapp"),
         ({"slots": 0}, "slots 0: expected 1 to 254"),
         ({"slots": 255}, "slots 255"),
-        ({"known": 0}, "known 0: expected a share"),
-        ({"known": 1.1}, "known 1.1"),
         ({"session_gap_minutes": 0}, "session_gap_minutes 0: expected more than 0"),
     ],
 )

@@ -38,7 +38,7 @@ def test_it_says_that_it_is_synthetic(tmp_path):
     )
     assert metadata["synthetic"] == "true"
     assert metadata["notes"] == "[]"  # in order, and no record twice
-    assert sum(len(c.columns["label"]) for c in clients) == len(table)
+    assert sum(len(c.columns["number"]) for c in clients) == len(table)
 
 
 def test_counts_and_bounds(log):

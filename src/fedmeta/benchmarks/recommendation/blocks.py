@@ -7,8 +7,6 @@ the user's own records; context columns come beside them.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 
@@ -34,64 +32,76 @@ BLOCKS: dict[str, int] = {  # name -> how many codes there are
 }
 
 
-class LocalLabels(NamedTuple):
-    """Each user's own numbering of services."""
-
-    label: np.ndarray  # int16 [n] in 0..slots - 1; -1 without a slot
-    crowded: int  # users of more services than slots
-
-
 def user_starts(log: UsageLog) -> np.ndarray:
     """int64 [users + 1]: where each user's records begin, and the end."""
     sizes = np.bincount(log.table["user"].cat.codes)
     return np.append(0, np.cumsum(sizes))
 
 
-def local_labels(
-    service: np.ndarray, starts: np.ndarray, slots: int, known: float
-) -> LocalLabels:
-    """Number each user's services in the order of their first appearance.
-
-    Where the known records have more services than slots, the most frequent get one (of
-    equals those seen first). Services first seen later get what is left. So a label
-    depends on nothing behind the known records but the services seen before it.
+def service_numbers(service: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """int32 [n] each user's services, numbered in the order of first appearance.
 
     Args:
         service: int [n]; -1 is none and gets none.
         starts: of users' records, and the end.
-        slots: how many numbers there are.
-        known: share of each user's records, the first, in which services are counted.
     """
     sizes = np.diff(starts)
     user = np.repeat(np.arange(len(sizes)), sizes)
     # Pairs of user and service, numbered as they appear: each user's are neighbours.
     pair = pd.factorize(user * (int(service.max()) + 2) + service + 1)[0]
     first = np.flatnonzero(np.diff(np.maximum.accumulate(pair), prepend=-1))
-    owner, real = user[first], service[first] >= 0
-    early = np.arange(len(user)) - starts[user] < np.floor(known * sizes + 1e-9)[user]
-    counts = np.where(real, np.bincount(pair[early], minlength=len(first)), 0)
-    by_count = np.lexsort((-counts, owner))
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[by_count] = _place(_changes(owner))
-    number = _count_before(real & ((counts == 0) | (rank < slots)), _changes(owner))
-    has_slot = real & ((counts == 0) | (rank < slots)) & (number < slots)
-    label = np.where(has_slot, number, -1).astype(np.int16)
-    return LocalLabels(label[pair], int((np.bincount(owner[real]) > slots).sum()))
+    real = service[first] >= 0
+    number = _count_before(real, _changes(user[first]))
+    return np.where(real, number, -1).astype(np.int32)[pair]
 
 
-def own_codes(
-    log: UsageLog, label: np.ndarray, starts: np.ndarray, session_gap: float
-) -> np.ndarray:
-    """The codes of `BLOCKS`.
+def with_slots(
+    columns: dict[str, np.ndarray], support: np.ndarray, slots: int
+) -> dict[str, np.ndarray]:
+    """A user's columns, with slots for the services and all codes of `BLOCKS`.
+
+    Where there are more services than slots, the most frequent in the support records
+    get one (of equals those seen first), and what is left goes to others as they first
+    appear. So the label and the codes of a record depend on the support and on records
+    up to it, and on no others.
+
+    Args:
+        columns: as `parse.parse` has them.
+        support: record numbers that the user's model learns from.
+        slots: how many services are told apart.
+
+    Returns:
+        The columns and `label`, int16 [n] in 0..slots - 1, -1 without a slot; `codes`,
+        uint8 [n, blocks], `NOTHING` where a block does not apply.
+    """
+    number, own = columns["number"], columns["time_codes"]
+    seen = number[support]
+    counts = np.bincount(seen[seen >= 0], minlength=number.max(initial=-1) + 1)
+    given = np.zeros(len(counts), dtype=bool)
+    given[np.argsort(-counts, kind="stable")[:slots]] = True
+    slot = np.where(given, np.cumsum(given) - 1, -1)
+    label = np.append(slot, -1)[number].astype(np.int16)  # number -1 takes the last
+    codes = np.full((len(label), len(BLOCKS)), NOTHING, dtype=np.uint8)
+    codes[1:, 0] = label[:-1].astype(np.uint8)  # -1 becomes NOTHING
+    codes[:, 1 : own.shape[1] + 1] = own
+    recent = codes[:, own.shape[1] + 1 :]
+    for lag in range(1, RECENT + 1):
+        before = label[:-lag]
+        rows = np.flatnonzero((before >= 0) & (before < RECENT))
+        recent[rows + lag, before[rows]] = 0
+    return {**columns, "label": label, "codes": codes}
+
+
+def time_codes(log: UsageLog, starts: np.ndarray, session_gap: float) -> np.ndarray:
+    """The codes of those `BLOCKS` that do not depend on slots.
 
     Args:
         log: all users' records.
-        label: int16 [n] local numbers of their services.
         starts: of users' records, and the end.
         session_gap: seconds; a longer gap begins a session.
 
     Returns:
-        uint8 [n, blocks], `NOTHING` where a block does not apply.
+        uint8 [n, 7], `NOTHING` where a block does not apply.
     """
     time, gap = (log.table[name].to_numpy() for name in ("time", "gap"))
     service = log.table["service"].cat.codes.to_numpy().astype(np.int64)
@@ -102,7 +112,6 @@ def own_codes(
     key = session * (service.max() + 2) + service + 1
     weekday = (time // 86_400 + 3) % 7  # 1970 began on a Thursday
     columns = {
-        "previous_service": np.where(first, -1, np.roll(label, 1)),
         "hour": time // 3_600 % 24,
         "weekday": weekday,
         "weekend": np.where(weekday >= 5, 0, NOTHING),
@@ -113,19 +122,7 @@ def own_codes(
             _count_before(~pd.Series(key).duplicated().to_numpy(), begins), DISTINCT
         ),
     }
-    codes = np.full((len(time), len(BLOCKS)), NOTHING, dtype=np.uint8)
-    for number, values in enumerate(columns.values()):
-        codes[:, number] = values.astype(np.uint8)  # -1 becomes NOTHING
-    _mark_recent(codes[:, len(columns) :], label, _place(first))
-    return codes
-
-
-def _mark_recent(codes: np.ndarray, label: np.ndarray, place: np.ndarray) -> None:
-    """Write 0 in row i, column j where j is among the records before i."""
-    for lag in range(1, RECENT + 1):
-        before = label[:-lag]
-        rows = np.flatnonzero((place[lag:] >= lag) & (before >= 0) & (before < RECENT))
-        codes[rows + lag, before[rows]] = 0
+    return np.stack(list(columns.values()), axis=1).astype(np.uint8)
 
 
 def _bucket(values: np.ndarray, edges: np.ndarray | tuple[int, ...]) -> np.ndarray:

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from fedmeta.benchmarks.recommendation.blocks import BLOCKS, NOTHING, RECENT
+from fedmeta.benchmarks.recommendation.blocks import (
+    BLOCKS,
+    NOTHING,
+    RECENT,
+    with_slots,
+)
 from fedmeta.data.encoding import Codebook, Encoding
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
@@ -86,13 +92,15 @@ def codebook(
 
 
 def encoding(codebook: Codebook) -> Encoding:
-    """x float32 [b, features] of zeros and ones, y int64 [b] local, -1 without a slot.
+    """x float32 [b, features] of zeros and ones, y int64 [b] slots, -1 without one.
+
+    Both are those of `personal` columns: slots follow from a user's support records.
 
     `sizes` are the number of features and, as classes, of local services.
     """
-    sizes = np.array(block_sizes(codebook))
+    widths = np.array(block_sizes(codebook))
     codes_of = block_codes(codebook)
-    features, first = int(sizes.sum()), np.cumsum(sizes) - sizes
+    features, first = int(widths.sum()), np.cumsum(widths) - widths
 
     def examples(
         columns: dict[str, np.ndarray], rows: np.ndarray
@@ -105,7 +113,8 @@ def encoding(codebook: Codebook) -> Encoding:
         return torch.from_numpy(x), torch.from_numpy(y)
 
     classes = int(codebook.tables["slots"])
-    return Encoding(examples, {"features": features, "classes": classes})
+    sizes = {"features": features, "classes": classes}
+    return Encoding(examples, sizes, partial(with_slots, slots=classes))
 
 
 def block_sizes(codebook: Codebook) -> list[int]:

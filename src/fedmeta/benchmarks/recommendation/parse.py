@@ -13,9 +13,8 @@ from fedmeta.benchmarks.recommendation import lsapp
 from fedmeta.benchmarks.recommendation.blocks import (
     NOTHING,
     SLOTS,
-    LocalLabels,
-    local_labels,
-    own_codes,
+    service_numbers,
+    time_codes,
     user_starts,
 )
 from fedmeta.benchmarks.recommendation.log import Columns, UsageLog, read_log
@@ -56,7 +55,6 @@ def parse(
     context: Sequence[str] = (),
     event: Sequence[str] = (),
     slots: int = SLOTS,
-    known: float = 0.8,
     session_gap_minutes: float = 5,
     layout: str = "log",
     name: str | None = None,
@@ -73,8 +71,6 @@ def parse(
         context: columns that are known before a service is chosen.
         event: columns of the use itself; only the record before tells of them.
         slots: local services of a user; others always count as missed.
-        known: share of a user's records, the first, that are not the query: where there
-            are too many services, their frequencies in these decide.
         session_gap_minutes: a longer pause begins a session.
         layout: one of `LAYOUTS`.
         name: what the data are called in reports; None: LSApp, or as the file.
@@ -83,8 +79,8 @@ def parse(
         clients: by name, each of
             `time` int64 [n] seconds since 1970 of the clock as written,
             `service` int32 [n] position in metadata["services"],
-            `label` int16 [n] local number of the service, -1 beyond the slots,
-            `codes` uint8 [n, 18] of `blocks.BLOCKS`, and
+            `number` int32 [n] of the service among the user's own, as they appear,
+            `time_codes` uint8 [n, 7] of `blocks.BLOCKS` and
             `context` float32 [n, c] if there are such columns, event columns moved down
             by a record: numbers, or positions in metadata["context"]; NaN if missing.
         metadata: `benchmark`, `synthetic`, `source`, `slots`; json lists `services`,
@@ -94,17 +90,13 @@ def parse(
     Raises:
         DataError: for options out of range and anything that `read_log` refuses.
     """
-    _check_options(slots, known, session_gap_minutes, layout)
+    _check_options(slots, session_gap_minutes, layout)
     columns = Columns(user, time, service, tuple(context), tuple(event))
     if layout == "lsapp":
         columns = lsapp.COLUMNS
     log = read_layout(layout, paths, columns)
     clients, notes = pack_log(
-        log,
-        columns,
-        slots=slots,
-        known=known,
-        session_gap_minutes=session_gap_minutes,
+        log, columns, slots=slots, session_gap_minutes=session_gap_minutes
     )
     return clients, {
         "benchmark": "recommendation",
@@ -127,12 +119,7 @@ def read_layout(layout: str, paths: Sequence[str | Path], columns: Columns) -> U
 
 
 def pack_log(
-    log: UsageLog,
-    columns: Columns,
-    *,
-    slots: int,
-    known: float,
-    session_gap_minutes: float,
+    log: UsageLog, columns: Columns, *, slots: int, session_gap_minutes: float
 ) -> tuple[Iterator[ClientRecords], list[str]]:
     """The users of a log as packed clients, and what the report should say of them.
 
@@ -141,26 +128,24 @@ def pack_log(
     """
     starts = user_starts(log)
     service = log.table["service"].cat.codes.to_numpy().astype(np.int32)
-    labels = local_labels(service, starts, slots, known)
+    number = service_numbers(service, starts)
     arrays = {
         "time": log.table["time"].to_numpy(),
         "service": service,
-        "label": labels.label,
-        "codes": own_codes(log, labels.label, starts, 60 * session_gap_minutes),
+        "number": number,
+        "time_codes": time_codes(log, starts, 60 * session_gap_minutes),
     }
     if columns.context or columns.event:
         arrays["context"] = _context(log, columns, starts)
     users = log.table["user"].cat.categories.tolist()
-    return _clients(users, starts, arrays), _label_notes(labels, starts, slots)
+    return _clients(users, starts, arrays), _user_notes(number, starts, slots)
 
 
-def _check_options(slots: int, known: float, gap: float, layout: str) -> None:
+def _check_options(slots: int, gap: float, layout: str) -> None:
     if layout not in LAYOUTS:
         raise DataError(f"unknown layout {layout!r}; one of {', '.join(LAYOUTS)}")
     if not 1 <= slots < NOTHING:
         raise DataError(f"slots {slots}: expected 1 to {NOTHING - 1}; the paper has 40")
-    if not 0 < known <= 1:
-        raise DataError(f"known {known}: expected a share of the records in (0, 1]")
     if gap <= 0:
         raise DataError(f"session_gap_minutes {gap}: expected more than 0")
 
@@ -213,18 +198,15 @@ def _describe(log: UsageLog, columns: Columns) -> list[dict]:
     return found
 
 
-def _label_notes(labels: LocalLabels, starts: np.ndarray, slots: int) -> list[str]:
+def _user_notes(number: np.ndarray, starts: np.ndarray, slots: int) -> list[str]:
     notes = []
-    users, missed = len(starts) - 1, int((labels.label < 0).sum())
+    users = len(starts) - 1
     single = int((np.diff(starts) == 1).sum())
+    crowded = int((np.maximum.reduceat(number, starts[:-1]) >= slots).sum())
     if single:
         notes.append(f"{single:,} of {users:,} users have a single record")
-    if missed:
-        notes.append(
-            f"{labels.crowded:,} of {users:,} users have more than {slots} services; "
-            f"{missed:,} of {len(labels.label):,} records are of one without a local "
-            "number and count as missed"
-        )
+    if crowded:
+        notes.append(f"{crowded:,} of {users:,} users have more than {slots} services")
     return notes
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from fedmeta.benchmarks.recommendation.blocks import with_slots
 from fedmeta.benchmarks.recommendation.log import Columns, UsageLog
 from fedmeta.benchmarks.recommendation.parse import pack_log, read_layout
 from fedmeta.benchmarks.recommendation.times import (
@@ -34,7 +35,7 @@ class Upcoming(NamedTuple):
     """A user's records, and as the last the one to come.
 
     Attributes:
-        columns: as `parse.parse` has them; the last record is of no service.
+        columns: as `blocks.with_slots` has them; the last record is of no service.
         services: names by local number.
         notes: what was done to the records, in counts.
     """
@@ -90,18 +91,17 @@ def read_upcoming(
         log._replace(table=table),
         columns,
         slots=slots,
-        known=1.0,
         session_gap_minutes=float(metadata["session_gap_minutes"]),
     )
-    client = next(clients)
-    services = _by_label(client.columns, table["service"].cat.categories)
+    found = with_slots(next(clients).columns, np.arange(len(table) - 1), slots)
+    services = _by_label(found, table["service"].cat.categories)
     left_out = len(table["service"].cat.categories) - len(services)
     if left_out:
         notes.append(
             f"{left_out:,} services, those used least, are beyond the model's {slots} "
             "and are not recommended"
         )
-    return Upcoming(client.columns, services, log.notes + notes)
+    return Upcoming(found, services, log.notes + notes)
 
 
 def _columns(metadata: Mapping[str, str]) -> Columns:

@@ -57,12 +57,13 @@ def score_counted(
     # for which this module is loaded too, need not wait for.
     from fedmeta.pipelines.recommendation.counting import COUNTING  # noqa: PLC0415
 
-    slots = benchmark.encoding(codebook).sizes["classes"]
+    encoding = benchmark.encoding(codebook)
+    slots = encoding.sizes["classes"]
 
     def scored() -> Iterator[dict[str, Any]]:
         for fraction in study.support_fractions:
             splits = divided(clients, client_split["test"], partition, fraction)
-            for user in test_users(records, clients, splits):
+            for user in test_users(records, clients, splits, encoding):
                 scores = COUNTING[name](user, codebook, slots)
                 labels = user.columns["label"][user.query]
                 hits = top_k_hits(scores, labels, (1, 4)).sum(axis=0)
@@ -91,7 +92,10 @@ def score_trained(
     def scored() -> Iterator[dict[str, Any]]:
         for fraction in study.support_fractions:
             splits = divided(clients, client_split["test"], partition, fraction)
-            users = {u.client: u for u in test_users(records, clients, splits)}
+            users = {
+                user.client: user
+                for user in test_users(records, clients, splits, encoding)
+            }
             trained = train_together(
                 _Supports(users, encoding.examples),
                 classes=encoding.sizes["classes"],
@@ -154,7 +158,7 @@ def pretrain(
     for step, state, metrics in mixed.pretrain(
         state,
         client_split["train"],
-        services_used(records, clients, encoding.examples),
+        services_used(records, clients, support_query, encoding),
         users,
         steps=options.steps,
         batch_size=options.batch_size,
@@ -185,15 +189,14 @@ def score_unified(
     options: UnifiedOptions,
 ) -> pd.DataFrame:
     """Scores of the mixed network, fine-tuned to each test user's support."""
-    examples = benchmark.encoding(codebook).examples
+    encoding = benchmark.encoding(codebook)
     tables = []
     for fraction in study.support_fractions:
         splits = divided(clients, client_split["test"], partition, fraction)
-        splits = splits.drop(columns="order").assign(support_fraction=fraction)
         scores = mixed.scores(
             checkpoint.state.meta["theta"],
-            splits,
-            services_used(records, clients, examples),
+            splits.drop(columns="order").assign(support_fraction=fraction),
+            services_used(records, clients, splits, encoding),
             _numbers(clients),
             steps=options.fine_tuning_steps,
             batch_size=options.batch_size,

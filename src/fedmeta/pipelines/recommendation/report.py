@@ -21,6 +21,12 @@ from fedmeta.reporting import terminal
 from fedmeta.reporting.recommendation_tables import Method, table3, users_table
 
 FIGURES = ("episodes", "steps", "users")
+SLOTS_NOTE = (
+    "A model tells {} services of a user apart: those used most in the support records,"
+    " then others in the order of their first use. Records of further services count as"
+    " missed. A service that is used for the first time has the next free number: the"
+    " services on a phone are assumed to be known beforehand."
+)
 
 
 def tabulate(
@@ -92,6 +98,7 @@ def compose(
             notes=[
                 codebook.note,
                 *json.loads(records.metadata["notes"]),
+                SLOTS_NOTE.format(records.metadata["slots"]),
                 "Validation users, whom the curves by episode show, learn from the"
                 f" first {100 * partition.support_fraction:g} % of their records.",
             ],

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from fedmeta.core.types import ClientId
-from fedmeta.data.encoding import Examples
+from fedmeta.data.encoding import Encoding
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.partition import partition_examples
 from fedmeta.pipelines.options import PartitionOptions
@@ -46,33 +46,45 @@ class TestUser(NamedTuple):
     """A test user under one support fraction."""
 
     client: ClientId
-    columns: dict[str, np.ndarray]
+    columns: dict[str, np.ndarray]  # personal: as the support lets them be seen
     support: np.ndarray  # [s] rows of the columns
     query: np.ndarray  # [q]
 
 
 def test_users(
-    records: FederatedDataset, clients: pd.DataFrame, splits: pd.DataFrame
+    records: FederatedDataset,
+    clients: pd.DataFrame,
+    splits: pd.DataFrame,
+    encoding: Encoding,
 ) -> Iterator[TestUser]:
     """The users of the result of `divided`, in its order."""
     starts = dict(zip(clients["client_id"], clients["start"], strict=True))
     for row in splits.itertuples():
         rows = starts[row.client_id] + np.asarray(row.order, dtype=np.int64)
-        columns = records.columns(row.client_id)
         support, query = np.split(rows, [row.num_support])
+        columns = encoding.personal(records.columns(row.client_id), support)
         yield TestUser(row.client_id, columns, support, query)
 
 
 def services_used(
-    records: FederatedDataset, clients: pd.DataFrame, examples: Examples
+    records: FederatedDataset,
+    clients: pd.DataFrame,
+    splits: pd.DataFrame,
+    encoding: Encoding,
 ) -> RecordsOf:
-    """Users' records as the mixed network reads them."""
+    """Records of the users of a partition, as the mixed network reads them."""
     ranges = {c.client_id: np.arange(c.start, c.stop) for c in clients.itertuples()}
+    supports = {
+        row.client_id: np.asarray(row.order[: row.num_support])
+        for row in splits.itertuples()
+    }
 
     def records_of(client: ClientId) -> Records:
-        columns, rows = records.columns(client), ranges[client]
+        rows = ranges[client]
+        support = rows[supports[client]]
+        columns = encoding.personal(records.columns(client), support)
         service = torch.from_numpy(columns["service"][rows].astype(np.int64))
         previous = torch.cat([service.new_tensor([-1]), service[:-1]])
-        return Records(examples(columns, rows)[0], service, previous)
+        return Records(encoding.examples(columns, rows)[0], service, previous)
 
     return records_of

@@ -119,7 +119,7 @@ def prepare(
             data.records,
             data.clients,
             data.support_query,
-            encoding.examples,
+            encoding,
             seed=training.seed,
             passes=passes,
             resample=resample,
@@ -133,7 +133,7 @@ def prepare(
         training_task = pooled_task_maker(
             data.records,
             data.clients[trained],
-            encoding.examples,
+            encoding,
             records=training.pooled,
             seed=training.seed,
             passes=passes,
