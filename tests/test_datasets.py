@@ -398,3 +398,13 @@ def test_results_whose_origin_is_not_known_are_refused(tmp_path, damage):
         path.with_suffix(".json").write_text("{" if damage == "no JSON" else "[]")
     with pytest.raises(DatasetError, match=r"maml_scores\.csv.* run the pipeline"):
         dataset.load()
+
+
+@pytest.mark.parametrize("kind", [AtomicCSVDataset, ResultDataset])
+def test_a_name_from_outside_is_no_formula(tmp_path, kind):
+    dataset = kind(filepath=str(tmp_path / "a.csv"), save_args={"index": False})
+    table = pd.DataFrame({"client_id": ["=1+1", "007", "NA"], "loss": [-1.5, 2, None]})
+    dataset.save(table)
+    assert "'=1+1,-1.5" in (tmp_path / "a.csv").read_text()
+    pd.testing.assert_frame_equal(dataset.load(), table)
+    assert dataset.preview(1)["data"][0][0] == "=1+1"

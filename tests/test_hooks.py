@@ -3,14 +3,16 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
+import torch
 from kedro.config import OmegaConfigLoader
 from kedro.framework.project import configure_project, settings
 from kedro.io import DatasetError
 
 from fedmeta.data.errors import DataError
 from fedmeta.hooks import known_keys, refuse_unknown
-from fedmeta.session import message_of
+from fedmeta.session import Session, message_of
 
 KNOWN = {
     "seed",
@@ -118,3 +120,27 @@ def test_an_os_error_is_told_with_its_place() -> None:
     error = DatasetError("Failed while saving data to a.csv.\nNo space left on device")
     error.__cause__ = OSError("No space left on device")
     assert message_of(error).startswith("Failed while saving data to a.csv. No space")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 7.3 TiB for an array"),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: not enough memory: you tried"
+        ),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
+    ],
+)
+def test_a_lack_of_memory_is_told_in_a_line(error: Exception, tmp_path: Path) -> None:
+    session = Session("", None, project_path=tmp_path)
+    with click.Context(click.Command("run")):
+        with pytest.raises(click.ClickException) as told:
+            session.__exit__(type(error), error, None)
+    assert told.value.message.startswith("out of memory (")
+    assert "training" in told.value.message
+
+
+def test_what_steers_a_terminal_is_shown() -> None:
+    told = message_of(DataError("a\x1b[31m.csv: no such\nfile \u202e"))
+    assert told == "a\\x1b[31m.csv: no such file \\u202e"

@@ -23,6 +23,7 @@ from pathlib import Path
 import pandas as pd
 
 from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.data.cells import read_table, write_table
 from fedmeta.pipeline_registry import COMPARED
 from fedmeta.pipelines.studies import STUDIES
 from fedmeta.pipelines.studies.report import Study
@@ -97,14 +98,14 @@ def main() -> None:
     for name, table in found.items():
         path = RESULTS / f"{args.prefix}_{name}.csv"
         # curves are drawn from the history: there, nothing stands for nothing
-        table.to_csv(path, index=False, na_rep="" if name == "history" else "–")
+        write_table(table, path, na_rep="" if name == "history" else "–")
         print(path)
 
 
 def seeds(reports: list[Path]) -> pd.DataFrame:
     """Accuracy after adaptation, in percent: a column a run, mean and deviation."""
     runs = {
-        report.name.rpartition("_")[2]: pd.read_csv(
+        report.name.rpartition("_")[2]: read_table(
             report / "accuracy.csv", index_col="algorithm"
         )["micro_after"]
         for report in reports
@@ -117,11 +118,11 @@ def seeds(reports: list[Path]) -> pd.DataFrame:
 def tables(report: Path) -> dict[str, pd.DataFrame]:
     """What is published of a run, by name."""
     whole = dict.fromkeys(WHOLE, "Int64")
-    accuracy = pd.read_csv(report / "accuracy.csv", dtype=whole)
-    overhead = pd.read_csv(report / "overhead.csv", dtype=whole)
-    fairness = pd.read_csv(report / "fairness.csv", index_col="algorithm")
+    accuracy = read_table(report / "accuracy.csv", dtype=whole)
+    overhead = read_table(report / "overhead.csv", dtype=whole)
+    fairness = read_table(report / "fairness.csv", index_col="algorithm")
     # data/<stage>/<store>/<benchmark>/<run>: Table 1 does not depend on the run
-    statistics = pd.read_csv(report.parent / "statistics.csv")
+    statistics = read_table(report.parent / "statistics.csv")
     for column, unit in UNITS.items():
         overhead[column] /= unit
     return {
@@ -140,10 +141,10 @@ def study(report: Path) -> dict[str, pd.DataFrame]:
     """What is published of a recommendation study, by name."""
     whole = {"steps": "Int64", "parameters": "Int64"}
     found = {
-        name: _named(pd.read_csv(report / f"{name}.csv", dtype=whole))
+        name: _named(read_table(report / f"{name}.csv", dtype=whole))
         for name in ("table3", "users")
     }
-    statistics = pd.read_csv(report.parent / "statistics.csv")
+    statistics = read_table(report.parent / "statistics.csv")
     return {**found, "statistics": statistics.drop(columns="quantity").round(2)}
 
 
@@ -153,8 +154,8 @@ def reproduction(report: Path, prefix: str) -> dict[str, pd.DataFrame]:
         path = RESULTS / f"{prefix}_{name}.svg"
         shutil.copyfile(report / f"{name}.svg", path)
         print(path)
-    claims = pd.read_csv(report.parent / "claims.csv")
-    source = pd.read_csv(report / "table2.csv")["source"].iloc[0]
+    claims = read_table(report.parent / "claims.csv")
+    source = read_table(report / "table2.csv")["source"].iloc[0]
     claims = claims[claims["source"] == source]
     verdicts = claims["held"].map({True: VERDICTS[True], False: VERDICTS[False]})
     tables = ("table2", "before", "gains", "overhead")
@@ -177,7 +178,7 @@ def related(study: Study, report: Path, prefix: str) -> dict[str, pd.DataFrame]:
 
     def read(kind: str) -> dict[str, pd.DataFrame]:
         return {
-            f"{experiment.home}.{name}": pd.read_csv(
+            f"{experiment.home}.{name}": read_table(
                 _outputs(report, experiment.home) / f"{name}_{kind}.csv"
             )
             for experiment in study.experiments
@@ -185,12 +186,12 @@ def related(study: Study, report: Path, prefix: str) -> dict[str, pd.DataFrame]:
         }
 
     tables = {
-        name: pd.read_csv(
+        name: read_table(
             report / f"{dataset.split('.')[-1].removesuffix('_table')}.csv"
         )
         for name, dataset in study.further.items()
     }
-    source = pd.read_csv(report / f"{study.tables[0]}.csv")["source"].iloc[0]
+    source = read_table(report / f"{study.tables[0]}.csv")["source"].iloc[0]
     results = study.collect(*map(read, study.kinds), source, **tables)
     for name, figure in study.words.figures(results).items():
         path = RESULTS / f"{prefix}_{name}.svg"
@@ -198,7 +199,7 @@ def related(study: Study, report: Path, prefix: str) -> dict[str, pd.DataFrame]:
         print(path)
     shown = [s for s in study.words.sections(results) if s.table is not None]
     return {
-        "claims": pd.read_csv(report / "claims.csv"),
+        "claims": read_table(report / "claims.csv"),
         **{
             name: readable(s.table.drop(columns="source", errors="ignore"), s.columns)
             for name, s in zip(study.tables, shown, strict=True)
@@ -224,7 +225,7 @@ def histories(report: Path, source: str) -> pd.DataFrame:
     folder = _outputs(report, report.parent.name)
     return pd.concat(
         [
-            pd.read_csv(folder / f"{name}_history.csv")
+            read_table(folder / f"{name}_history.csv")
             .round(5)
             .assign(algorithm=ALGORITHMS[name].label, source=source)
             for name in COMPARED

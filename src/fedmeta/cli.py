@@ -75,7 +75,7 @@ def recommend_command(
     LOG is written anywhere.
     """
     from fedmeta.recommend import load_method, recommend  # noqa: PLC0415
-    from fedmeta.session import USER_ERRORS, message_of  # noqa: PLC0415
+    from fedmeta.session import USER_ERRORS, message_of, printable  # noqa: PLC0415
 
     try:
         trained = load_method(
@@ -86,7 +86,7 @@ def recommend_command(
         # Not left to the session, which would keep details of the log in a file.
         raise click.ClickException(message_of(error)) from None
     for service, score in found:
-        click.echo(f"{score:.3f}  {service}")
+        click.echo(f"{score:.3f}  {printable(service)}")
 
 
 @cli.command("reproduce")

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedmeta.core.types import ServerState
+from fedmeta.data.cells import READ, guarded, unguarded
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import (
@@ -229,7 +230,19 @@ class _Sealed(_Atomic):
 
 
 class AtomicCSVDataset(_Atomic, CSVDataset):
-    """kedro_datasets.pandas.CSVDataset, written whole or not at all."""
+    """kedro_datasets.pandas.CSVDataset, written whole or not at all.
+
+    Names from outside are no formulas in it: see `fedmeta.data.cells`.
+    """
+
+    DEFAULT_LOAD_ARGS = READ
+    DEFAULT_FS_ARGS = {"open_args_save": {"mode": "w", "encoding": "utf-8"}}
+
+    def _write(self, data: pd.DataFrame, temporary: Path) -> None:
+        super()._write(guarded(data), temporary)
+
+    def load(self) -> pd.DataFrame:
+        return unguarded(super().load())
 
 
 class AtomicParquetDataset(_Sealed, ParquetDataset):

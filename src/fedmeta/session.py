@@ -20,7 +20,9 @@ USER_ERRORS = (
     ParameterValidationError,
     MissingConfigException,  # an environment that there is not
     OSError,
+    MemoryError,
 )
+OF_TORCH = "not enough memory|out of memory"  # how its own error says so
 NOISE = r"For further information visit \S+"  # pydantic's, about its own error types
 
 
@@ -42,7 +44,7 @@ class Session(KedroSession):
             return  # used from Python, where an exception is what is wanted
         if isinstance(exc_value, KeyboardInterrupt):
             raise Stopped from None
-        if isinstance(exc_value, USER_ERRORS):
+        if isinstance(exc_value, USER_ERRORS) or _is_lack_of_memory(exc_value):
             raise click.ClickException(
                 message_of(exc_value) + _keep_details(exc_value, self._project_path)
             ) from None
@@ -66,9 +68,30 @@ class Stopped(click.ClickException):
 def message_of(error: BaseException) -> str:
     """The message of the error that started it, where Kedro has wrapped that."""
     first = next((e for e in _chain(error) if not isinstance(e, DatasetError)), error)
+    if _is_lack_of_memory(first):
+        return (
+            f"out of memory ({_one_line(first)}); smaller clients_at_once, chunk and"
+            " clients_per_round of the block training, or fewer workers, take less"
+        )
     # An OSError says what, and the DatasetError around it says where.
-    told = first if isinstance(first, ValueError) else error
-    return " ".join(re.sub(NOISE, "", str(told)).split())
+    return _one_line(first if isinstance(first, ValueError) else error)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(re.sub(NOISE, "", str(error)).split())
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """A text from outside for a terminal: what would steer that is shown instead."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _is_lack_of_memory(error: BaseException | None) -> bool:
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and re.search(OF_TORCH, str(error), re.IGNORECASE) is not None
+    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -80,7 +103,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _keep_details(error: BaseException, project: Path) -> str:
     path = project / DETAILS
     try:
-        path.write_text("".join(traceback.format_exception(error)))
+        text = "".join(traceback.format_exception(error))
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError:  # the disk is full, perhaps
         return ""
     return f"\n(details: {path})"

@@ -1,5 +1,6 @@
 """Kedro's settings of the project."""
 
+import sys
 import warnings
 
 from fedmeta.hooks import CheckParameters, ShowTheWay
@@ -22,3 +23,8 @@ warnings.filterwarnings("ignore", message="register_new_resolver")
 # Namespaces of nodes are stages and algorithms, which Kedro-Viz folds into a box each;
 # dataset names begin with the benchmark. Kedro warns where the two differ.
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
+
+# A character that the terminal does not have is shown as "?", and no run ends for it.
+for _stream in (sys.stdout, sys.stderr):
+    if hasattr(_stream, "reconfigure"):  # a notebook's has not
+        _stream.reconfigure(errors="replace")

@@ -185,3 +185,10 @@ def test_a_full_disk_ends_in_one_clear_error(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"a\.arrow: no space left .* free some"):
         write_packed(tmp_path / "a.arrow", [client("a", 3)], META)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\0"])
+def test_a_name_that_no_table_keeps_is_refused(tmp_path, name):
+    with pytest.raises(DataError, match="a carriage return or a NUL in its name"):
+        write_packed(tmp_path / "a.arrow", [client(name, 3)], META)
+    assert not (tmp_path / "a.arrow").exists()

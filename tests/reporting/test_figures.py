@@ -101,3 +101,18 @@ def test_labels_are_moved_apart_in_order():
     assert placed[2] - placed[1] == pytest.approx(0.1)
     assert placed[1] + placed[2] == pytest.approx(1.01)
     assert spaced([], 0.1) == []
+
+
+@pytest.mark.parametrize("name", ["$in_$out.csv", "cost in $ and $", "$", r"\$x^{"])
+def test_the_data_may_have_any_name(histories, scores, name):
+    for kind in ("png", "svg", "pdf"):
+        figure = accuracy_curves(histories, name)
+        figure.savefig(BytesIO(), format=kind)
+    overhead = overhead_table(histories, 0.5, name)
+    for figure in (
+        accuracy_curves(histories, name),
+        accuracy_density(scores, name),
+        adaptation_effect(scores, name),
+        overhead_bars(overhead, name),
+    ):
+        assert name in draw(figure)

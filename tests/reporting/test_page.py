@@ -10,7 +10,7 @@ from rich.console import Console
 from fedmeta.reporting.fairness import fairness_table
 from fedmeta.reporting.page import Report, flatten, render_page, summary, svg_data
 from fedmeta.reporting.tables import accuracy_table, overhead_table
-from fedmeta.reporting.terminal import terminal_table
+from fedmeta.reporting.terminal import show, terminal_table
 from fedmeta.reporting.wording import bytes_text, flops_text, readable
 
 
@@ -70,6 +70,22 @@ class TestPage:
         html = render_page(make_report({"<b>x</b>": histories["FedAvg"]}, scores))
         assert "<b>x</b>" not in html
 
+    def test_names_of_data_are_no_markup(self, histories, scores):
+        name = """"><img src=x onerror="alert(1)"> 'a' {{ 7 * 7 }} </title>"""
+        report = replace(
+            make_report(histories, scores, synthetic=False),
+            source=name,
+            stands_in=True,
+            notes=[name],
+            parameters={name: name},
+            statistics=pd.DataFrame({name: [name]}),
+        )
+        html = render_page(report)
+        assert (
+            html.count("<img ") == 5 and "49" not in html.partition("<h2>The data")[2]
+        )
+        assert "{{ 7 * 7 }}" in html
+
     def test_nothing_at_all(self, empty_history):
         nobody = {"FedAvg": make_scores([], [], [])}
         html = render_page(make_report({"FedAvg": empty_history}, nobody))
@@ -127,6 +143,11 @@ class TestTerminal:
     def test_leaves_out_a_paper_that_says_nothing(self, histories, scores):
         table = accuracy_table(scores, histories, None, "sample")
         assert not any("Paper" in line for line in printed(table))
+
+    @pytest.mark.parametrize("name", ["[red]a[/nope].csv", "[/]", ":smile:.csv"])
+    def test_the_data_may_have_any_name(self, histories, scores, capsys, name):
+        show(terminal_table(accuracy_table(scores, histories, None, name), name))
+        assert f"· {name}" in capsys.readouterr().out
 
     def test_nothing_at_all(self, empty_history):
         nobody = {"FedAvg": make_scores([], [], [])}

@@ -4,6 +4,7 @@ import re
 import shutil
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from made_up_runs import LEVELS, frame, history, recorded, scores, write_store
 
 from fedmeta.cli import cli
 from fedmeta.data.errors import DataError
-from fedmeta.reproduction.report import html, page_of, slug, write
+from fedmeta.reproduction.report import html, page_of, slug, slugs, write
 from fedmeta.reproduction.runs import Recorded, matching
 from fedmeta.reproduction.settings import choose
 from fedmeta.reproduction.study import table2_study, table3_study
@@ -209,6 +210,14 @@ def test_where_keeps_runs_that_lack_the_parameter():
     assert list(kept["algorithm"]) == ["maml", "fedavg"]
     with pytest.raises(DataError, match="no recorded run has training.rounds=7"):
         matching(runs, {"training.rounds": "7"})
+
+
+def test_experiments_of_other_letters_do_not_share_a_folder():
+    names = ["recommendation", "recommendation (\u65e5\u672c.csv)", "a ($)", "a (=)"]
+    places = slugs([SimpleNamespace(name=name) for name in names])
+    assert list(places.values()) == ["recommendation", "recommendation_csv", "a", "a_2"]
+    again = [SimpleNamespace(name=name) for name in ("a", "a (\u65e5)")]
+    assert list(slugs(again).values()) == ["a", "a_2"]
 
 
 def test_slug():

@@ -186,6 +186,11 @@ def _schema(client: ClientRecords) -> pa.Schema:
 def _check(client: ClientRecords, schema: pa.Schema, seen: set[str]) -> None:
     if client.client_id in seen:
         raise DataError(f"client {client.client_id!r} comes twice; expected once")
+    if "\r" in client.client_id or "\0" in client.client_id:
+        raise DataError(
+            f"client {client.client_id!r} has a carriage return or a NUL in its name, "
+            "which no table keeps; give it another name in the raw files"
+        )
     if not _schema(client).equals(schema):
         raise DataError(
             f"client {client.client_id!r} has other columns than the clients before it"

@@ -6,12 +6,14 @@ and any thread may draw.
 
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 # Okabe and Ito's palette, distinguishable with any colour vision; the baseline is grey.
 COLOURS = {
@@ -47,6 +49,16 @@ INK, FAINT, WORSE = "#222222", "#dddddd", "#D55E00"
 LABEL_SIZE, SMALL_SIZE = 10, 9
 
 
+class PlainFigure(Figure):
+    """A figure that draws texts as they stand: ``$in_$out.csv`` is no formula."""
+
+    def draw(self, renderer: Any) -> None:
+        """As matplotlib does, after all texts are there."""
+        for text in self.findobj(Text):
+            text.set_parse_math(False)
+        super().draw(renderer)
+
+
 def colours_of(labels: Iterable[str]) -> dict[str, str]:
     """A colour for every label; the known algorithms always keep theirs."""
     known = COLOURS | RECOMMENDER_COLOURS | PERFEDAVG_COLOURS
@@ -70,7 +82,7 @@ def panels(
     rows: int = 1,
 ) -> tuple[Figure, list[Axes]]:
     """An empty figure of ``count`` panels in equal rows, ``size`` in inches."""
-    figure = Figure(figsize=size, dpi=120, layout="constrained", facecolor="white")
+    figure = PlainFigure(figsize=size, dpi=120, layout="constrained", facecolor="white")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
     grid = figure.subplots(rows, count // rows, squeeze=False, sharey=share_y)
     axes = list(grid.flat)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +22,11 @@ HEADINGS = {
     "bytes_total": "Traffic",
     "flops": "Compute",
 }
+
+
+def show(table: Table) -> None:
+    """Print a table; its texts are no markup, since names of data may be in them."""
+    Console(markup=False, emoji=False).print(table)
 
 
 def terminal_table(accuracy: pd.DataFrame, source: str) -> Table:
@@ -89,7 +95,7 @@ def claims_table(claims: Sequence[Claim], source: str) -> Table:
 
 def _table(title: str) -> Table:
     return Table(
-        title=title,
+        title=Text(title),
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.framework.project import settings as kedro_settings
 
 from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.data.cells import write_table
 from fedmeta.data.errors import DataError
 from fedmeta.reporting.page import Page, render
 from fedmeta.reproduction.claims import headline
@@ -119,14 +121,14 @@ def write(studies: Sequence[Study], folder: Path) -> Path:
     Returns:
         The page.
     """
-    page = page_of(studies)
+    page, places = page_of(studies), slugs(studies)
     for study in studies:
-        place = folder / slug(study.name)
+        place = folder / places[study.name]
         place.mkdir(parents=True, exist_ok=True)
         for name, table in study.tables.items():
-            table.to_csv(place / f"{name}.csv", index=False, float_format="%.6g")
+            write_table(table, place / f"{name}.csv", float_format="%.6g")
         for name, shown in study.shown.items():
-            (place / f"{name}.md").write_text(markdown(shown))
+            (place / f"{name}.md").write_text(markdown(shown), encoding="utf-8")
         with matplotlib.rc_context(PAPER):
             for name, figure in study.figures.items():
                 for kind, metadata in SAVE.items():
@@ -138,14 +140,15 @@ def write(studies: Sequence[Study], folder: Path) -> Path:
         for study in studies
         for claim in study.claims
     ]
-    pd.DataFrame(checked).to_csv(folder / "claims.csv", index=False)
+    write_table(pd.DataFrame(checked), folder / "claims.csv")
     path = folder / "report.html"
-    path.write_text(html(page))
+    path.write_text(html(page), encoding="utf-8")
     return path
 
 
 def page_of(studies: Sequence[Study]) -> ReproductionPage:
     """What the page shows."""
+    places = slugs(studies)
     # other data say nothing of the paper's range: shown where there is nothing else
     ranked = [study for study in studies if "gains" in study.tables]
     own = [study for study in ranked if not study.stands_in] or ranked
@@ -157,7 +160,7 @@ def page_of(studies: Sequence[Study]) -> ReproductionPage:
         synthetic=all(study.synthetic for study in studies),
         stands_in=False,  # the page says it of each experiment
         figures={
-            f"{slug(study.name)}/{name}": figure
+            f"{places[study.name]}/{name}": figure
             for study in studies
             for name, figure in study.figures.items()
         },
@@ -185,12 +188,13 @@ def page_of(studies: Sequence[Study]) -> ReproductionPage:
 
 def html(page: ReproductionPage) -> str:
     """The page as HTML: style and figures inside, no request to anywhere."""
+    places = slugs(page.studies)
     return render(
         "reproduction.html.j2",
         page,
         summary=page.headline,
         studies=[
-            {**study._asdict(), "slug": slug(study.name)} for study in page.studies
+            {**study._asdict(), "slug": places[study.name]} for study in page.studies
         ],
         not_run=page.not_run,
     )
@@ -208,6 +212,18 @@ def configuration(project: Path, env: str) -> Mapping[str, Any]:
         return loader["parameters"]
     except MissingConfigException:
         return {}
+
+
+def slugs(studies: Sequence[Study]) -> dict[str, str]:
+    """A folder for each experiment; names that differ in other letters get numbers."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in dict.fromkeys(study.name for study in studies):
+        plain = slug(name)
+        numbered = (f"{plain}_{number}" for number in count(2))
+        found[name] = next(s for s in chain([plain], numbered) if s not in taken)
+        taken.add(found[name])
+    return found
 
 
 def slug(name: str) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlparse
 
 import pandas as pd
 
+from fedmeta.data.cells import read_table
 from fedmeta.data.errors import DataError
 from fedmeta.data.names import listed
 
@@ -101,14 +102,14 @@ class Recorded:
         place = urlparse(run.artifacts)
         if place.scheme in ("", "file"):
             file = Path(unquote(place.path), path)
-            return pd.read_csv(file) if file.is_file() else None
+            return read_table(file) if file.is_file() else None
         folder = path.rpartition("/")[0] or None
         there = self._client.list_artifacts(run.run_id, folder)
         if path not in {file.path for file in there}:
             return None
         with tempfile.TemporaryDirectory() as here:
             file = self._client.download_artifacts(run.run_id, path, here)
-            return pd.read_csv(file)
+            return read_table(file)
 
     def _search(self, ids: Iterable[str]) -> Iterator[Any]:
         token = None

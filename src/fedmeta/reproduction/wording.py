@@ -119,7 +119,9 @@ def markdown(shown: Shown) -> str:
         [f"**{cell.text}**" if cell.best else cell.text for cell in row]
         for row in shown.rows
     ]
-    return "".join(f"| {' | '.join(row)} |\n" for row in [titles, rules, *rows])
+    escaped = [[text.replace("|", "\\|") for text in row] for row in [titles, *rows]]
+    lines = [escaped[0], rules, *escaped[1:]]
+    return "".join(f"| {' | '.join(row)} |\n" for row in lines)
 
 
 def other_words(other: Other) -> str:

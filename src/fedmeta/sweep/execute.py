@@ -310,7 +310,8 @@ def told(error: Exception, details: Path) -> str:
     """An error in a line; all of it goes into a file."""
     message = message_of(error) if isinstance(error, USER_ERRORS) else _one_line(error)
     try:
-        details.write_text("".join(traceback.format_exception(error)))
+        text = "".join(traceback.format_exception(error))
+        details.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError:  # the disk is full, perhaps
         return message
     return f"{message} (details: {details})"

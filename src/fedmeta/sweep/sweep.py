@@ -75,7 +75,7 @@ def sweep(
         Stopped: after Ctrl-C.
     """
     cells = _Cells(project, pipeline, env, grid)
-    console = Console()
+    console = Console(markup=False, emoji=False)
     if dry:
         cells.identify(run=False)
         cells.show(console)
@@ -163,7 +163,7 @@ class _Cells:
             else:
                 states[cell.number] = "to run"
         env = f" --env {self.env}" if self.env else ""
-        console.print(f"[bold]{self.name}{env}: {len(self.all)} cells[/]")
+        console.print(f"{self.name}{env}: {len(self.all)} cells", style="bold")
         console.print(plan_table(self.all, states))
         if names := overwritten(self.all, self.results):
             console.print(
@@ -186,7 +186,6 @@ class _Cells:
                     f"\nfailed: {label(cell.given)}: {self.errors[cell.number]}\n"
                     f"  {again}",
                     highlight=False,
-                    markup=False,
                     soft_wrap=True,
                 )
 

@@ -27,6 +27,7 @@ _NUMERIC = (
 NUMBERS = 0.9  # a column with more numbers than this share of its values is of numbers
 EXACT = 2**53  # whole numbers beyond this may not be their own as float64
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+_BREAK = re.compile("[\r\n\0]")
 _WHOLE = re.compile(r"\d+\.0")
 
 
@@ -131,7 +132,7 @@ def _categories(raw: RawTable, name: str, column: pa.ChunkedArray) -> pd.Categor
     column = column.unify_dictionaries().combine_chunks()
     codes = pc.fill_null(pc.cast(column.indices, pa.int32()), -1).to_numpy()
     texts = pc.cast(column.dictionary, pa.string()).to_pylist()
-    broken = next((text for text in texts if text and "\n" in text), None)
+    broken = next((text for text in texts if text and _BREAK.search(text)), None)
     if broken is not None:
         raise DataError(
             f"{raw.path}: column {name!r} has a text with a line break, "

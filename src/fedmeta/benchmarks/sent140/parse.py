@@ -38,6 +38,7 @@ from fedmeta.data.names import alike
 log = logging.getLogger(__name__)
 
 FETCH = "python -m fedmeta.benchmarks.sent140.fetch"
+SHOWN = 3  # names of files that other data go by
 FIELDS = ("id", "date", "query", "user", "text")  # of a record in LEAF's JSON
 
 
@@ -166,7 +167,8 @@ def _csv_clients(tweets: _Tweets, min_records: int) -> Iterator[ClientRecords]:
 
 
 def _csv_metadata(files: Sequence[Path], synthetic: bool) -> dict[str, str]:
-    names = ", ".join(file.name for file in files)
+    more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+    names = ", ".join(file.name for file in files[:SHOWN]) + more
     metadata = {"benchmark": "sent140", "synthetic": "false"}
     if synthetic:
         source = "generated tweets, as their column query says"

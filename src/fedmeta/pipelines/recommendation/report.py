@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.data.encoding import Codebook
@@ -83,7 +82,7 @@ def compose(
     # Drawn anew: a figure that was saved as a picture cannot be loaded as a figure.
     drawn = draw(benchmark, records, codebook, models, unified, **results)
     source = source_of(benchmark, records)
-    Console().print(terminal.recommendation_table(table, source))
+    terminal.show(terminal.recommendation_table(table, source))
     return page.render_recommendation(
         page.RecommendationReport(
             benchmark=benchmark.label,

@@ -4,7 +4,6 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.algorithms import ALGORITHMS
@@ -79,7 +78,7 @@ def compose(
     # Drawn anew: a figure that was saved as a picture cannot be loaded as a figure.
     drawn = draw(benchmark, names, records, report, overhead, **results)
     source = source_of(benchmark, records)
-    Console().print(terminal.terminal_table(accuracy, source))
+    terminal.show(terminal.terminal_table(accuracy, source))
     return page.render_page(
         page.Report(
             benchmark=benchmark.label,

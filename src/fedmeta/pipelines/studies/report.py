@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 from kedro.pipeline import Node, Pipeline
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.data.federated import FederatedDataset
@@ -103,7 +102,7 @@ def compose(study: Study, records: FederatedDataset, **results: Any) -> str:
     """The report as one HTML page; what became of the claims is printed too."""
     collected = _collected(study, records, results)
     source, claims = source_of(study.benchmark, records), study.words.claims(collected)
-    Console().print(terminal.claims_table(claims, source))
+    terminal.show(terminal.claims_table(claims, source))
     return render_study(
         StudyPage(
             benchmark=study.benchmark.label,
