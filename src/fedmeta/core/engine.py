@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import torch
 from torch import Tensor
 
-from fedmeta.core.trees import weighted_mean
+from fedmeta.core.trees import is_finite, weighted_mean
 from fedmeta.core.types import (
     Algorithm,
     ClientId,
+    ClientOutput,
+    Diverged,
+    Divergence,
     ForEachClient,
     MetaParams,
     ServerState,
@@ -19,6 +23,7 @@ def run_rounds(
     state: ServerState,
     cohorts: Iterable[Sequence[ClientId]],
     for_each_client: ForEachClient,
+    skip_nonfinite: bool = False,
 ) -> Iterator[tuple[int, ServerState, dict[str, Tensor]]]:
     """Yield (round, state after it, training metrics of its clients).
 
@@ -27,20 +32,48 @@ def run_rounds(
         state: where to start, or to go on: its ``round`` is the last finished one.
         cohorts: the clients of each coming round.
         for_each_client: a backend's map of ``algorithm.client_update``.
+        skip_nonfinite: leave out clients whose output is not finite, and go on.
 
     What happens between rounds is the caller's ``for`` body. Metrics are name -> [2]
-    (sum, count).
+    (sum, count); where clients may be left out, "skipped_clients" is one.
+
+    Raises:
+        Diverged: where a client's output is not finite (with ``skip_nonfinite``: that
+            of all clients of a round), or the server's new state. A state that was
+            yielded is finite.
     """
     for round_number, cohort in enumerate(cohorts, start=state.round + 1):
         metrics: dict[str, Tensor] = {}
+        skipped: list[Divergence] = []
 
         def streamed(
-            cohort=cohort, number=round_number, metrics=metrics, meta=state.meta
+            cohort=cohort,
+            number=round_number,
+            metrics=metrics,
+            skipped=skipped,
+            meta=state.meta,
         ) -> Iterator[tuple[Tensor, MetaParams]]:
-            for _, output in for_each_client(meta, cohort, number):
+            for client, output in for_each_client(meta, cohort, number):
+                cause = _nonfinite(output)
+                if cause is not None:
+                    skipped.append(Divergence(number, client, cause))
+                    if not skip_nonfinite or len(skipped) == len(cohort):
+                        raise Diverged(skipped[0])
+                    continue
                 for name, value in output.metrics.items():
                     metrics[name] = metrics.get(name, 0.0) + value
                 yield output.weight, output.update
 
         state = algorithm.server_update(state, weighted_mean(streamed()))
+        if not is_finite([state.meta, state.opt_state]):
+            raise Diverged(Divergence(round_number, "", "new state"))
+        if skip_nonfinite:
+            counts = [float(len(skipped)), float(len(cohort))]
+            metrics["skipped_clients"] = torch.tensor(counts)
         yield round_number, state, metrics
+
+
+def _nonfinite(output: ClientOutput) -> str | None:
+    """What of a client's output is not finite, if anything."""
+    parts = {"update": output.update, "weight": output.weight, **output.metrics}
+    return next((name for name, part in parts.items() if not is_finite(part)), None)

@@ -41,7 +41,8 @@ def classifier(
 ) -> Model:
     """A classifier under softmax cross-entropy, scored by loss and accuracy.
 
-    A record of class -1 has no right answer: it teaches nothing and is never hit.
+    A record of class -1 has no right answer: it teaches nothing and is never hit. Nor
+    is a record of which any logit is not finite; its loss stays what it is.
 
     Args:
         init: seed -> parameters.
@@ -62,10 +63,12 @@ def classifier(
         hits = {"accuracy": logits.argmax(-1) == batch.y}
         if top is not None:
             hits[f"top{top}"] = among_highest(logits, batch.y, top)
+        # Else a diverged model would score the share of the class that is first.
+        ranked = logits.isfinite().all(-1)
         return {
             "loss": masked_sum(losses(logits, batch.y), batch.mask),
             **{
-                name: masked_sum(hit.to(logits.dtype), batch.mask)
+                name: masked_sum((hit & ranked).to(logits.dtype), batch.mask)
                 for name, hit in hits.items()
             },
         }

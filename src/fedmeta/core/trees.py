@@ -34,6 +34,17 @@ def tree_nbytes(tree: Any) -> int:
     return sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(tree))
 
 
+def is_finite(tree: Any) -> bool:
+    """Whether all numbers of a tree are: a sum over each tensor, and no copy."""
+    leaves = tree_leaves(tree)
+    if not leaves or bool(
+        torch.stack([x.sum().float() for x in leaves]).isfinite().all()
+    ):
+        return True
+    # Finite numbers may have a sum that is not.
+    return all(bool(leaf.isfinite().all()) for leaf in leaves)
+
+
 def weighted_mean(pairs: Iterable[tuple[Tensor, Any]]) -> Any:
     """Mean of ``(weight, tree)`` pairs, consumed as a stream: one sum is held.
 

@@ -53,6 +53,26 @@ class ServerState(NamedTuple):
     round: int
 
 
+class Divergence(NamedTuple):
+    """Where a training first met a number that is not finite."""
+
+    round: int
+    client: ClientId  # "": the server
+    cause: str  # what was not finite
+
+    def __str__(self) -> str:
+        whose = f"client {self.client}: its" if self.client else "the server:"
+        return f"diverged in round {self.round}: {whose} {self.cause} is not finite"
+
+
+class Diverged(ArithmeticError):
+    """A training cannot go on: raised with its `Divergence`."""
+
+    @property
+    def divergence(self) -> Divergence:
+        return self.args[0]
+
+
 class Work(NamedTuple):
     """Records that one client update works on, for cost accounting."""
 

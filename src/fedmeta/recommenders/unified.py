@@ -24,7 +24,16 @@ from torch.nn import functional as F
 
 from fedmeta.core.gradients import gradient_and_loss
 from fedmeta.core.optimizers import adam, fresh
-from fedmeta.core.types import Batch, ClientId, Params, ServerState
+from fedmeta.core.trees import is_finite
+from fedmeta.core.types import (
+    Batch,
+    ClientId,
+    Diverged,
+    Divergence,
+    Params,
+    ServerState,
+)
+from fedmeta.recommenders.ranking import top_k_hits
 
 
 class Records(NamedTuple):
@@ -112,7 +121,10 @@ def pretrain(
 
     Yields:
         (step, state after it, "loss": [2] (sum, count) over the records since the last
-        one yielded). The state is a copy.
+        one yielded). The state is a copy, and finite.
+
+    Raises:
+        Diverged: where the state to be yielded would not be finite.
     """
     optimizer = adam(lr)
     meta, opt_state = fresh(state.meta), fresh(state.opt_state)
@@ -126,6 +138,8 @@ def pretrain(
         size = len(batch.service)
         seen = seen + torch.stack([loss * size, loss.new_tensor(size)])
         if step % report_every == 0 or step == steps:
+            if not is_finite([meta, opt_state, seen]):
+                raise Diverged(Divergence(step, "", "state"))
             copy = ServerState(fresh(meta), fresh(opt_state), step)
             yield step, copy, {"loss": seen}
             seen = torch.zeros(2)
@@ -178,9 +192,8 @@ def hits(params: Params, query: Records, user: int) -> tuple[int, int]:
     """Records whose service is the highest, and among the four highest scored."""
     with torch.no_grad():
         scored = logits(params, query.x, user, query.previous)
-    best = scored.topk(min(4, scored.shape[1])).indices  # [q, 4]
-    hit = best == query.service[:, None]
-    return int(hit[:, 0].sum()), int(hit.sum())
+    hit = top_k_hits(scored.numpy(), query.service.numpy(), (1, 4))
+    return tuple(int(count) for count in hit.sum(axis=0))
 
 
 def scores(
