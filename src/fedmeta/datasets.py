@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fedmeta.core.types import ServerState
+from fedmeta.core.types import Divergence, ServerState
 from fedmeta.data.cells import READ, guarded, unguarded
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
@@ -107,6 +107,8 @@ class Checkpoint(NamedTuple):
     # As the fingerprint, but of what the learned parameters depend on: how clients that
     # only watch are divided is left out. Empty where everything counts.
     shared: str = ""
+    # Where the training diverged, after the state that is here: it never finishes.
+    diverged: Divergence | None = None
 
 
 class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
@@ -156,7 +158,8 @@ class EarlierCheckpointsDataset(AbstractDataset[None, EarlierCheckpoints]):
     def load(self) -> EarlierCheckpoints:
         def own(fingerprint: str, rounds: int) -> Checkpoint | None:
             pattern = _kept_as(self._filepath, fingerprint, "*")
-            usable: dict[int, Checkpoint] = {}
+            # By the round reached; of equal ones that which knows of a divergence.
+            usable: dict[tuple[int, bool], Checkpoint] = {}
             damage: DataError | None = None
             for path in sorted(self._filepath.parent.glob(pattern)):
                 try:
@@ -165,10 +168,10 @@ class EarlierCheckpointsDataset(AbstractDataset[None, EarlierCheckpoints]):
                     damage = error
                     continue
                 if kept.state.round <= rounds:
-                    usable[kept.state.round] = kept
+                    usable[kept.state.round, kept.diverged is not None] = kept
             furthest = max(usable, default=None)
             if damage is not None:
-                then = "over" if furthest is None else f"from round {furthest}"
+                then = "over" if furthest is None else f"from round {furthest[0]}"
                 raise DataError(f"{damage}: training starts {then}")
             return usable.get(furthest)
 
@@ -321,6 +324,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "round": state.round,
         "rounds": checkpoint.rounds,
         "shared": checkpoint.shared,
+        "diverged": checkpoint.diverged,
         "history": {name: frame.to_dict(orient="list") for name, frame in histories},
     }
     tensors = dict(_flatten({"meta": state.meta, "opt_state": state.opt_state}))
@@ -343,7 +347,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     fingerprint, rounds, shared = (
         header[k] for k in ("fingerprint", "rounds", "shared")
     )
-    return Checkpoint(fingerprint, state, history, rounds, shared)
+    found = header.get("diverged")
+    diverged = None if found is None else Divergence(*found)
+    return Checkpoint(fingerprint, state, history, rounds, shared, diverged)
 
 
 def _write_tensors(

@@ -13,6 +13,8 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from omegaconf import OmegaConf
 
+from fedmeta.session import TrainingDiverged
+
 log = logging.getLogger(__name__)
 
 ANYTHING = "*"  # below a key whose value is null
@@ -62,6 +64,41 @@ class ShowTheWay:
             if path.suffix == ".html":
                 log.info("Report: %s", _relative(path, self._project))
         log.info("Graph and figures: make viz (or kedro viz run)")
+
+
+class TellDivergence:
+    """Fails a run in which a training diverged, once everything else is done."""
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        self._found: dict[str, str] = {}
+
+    @hook_impl
+    def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
+        self._note(dataset_name, data)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        self._note(dataset_name, data)
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self) -> None:
+        """Registered after the others, it is the last.
+
+        Raises:
+            TrainingDiverged: naming each training, round and client.
+        """
+        if self._found:
+            told = "; ".join(f"{name} {why}" for name, why in self._found.items())
+            raise TrainingDiverged(f"{told}. Everything else is finished.")
+
+    def _note(self, dataset: str, data: Any) -> None:
+        mark = getattr(data, "attrs", {}).get("diverged")
+        if mark is not None:
+            # Late: torch takes seconds to import, and other commands do without.
+            from fedmeta.core.types import Divergence  # noqa: PLC0415
+
+            self._found[dataset.rpartition(".")[0]] = str(Divergence(**mark))
 
 
 def known_keys(context: KedroContext) -> set[str]:

@@ -64,6 +64,7 @@ NEUTRAL = (
     "datasets",  # reading and writing, held to checksums
     "pipelines.binding",
     "pipelines.checks",
+    "pipelines.divergence",  # words and marks
     "pipelines.options",  # what they end as is among the settings
     "pipelines.progress",
     "pipelines.reporting",

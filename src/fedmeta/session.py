@@ -44,10 +44,16 @@ class Session(KedroSession):
             return  # used from Python, where an exception is what is wanted
         if isinstance(exc_value, KeyboardInterrupt):
             raise Stopped from None
+        if isinstance(exc_value, TrainingDiverged):
+            raise click.ClickException(str(exc_value)) from None
         if isinstance(exc_value, USER_ERRORS) or _is_lack_of_memory(exc_value):
             raise click.ClickException(
                 message_of(exc_value) + _keep_details(exc_value, self._project_path)
             ) from None
+
+
+class TrainingDiverged(ValueError):
+    """A run is finished and reported, but for a training that diverged."""
 
 
 class Stopped(click.ClickException):

@@ -3,12 +3,12 @@
 import sys
 import warnings
 
-from fedmeta.hooks import CheckParameters, ShowTheWay
+from fedmeta.hooks import CheckParameters, ShowTheWay, TellDivergence
 from fedmeta.session import Session
 from fedmeta.tracking import MlflowHook
 
 SESSION_CLASS = Session
-HOOKS = (CheckParameters(), MlflowHook(), ShowTheWay())
+HOOKS = (CheckParameters(), MlflowHook(), ShowTheWay(), TellDivergence())
 
 # An environment such as conf/paper names only the parameters that differ.
 CONFIG_LOADER_ARGS = {

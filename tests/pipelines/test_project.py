@@ -13,6 +13,7 @@ from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.datasets import read_checkpoint
 from fedmeta.pipeline_registry import COMPARED, STUDIES, register_pipelines
 from fedmeta.pipelines.training import nodes
+from fedmeta.session import TrainingDiverged
 
 PIPELINES = register_pipelines()
 # benchmarks whose main pipeline makes the paper's comparison
@@ -152,6 +153,32 @@ def test_the_report_says_that_data_are_synthetic(project, benchmark):
     page = project / f"data/08_reporting/smoke/{benchmark}/p0.2_seed0/report.html"
     label = BENCHMARKS[benchmark].label
     assert f"synthetic sample, not {label}" in page.read_text()
+
+
+def test_one_training_diverges_and_everything_else_is_finished(finished, monkeypatch):
+    wild = {"inner_lr": 1e20, "server": {"lr": 1e20}}
+    everything = {"seed": 9, "femnist": {"maml": wild}}
+    for _ in range(2):
+        with pytest.raises(TrainingDiverged, match=r"femnist.maml diverged in round 1"):
+            run(finished, "femnist_fedmeta", **everything)
+        home = finished / "data/07_model_output/smoke/femnist/p0.2_seed9"
+        rows = {n: len(pd.read_csv(home / f"{n}_scores.csv")) for n in COMPARED}
+        assert rows.pop("maml") == 0 and set(rows.values()) == {2}
+        report = finished / "data/08_reporting/smoke/femnist/p0.2_seed9"
+        assert (
+            "FedMeta(MAML) diverged at round 1." in (report / "report.html").read_text()
+        )
+        accuracy = pd.read_csv(report / "accuracy.csv").set_index("algorithm")
+        assert accuracy["training"].dropna().to_dict() == {
+            "FedMeta(MAML)": "diverged at round 1"
+        }
+        assert accuracy["micro_after"].isna().sum() == 1
+        assert checkpoint(finished, "maml", seed=9).diverged.round == 1
+
+        def never(*args):
+            raise AssertionError("trained again")
+
+        monkeypatch.setattr(nodes, "run_rounds", never)
 
 
 def checkpoint(project, name, seed=0):

@@ -170,14 +170,14 @@ def test_ctrl_c_within_a_round_and_resumed(data, unbroken, tmp_path, name, monke
     genuine = nodes.run_rounds
     for stop_at in (4, 7):
 
-        def interrupted(algorithm, state, cohorts, for_each, stop_at=stop_at):
+        def interrupted(algorithm, state, cohorts, for_each, skip, stop_at=stop_at):
             def stopping(meta, cohort, number):
                 for i, output in enumerate(for_each(meta, cohort, number)):
                     if (number, i) == (stop_at, 1):
                         raise KeyboardInterrupt
                     yield output
 
-            return genuine(algorithm, state, cohorts, stopping)
+            return genuine(algorithm, state, cohorts, stopping, skip)
 
         monkeypatch.setattr(nodes, "run_rounds", interrupted)
         with pytest.raises(KeyboardInterrupt):

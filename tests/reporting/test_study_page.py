@@ -133,9 +133,11 @@ class TestScores:
         assert compared({"new": one, "old": None}, 1) == "new 80.00, old –"
 
 
-def test_curve_and_last_skip_what_was_not_measured():
-    history = study_history([0.1, 0.5], norms=[2.0, np.nan])
-    assert curve(history, "meta_gradient_norm").to_dict() == {0: 2.0}
-    assert last(history, "meta_gradient_norm") == 2.0
-    assert last(history, "validation_accuracy_after") == 0.5
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_curve_and_last_skip_nothing_once_it_is_measured(bad):
+    history = study_history([0.1, 0.5, 0.6], norms=[np.nan, 2.0, bad])
+    found = curve(history, "meta_gradient_norm")
+    assert found.iloc[0] == 2.0 and np.isnan(found.iloc[1]) and len(found) == 2
+    assert np.isnan(last(history, "meta_gradient_norm"))
+    assert last(history, "validation_accuracy_after") == 0.6
     assert np.isnan(last(history, "nothing")) and np.isnan(last(None, "nothing"))

@@ -15,6 +15,8 @@ from fedmeta.tracking.measures import (
     run_parameters,
 )
 
+WHEN = ("before", "after")
+
 
 @pytest.mark.parametrize(
     ("column", "name"),
@@ -100,3 +102,17 @@ def test_a_run_of_several_supports_is_named_by_those_it_is_tested_on() -> None:
     tested = {"study.support_fractions": "[0.8, 0.05]"}
     assert run_name("mfu", parameters, "") == "mfu p0.2"
     assert run_name("nn", {**parameters, **tested}, "3") == "nn p0.8,0.05 s3"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_test_client_that_diverged_is_in_the_loss(bad: float) -> None:
+    clients = {"client_id": ["a", "b"], "num_query": 10}
+    numbers = {f"{n}_{w}": [5.0, 5.0] for n in ("correct", "loss") for w in WHEN}
+    scores = pd.DataFrame({**clients, **numbers, "loss_after": [10.0, bad]})
+    found = final_metrics(scores)
+    assert found["test/loss_before"] == 0.5
+    assert not math.isfinite(found["test/loss_after"])
+    by_epochs = scores.rename(columns=lambda c: c.removesuffix("_after"))
+    found = final_metrics(by_epochs.assign(epochs=1))
+    assert not math.isfinite(found["test/loss_epochs1"])
+    assert final_metrics(scores[:0]) == {}

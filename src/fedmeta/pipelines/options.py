@@ -91,6 +91,8 @@ class TrainingOptions(Options):
     seed: int
     device: Literal["auto", "cpu", "cuda"]
     backend: Literal["auto", "sequential", "threaded", "vectorized"]
+    # Where a client's update is not finite, the training stops, or goes on without.
+    nonfinite_updates: Literal["stop", "skip"] = "stop"
     clients_at_once: PositiveInt | None  # None: one a core, or a round's on a GPU
     chunk: PositiveInt  # records differentiated at once: bounds memory
 

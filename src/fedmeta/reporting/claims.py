@@ -6,7 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from fedmeta.reporting.divergence import Diverged
 from fedmeta.reporting.wording import MISSING
+
+DIVERGED = "diverged"  # a verdict
+Held = bool | str | None
 
 
 class Claim(NamedTuple):
@@ -15,15 +19,21 @@ class Claim(NamedTuple):
     Attributes:
         claim: In words.
         figures: The numbers that decide it; a page breaks the line after "; ".
-        held: None where a figure is missing: not measured.
+        held: None where a figure is missing: not measured. `DIVERGED` where it is
+            missing since a training diverged.
     """
 
     claim: str
     figures: str
-    held: bool | None
+    held: Held
 
 
-VERDICTS = {True: "held", False: "not held", None: "not measured"}
+VERDICTS = {
+    True: "held",
+    False: "not held",
+    None: "not measured",
+    DIVERGED: "a training diverged",
+}
 
 
 def claims_frame(claims: Sequence[Claim]) -> pd.DataFrame:
@@ -32,18 +42,29 @@ def claims_frame(claims: Sequence[Claim]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["claim", "verdict", "figures"])
 
 
-def more(one: float, other: float) -> bool | None:
-    """Whether ``one`` is greater; None where either is missing."""
+def more(one: float, other: float) -> Held:
+    """Whether ``one`` is greater; None where either is missing, or `DIVERGED`."""
+    if isinstance(one, Diverged) or isinstance(other, Diverged):
+        return DIVERGED
     return None if np.isnan(one - other) else bool(one > other)
 
 
-def every(held: Sequence[bool | None]) -> bool | None:
-    """False if any is; else None if any is unknown, or if there is none."""
+def opposite(held: Held) -> Held:
+    """Of what is known."""
+    return not held if isinstance(held, bool) else held
+
+
+def every(held: Sequence[Held]) -> Held:
+    """`DIVERGED` or False if any is; else None if any is unknown, or there is none."""
+    if DIVERGED in held:
+        return DIVERGED
     if False in held:
         return False
     return None if None in held or not held else True
 
 
 def number(value: float) -> str:
-    """Two decimals, or a dash where it is missing."""
+    """Two decimals; a dash where it is missing, or words."""
+    if isinstance(value, Diverged):
+        return value.words
     return MISSING if np.isnan(value) else f"{value:.2f}"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from fedmeta.reporting.divergence import training_cell
 from fedmeta.reporting.tables import BASELINE
 
 GRID = np.linspace(0.0, 1.0, 401)
@@ -60,6 +61,7 @@ def fairness_table(
                 "share_unchanged": _share(change == 0),
                 "share_worse": _share(change < 0),
                 "share_worse_than_baseline": _share(against < 0),
+                **training_cell({"": scores[label]}),
             }
         )
     return pd.DataFrame(rows)

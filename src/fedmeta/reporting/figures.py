@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
+from fedmeta.reporting import study_scores
+from fedmeta.reporting.divergence import divergence
 from fedmeta.reporting.fairness import GRID, client_accuracies, density
 from fedmeta.reporting.style import (
     INK,
@@ -20,8 +22,8 @@ from fedmeta.reporting.style import (
     panels,
     say,
 )
-from fedmeta.reporting.tables import NOT_REACHED, Tables
-from fedmeta.reporting.wording import bytes_text, flops_text
+from fedmeta.reporting.tables import REACHED, Tables
+from fedmeta.reporting.wording import NOT_FINITE, bytes_text, flops_text
 
 FEW_ROWS = 25  # a curve of so few points shows each of them
 
@@ -91,6 +93,8 @@ def accuracy_density(scores: Tables, source: str, min_query: int = 1) -> Figure:
     for label, colour in colours_of(scores).items():
         after = client_accuracies(scores[label], min_query)["after"].to_numpy(float)
         if not len(after):
+            if words := divergence(scores[label]):
+                panel.plot([], color=colour, label=f"{label} {words}")
             continue
         lowest = min(lowest, after.min())
         curve = density(after)
@@ -132,10 +136,15 @@ def accuracy_density(scores: Tables, source: str, min_query: int = 1) -> Figure:
 def adaptation_effect(scores: Tables, source: str, min_query: int = 1) -> Figure:
     """Every test client's accuracy before against after: below the line is worse.
 
-    Algorithms whose adaptation changes no client at all are left out.
+    Algorithms whose adaptation changes no client at all are left out; of one that
+    diverged it is said.
     """
     tables = {k: client_accuracies(v, min_query) for k, v in scores.items()}
-    changing = {k: v for k, v in tables.items() if (v["before"] != v["after"]).any()}
+    changing = {
+        k: v
+        for k, v in tables.items()
+        if (v["before"] != v["after"]).any() or divergence(scores[k])
+    }
     count = max(len(changing), 1)
     title = f"What adaptation did to each test client · {source}"
     size = (2.6 * max(count, 2) + 0.5, 3.4)
@@ -153,8 +162,9 @@ def adaptation_effect(scores: Tables, source: str, min_query: int = 1) -> Figure
         )
         better = (table["after"] > table["before"]).mean()
         worse = (table["after"] < table["before"]).mean()
+        words = divergence(scores[label])
         panel.set_title(
-            f"{label}\n{better:.0%} better · {worse:.0%} worse",
+            f"{label}\n{words or f'{better:.0%} better · {worse:.0%} worse'}",
             fontsize=SMALL_SIZE,
             color=colours[label],
             weight="bold",
@@ -204,6 +214,9 @@ def curves_by_round(
 ) -> None:
     """A bold line an algorithm, its last value at its end, and a thin dashed one.
 
+    A line has gaps where a value is not finite. Where a training diverged, its label
+    says so in place of a value.
+
     Args:
         panel: Where to draw.
         histories: A row an evaluated round.
@@ -219,30 +232,42 @@ def curves_by_round(
     drawn: list[pd.Series] = []
     ends: list[tuple[str, str, float]] = []
     for label, history in histories.items():
-        if history.empty:
-            continue
-        colour = colours[label]
-        curve = history.set_index("round")[solid].dropna()
+        colour, words = colours[label], divergence(history)
+        curve = study_scores.curve(history, solid)
         if curve.empty:
+            words = words or (NOT_FINITE if len(history) > 1 else "")
+            if words:
+                ends.append((f"{label} {words}", colour, np.nan))
             continue
         marker = "o" if len(curve) <= FEW_ROWS else None
         panel.plot(curve, color=colour, linewidth=2, marker=marker, markersize=3.5)
         drawn.append(curve)
-        last = float(curve.iloc[-1])
-        ends.append((f"{label} {value.format(last)}", colour, last))
-    if not drawn:
+        finite = curve.dropna()
+        if not words and len(finite) < len(curve):
+            words = _lost(curve, unit)
+        text = words or value.format(finite.iloc[-1])
+        ends.append((f"{label} {text}", colour, float(finite.iloc[-1])))
+    if not ends:
         say(panel, f"no {unit} has been evaluated")
         return
     for label, history in histories.items():
         if dashed is None or history.empty:
             continue
-        curve = history.set_index("round")[dashed].dropna()
+        curve = study_scores.curve(history, dashed)
         # FedAvg(Meta) before adapting is FedAvg: its dashes would cover that line
-        if not any(np.array_equal(curve, other) for other in drawn):
+        if not any(np.array_equal(curve, other, equal_nan=True) for other in drawn):
             dashes = (0, (4, 2))
             panel.plot(curve, color=colours[label], linewidth=1.1, linestyle=dashes)
     panel.margins(x=0.01)
-    label_ends(panel, ends)
+    bottom = panel.get_ylim()[0]
+    label_ends(panel, [(t, c, bottom if np.isnan(y) else y) for t, c, y in ends])
+
+
+def _lost(curve: pd.Series, unit: str) -> str:
+    """Where a curve, which goes on, is not finite."""
+    gaps = curve.index[curve.isna()]
+    more = " and on" if len(gaps) > 1 else ""
+    return f"{NOT_FINITE} at {unit} {gaps[0]:,.0f}{more}"
 
 
 def _name_line_styles(panel: Axes) -> None:
@@ -295,8 +320,8 @@ def _bars(
     for place, (label, outcome, value) in enumerate(
         zip(overhead["algorithm"], overhead["outcome"], values, strict=True)
     ):
-        reached = outcome != NOT_REACHED
-        words = text(value) if reached else NOT_REACHED
+        reached = outcome == REACHED
+        words = text(value) if reached else outcome
         if not reached and column == "rounds" and not pd.isna(best[place]):
             words += f" (best {best[place]:.1f} %)"
         if reached and counted is not None and np.isfinite(counted.iloc[place]):

@@ -13,7 +13,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fedmeta.reporting.claims import Claim, every, more, number
+from fedmeta.reporting.claims import (
+    DIVERGED,
+    Claim,
+    Held,
+    every,
+    more,
+    number,
+    opposite,
+)
+from fedmeta.reporting.divergence import divergence, judged, sentences, training_cell
 from fedmeta.reporting.study_figures import accuracy_by_round, heat_map, write_cells
 from fedmeta.reporting.study_page import Section
 from fedmeta.reporting.study_scores import compared, curve, epochs_tested, last, micro
@@ -129,6 +138,7 @@ def accuracy_table(scores: Mapping[str, ByNu], source: str) -> pd.DataFrame:
     rows = [
         {"setting": setting, "nu_train": nu, "source": source}
         | {f"{STEPS}{count}": micro(by_nu[nu], count) for count in steps}
+        | training_cell({"": by_nu[nu]})
         for setting, by_nu in scores.items()
         for nu in sorted(by_nu)
     ]
@@ -155,12 +165,15 @@ def rounds_table(histories: Mapping[str, ByNu], source: str) -> pd.DataFrame:
                     "nu_train": nu,
                     "source": source,
                     "final": 100 * last(by_nu[nu], ACCURACY),
-                    "best": 100 * curve(by_nu[nu], ACCURACY).max(),
-                    "round_reaching": _round_reaching(by_nu[nu], target),
+                    "best": 100 * curve(judged(by_nu[nu]), ACCURACY).max(),
+                    "round_reaching": _round_reaching(judged(by_nu[nu]), target),
+                    **training_cell({"": by_nu[nu]}),
                 }
             )
     columns = ["setting", "nu_train", "source", "final", "best", "round_reaching"]
-    return pd.DataFrame(rows, columns=columns).astype({"round_reaching": "Int64"})
+    return pd.DataFrame(rows, columns=None if rows else columns).astype(
+        {"round_reaching": "Int64"}
+    )
 
 
 def step_map(scores: Mapping[str, ByNu], source: str) -> Figure:
@@ -222,13 +235,17 @@ def _best_of_its_column(setting: str, by_nu: ByNu) -> Claim:
     for nu in sorted(by_nu):
         column = {trained: micro(by_nu[trained], nu) for trained in sorted(by_nu)}
         own = column.pop(nu)
+        if lost := [k for k in by_nu if divergence(by_nu[k])]:
+            held.append(DIVERGED)
+            texts += [f"{_label(k)} {divergence(by_nu[k])}" for k in sorted(lost)]
+            break
         measured = {k: v for k, v in column.items() if not np.isnan(v)}
         if not measured:
             held.append(None)
             continue
         other = max(measured, key=measured.__getitem__)
         better = more(measured[other], own)
-        held.append(None if better is None else not better)
+        held.append(opposite(better))
         texts.append(
             f"{_steps(nu)} at test: {_label(nu)} {number(own)}, the best other is "
             f"{_label(other)} {number(measured[other])}"
@@ -262,7 +279,10 @@ def _in_fewer_rounds(setting: str, by_nu: ByNu) -> Claim:
 
 def _rounds_compared(
     history: pd.DataFrame | None, fewest: pd.DataFrame | None, most: int
-) -> tuple[str, bool | None]:
+) -> tuple[str, Held]:
+    both = {_label(most): history, _label(FEWEST): fewest}
+    if words := sentences(both):
+        return words, DIVERGED
     if min(len(curve(table, ACCURACY)) for table in (history, fewest)) < 2:
         return MISSING, None
     target = last(fewest, ACCURACY)

@@ -72,18 +72,23 @@ def render_page(report: Report) -> str:
 def summary(accuracy: pd.DataFrame, baseline: str = BASELINE) -> str:
     """The outcome in one or two sentences."""
     measured = accuracy.dropna(subset=["micro_after"])
+    diverged = "".join(
+        f" {row.algorithm} {row.training}."
+        for row in accuracy.itertuples()
+        if isinstance(getattr(row, "training", None), str)
+    )
     if measured.empty:
-        return "No test client has been evaluated."
+        return f"No test client has been evaluated.{diverged}"
     best = measured.loc[measured["micro_after"].idxmax()]
     text = (
         f"After adapting to each test client, {best['algorithm']} classifies "
         f"{best['micro_after']:.1f} % of the query records correctly"
     )
     if best["algorithm"] == baseline or pd.isna(best["gain"]):
-        return f"{text}."
+        return f"{text}.{diverged}"
     return (
         f"{text}, {best['gain']:.1f} points more than {baseline}, "
-        "whose model all clients share as it is."
+        f"whose model all clients share as it is.{diverged}"
     )
 
 

@@ -13,7 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedmeta.reporting.claims import Claim, every, more, number
+from fedmeta.reporting.claims import Claim, every, more, number, opposite
+from fedmeta.reporting.divergence import Diverged, divergence, training_cell
 from fedmeta.reporting.study_figures import (
     accuracy_by_round,
     heat_map,
@@ -212,6 +213,7 @@ def results_table(
         for name, values in published.items():
             if values:
                 row[f"{PAPER}{name}"] = values.get(tau, np.nan)
+        row |= training_cell({method: scores.get((method, tau)) for method in METHODS})
         rows.append(row)
     return pd.DataFrame(rows, columns=None if rows else ["tau", "source"])
 
@@ -278,7 +280,7 @@ def _not_below(scores: Mapping[Variant, pd.DataFrame], tau: int) -> Claim:
     return Claim(
         f"τ = {tau}: Hessian-free is at least as accurate as first-order",
         compared({HF: one, FO: other}, EPOCHS),
-        None if below is None else not below,
+        opposite(below),
     )
 
 
@@ -296,10 +298,14 @@ def _falls_more(histories: Mapping[Variant, pd.DataFrame], tau: int) -> Claim:
     norms = {m: curve(histories.get((m, tau)), NORM) for m in METHODS}
     trained = {m: norm for m, norm in norms.items() if len(norm) > 1}
     left = {m: float(norm.iloc[-1] / norm.iloc[0]) for m, norm in trained.items()}
+    lost = {m: divergence(histories.get((m, tau))) for m in METHODS}
+    lost = {m: words for m, words in lost.items() if words}
     texts = [
         f"{m}: {norm.iloc[0]:#.3g} → {norm.iloc[-1]:#.3g} (× {left[m]:.2f})"
         for m, norm in trained.items()
     ]
+    texts += [f"{m} {words}" for m, words in lost.items()]
+    left |= {m: Diverged(words) for m, words in lost.items()}
     baseline = left.get(BASELINE, np.nan)
     return Claim(
         f"τ = {tau}: the meta-gradient's norm falls more under Per-FedAvg than under "
@@ -329,8 +335,8 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
     words = {"tau": table["tau"]}
     for method, name in METHODS.items():
         words[method] = [_cell(row, name) for _, row in table.iterrows()]
-    papers = [name for name in table if name.startswith(PAPER)]
-    return pd.DataFrame(words).join(table[papers])
+    others = [n for n in table if n.startswith(PAPER) or n == "training"]
+    return pd.DataFrame(words).join(table[others])
 
 
 def _cell(row: pd.Series, name: str) -> str:

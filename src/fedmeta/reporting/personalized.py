@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from fedmeta.reporting.claims import Claim, every, more, number
+from fedmeta.reporting.claims import DIVERGED, Claim, every, more, number
+from fedmeta.reporting.divergence import divergence, judged, sentences, training_cell
 from fedmeta.reporting.study_page import Section
 from fedmeta.reporting.study_scores import curve, epochs_tested, micro
 from fedmeta.reporting.style import (
@@ -174,6 +175,7 @@ def accuracy_table(
             for stage, by_variant in sorted(scores.items())
             for n in epochs_tested(by_variant)
         }
+        | training_cell({f"stage {s}": v.get(variant) for s, v in scores.items()})
         for variant in _in_order(variants)
     ]
     return pd.DataFrame(rows, columns=None if rows else ["variant", "source"])
@@ -191,7 +193,8 @@ def stability_table(
     rows = []
     for variant in _in_order(histories):
         before, after = (
-            _last_quarter(curve(histories[variant], name)) for name in (BEFORE, AFTER)
+            _last_quarter(curve(judged(histories[variant]), name))
+            for name in (BEFORE, AFTER)
         )
         rows.append(
             {
@@ -200,10 +203,11 @@ def stability_table(
                 "evaluations": len(after),
                 "initial": 100 * before.std(),
                 "personalised": 100 * after.std(),
+                **training_cell({"": histories[variant]}),
             }
         )
     columns = ["variant", "source", "evaluations", "initial", "personalised"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=None if rows else columns)
 
 
 def at_equal_initial(
@@ -269,7 +273,8 @@ def personalised_by_initial(
         initial, after = pairs[BEFORE].to_numpy(), pairs[AFTER].to_numpy()
         for panel, height in zip(axes, (after, after - initial), strict=True):
             style = {"color": colours[variant], "linestyle": _line(variant)}
-            panel.plot(initial, height, linewidth=1.6, label=_name(variant), **style)
+            label = f"{_name(variant)} {divergence(histories[variant])}".strip()
+            panel.plot(initial, height, linewidth=1.6, label=label, **style)
             panel.plot(initial[-1], height[-1], "o", color=colours[variant])
     names = ["personalised accuracy", "what personalisation adds, in points"]
     for panel, name in zip(axes, names, strict=True):
@@ -318,11 +323,13 @@ def _central_is_worse(e: int, histories: Mapping[Variant, pd.DataFrame]) -> Clai
         f"at {number(100 * initial)} initial: {_name(e)} {number(100 * own)}, central "
         f"{number(100 * central)}"
     )
+    both = {_name(e): histories[e], _name(CENTRAL): histories.get(CENTRAL)}
+    diverged = sentences(both)
     return Claim(
         f"E = {e}: at equal initial accuracy, the centrally trained model personalises "
         "worse",
-        MISSING if np.isnan(initial) else figures,
-        more(own, central),
+        diverged or (MISSING if np.isnan(initial) else figures),
+        DIVERGED if diverged else more(own, central),
     )
 
 

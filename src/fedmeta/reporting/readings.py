@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from fedmeta.reporting.claims import Claim, more, number
+from fedmeta.reporting.divergence import Diverged, training_cell
 from fedmeta.reporting.study_page import Section
 from fedmeta.reporting.study_scores import last
 from fedmeta.reporting.style import (
@@ -187,6 +188,7 @@ def accuracy_table(results: Results) -> pd.DataFrame:
             else after[name] - after[taken[reading.algorithm]],
             "minus_paper": after[name] - results.paper.get(reading.algorithm, np.nan),
             "source": results.source,
+            **training_cell({"": results.histories.get(name)}),
         }
         for name, reading in READINGS.items()
     ]
@@ -205,6 +207,7 @@ def recipes_table(results: Results) -> pd.DataFrame:
     tuned = found[found["epochs"] > 0].reset_index(drop=True)
     paper = results.paper.get(BASELINE, np.nan) - results.paper.get("FedAvg", np.nan)
     return tuned[["recipe", "epochs", "accuracy"]].assign(
+        **training_cell({"": found}),
         gain=tuned["accuracy"] - (plain.iloc[0] if len(plain) else np.nan),
         paper=paper,
         source=results.source,
@@ -259,7 +262,8 @@ def before_and_after(results: Results) -> Figure:
 
 def _finals(results: Results, column: str) -> dict[str, float]:
     """Of every reading, in percent, at its last round."""
-    return {name: 100 * last(results.histories.get(name), column) for name in READINGS}
+    found = {name: last(results.histories.get(name), column) for name in READINGS}
+    return {k: v if isinstance(v, Diverged) else 100 * v for k, v in found.items()}
 
 
 def _rounds(history: pd.DataFrame | None) -> float:
@@ -267,6 +271,8 @@ def _rounds(history: pd.DataFrame | None) -> float:
 
 
 def _lead(own: float, base: float, algorithm: str, paper: Mapping[str, float]) -> str:
+    if isinstance(own, Diverged) or isinstance(base, Diverged):
+        return f"{number(own)}, {BASELINE} {number(base)}"
     if np.isnan(own - base):
         return MISSING
     text = f"{number(own)}, {BASELINE} {number(base)}: {own - base:+.2f} points"

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from fedmeta.reporting.claims import Claim, every, more, number
+from fedmeta.reporting.claims import DIVERGED, Claim, Held, every, more, number
+from fedmeta.reporting.divergence import Diverged
 from fedmeta.reporting.recommendation_tables import TOPS, column
 
 Row = tuple[str, int]  # a method's id and its number of steps
@@ -87,13 +88,15 @@ def verdict(table: pd.DataFrame, histories: Mapping[str, pd.DataFrame]) -> str:
         return "No test user has been evaluated."
     behind = [text for percent in measured if (text := _behind(table, percent))]
     training = _training(table, histories) if behind else ""
+    names = table.drop_duplicates("id").set_index("id")["method"]
+    lost = [f"{names[name]} {words}." for name, words in _diverged(table).items()]
     shares = [f"With {percent} %" for percent in measured]
     shares[0] += " of a user's records to learn from"
     best = [
         f"{share}, {_best(table, percent)}"
         for share, percent in zip(shares, measured, strict=True)
     ]
-    return " ".join([*best, *behind, training]).strip()
+    return " ".join([*best, *behind, training, *lost]).strip()
 
 
 def name_of(table: pd.DataFrame, row: Row) -> str:
@@ -112,9 +115,24 @@ def _rows(table: pd.DataFrame) -> list[Row]:
 
 def _value(table: pd.DataFrame, row: Row, name: str) -> float:
     """A cell of the table, missing where the table has no such row or column."""
+    if words := _diverged(table).get(row[0]):
+        return Diverged(words)
     if name not in table or row not in _rows(table):
         return np.nan
     return float(table[name].iloc[_rows(table).index(row)])
+
+
+def _diverged(table: pd.DataFrame) -> dict[str, str]:
+    """What is said of the trainings that diverged, by the method's id."""
+    if "training" not in table:
+        return {}
+    return table.dropna(subset="training").set_index("id")["training"].to_dict()
+
+
+def _equal(one: float, other: float, within: float) -> Held:
+    if more(one, other) in (None, DIVERGED):
+        return more(one, other)
+    return bool(abs(one - other) <= within)
 
 
 def _above(
@@ -130,7 +148,8 @@ def _above(
         high = {row: _value(table, row, name) for row in winners}
         low = {row: _value(table, row, name) for row in losers}
         held += [more(a, b) for a in high.values() for b in low.values()]
-        strongest = sorted(low, key=lambda row: np.nan_to_num(low[row]))[-1:]
+        lost = [row for row, value in low.items() if isinstance(value, Diverged)]
+        strongest = lost or sorted(low, key=lambda row: np.nan_to_num(low[row]))[-1:]
         figures.append(
             f"{TITLES[name.partition('_')[0]]}: "
             + ", ".join(f"{name_of(table, r)} {number(v)}" for r, v in high.items())
@@ -143,12 +162,11 @@ def _above(
 def _about_equal(table: pd.DataFrame) -> Claim:
     rows = [MAML_NN, META_SGD_NN]
     one, other = (_value(table, row, column("top1", FEW)) for row in rows)
-    apart = abs(one - other)
     return Claim(
         "5 % support: MAML + NN and Meta-SGD + NN are about equal on Top-1 (within "
         f"{CLOSE:g} point)",
         f"Top-1: MAML + NN {number(one)}, Meta-SGD + NN {number(other)}",
-        None if np.isnan(apart) else bool(apart <= CLOSE),
+        _equal(one, other, CLOSE),
     )
 
 
@@ -156,7 +174,7 @@ def _same_for_all_support(table: pd.DataFrame) -> Claim:
     held, figures = [], []
     for top in TOPS:
         most, few = (_value(table, MRU, column(top, p)) for p in (MOST, FEW))
-        held.append(None if np.isnan(most - few) else most == few)
+        held.append(_equal(most, few, 0))
         figures.append(f"{TITLES[top]}: {number(most)} with 80 %, {number(few)} with")
     return Claim(
         "MRU does not depend on the support",

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 
+from fedmeta.reporting.divergence import divergence
 from fedmeta.reporting.fairness import GRID, density
 from fedmeta.reporting.figures import curves_by_round
 from fedmeta.reporting.recommendation_tables import (
@@ -86,7 +87,11 @@ def user_spread(methods: Sequence[Method], scores: Scores, source: str) -> Figur
     Of a method's numbers of steps the last is shown.
     """
     fractions = support_fractions(scores)
-    shown = [m for m in methods if m.label in scores and len(scores[m.label])]
+    shown = [
+        m
+        for m in methods
+        if m.label in scores and (len(scores[m.label]) or divergence(scores[m.label]))
+    ]
     title = f"Top-1 accuracy of each test user · {source}"
     size = (11.5, 1.2 + 0.45 * max(len(shown), 2))
     figure, axes = panels(max(len(fractions), 1), title, size, share_y=True)
@@ -95,7 +100,7 @@ def user_spread(methods: Sequence[Method], scores: Scores, source: str) -> Figur
         say(axes[0], "no test user")
     for panel, fraction in zip(axes, fractions, strict=False):
         for place, method in enumerate(shown):
-            steps = steps_of(scores[method.label])[-1]
+            steps = max(steps_of(scores[method.label]), default=0)
             users = user_accuracies(at(scores[method.label], fraction, steps))
             _ridge(panel, place, users["top1"].to_numpy(float), colours[method.label])
         title = f"{fraction:.0%} support"
@@ -119,9 +124,11 @@ def _by_steps(
     colours, ends = colours_of(method.label for method in methods), []
     for method in methods:
         curve = _accuracy_by_steps(scores.get(method.label), fraction, top)
+        colour, words = colours[method.label], divergence(scores.get(method.label))
+        if words:
+            ends.append((f"{method.label} {words}", colour, panel.get_ylim()[0]))
         if curve.empty:
             continue
-        colour = colours[method.label]
         last = curve.iloc[-1]
         taken = curve[curve.index > 0]
         if method.id in TRAINED_ALONE:
@@ -172,6 +179,8 @@ def _ridge(panel: Axes, place: int, users: np.ndarray, colour: str) -> None:
 
 
 def _with_steps(label: str, scores: Scores) -> str:
+    if words := divergence(scores[label]):
+        return f"{label}, {words}"
     steps = steps_of(scores[label])[-1]
     return f"{label}, {steps:,} steps" if steps else label
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from fedmeta.reporting.divergence import training_cell
+
 Scores = Mapping[str, pd.DataFrame]  # a method's label -> its scores
 
 TOPS = ("top1", "top4")
@@ -67,7 +69,7 @@ def table3(
         A row a method and number of steps: ``TABLE_STEPS`` and a method's last. Columns
         ``id``, ``kind``, ``method``, ``source``, ``steps`` (0 where it has no meaning),
         ``parameters``, then by support fraction ``top1_80``, ``top4_80`` and so on,
-        and ``paper_top1_80`` and so on.
+        and ``paper_top1_80`` and so on. If a training diverged, ``training`` says so.
     """
     fractions = support_fractions(scores)
 
@@ -164,6 +166,7 @@ def _by_method(
                     at(scores[method.label], fraction, steps), fraction
                 ).items()
             },
+            **training_cell({"": scores.get(method.label)}),
         }
         for method in methods
         for steps in _shown_steps(scores.get(method.label))

@@ -83,6 +83,7 @@ def _two_decimals(value: float) -> str:
 
 LABELS = {
     "method": Column("Method", str),
+    "training": Column("Training", str),
     "steps": Column("Steps", lambda steps: f"{steps:,}" if steps else MISSING),
     "parameters": Column("Parameters", column_of("parameters").text),
 }

@@ -114,4 +114,4 @@ def _panels_of(groups: Groups, title: str) -> tuple[Figure, Sequence[Axes]]:
 
 def _values(groups: Groups, column: str) -> list[float]:
     tables: list[pd.DataFrame] = [t for g in groups.values() for t in g.values()]
-    return [float(value) for table in tables for value in curve(table, column)]
+    return [float(v) for table in tables for v in curve(table, column).dropna()]

@@ -11,10 +11,13 @@ import numpy as np
 import pandas as pd
 
 from fedmeta.reporting.claims import number
+from fedmeta.reporting.divergence import Diverged, divergence
 
 
 def micro(scores: pd.DataFrame | None, epochs: int) -> float:
     """Share of all query records classified correctly after ``epochs``, in percent."""
+    if words := divergence(scores):
+        return Diverged(words)
     clients = _clients(scores, epochs)
     return 100 * _ratio(clients["correct"].sum(), clients["num_query"].sum())
 
@@ -58,14 +61,22 @@ def epochs_tested(scores: Mapping[object, pd.DataFrame]) -> list[int]:
 
 
 def curve(history: pd.DataFrame | None, column: str) -> pd.Series:
-    """A column of a history by round, where it was measured."""
+    """A column of a history by round, from its first finite value on.
+
+    What is not finite later is nan: a curve has a gap there.
+    """
     if history is None or column not in history:
         return pd.Series(dtype=float)
-    return history.set_index("round")[column].astype(float).dropna().sort_index()
+    values = history.set_index("round")[column].astype(float).sort_index()
+    values = values.where(np.isfinite(values))
+    first = values.first_valid_index()
+    return values.iloc[:0] if first is None else values.loc[first:]
 
 
 def last(history: pd.DataFrame | None, column: str) -> float:
     """The column's value at the last round that it was measured at."""
+    if words := divergence(history):
+        return Diverged(words)
     values = curve(history, column)
     return float(values.iloc[-1]) if len(values) else np.nan
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from fedmeta.reporting.divergence import divergence, judged, training_cell
+
 Tables = Mapping[str, pd.DataFrame]  # an algorithm's label -> its history or scores
 
 BASELINE = "FedAvg"
@@ -32,7 +34,9 @@ def accuracy_table(
     Returns:
         A row an algorithm. Accuracies in percent: ``micro`` over query records,
         ``macro`` over clients; losses in nats a record; ``difference`` (to the paper)
-        and ``gain`` in points; bytes and FLOPs summed over all rounds and clients.
+        and ``gain`` in points; bytes and FLOPs summed over all rounds and clients. If
+        a training diverged, a column ``training`` says so, and its accuracies are
+        missing.
     """
     rows = [
         {
@@ -41,7 +45,8 @@ def accuracy_table(
             **_test_results(table),
             "paper": (paper or {}).get(label, np.nan),
             **_training_cost(histories[label]),
-            **_best_validation(histories[label]),
+            **_best_validation(judged(histories[label])),
+            **training_cell({"": table}),
         }
         for label, table in scores.items()
     ]
@@ -71,7 +76,7 @@ def overhead_table(
         baseline: The algorithm whose bytes ``communication_reduction`` divides.
 
     Returns:
-        A row an algorithm. Where ``outcome`` is "not reached" the costs are missing.
+        A row an algorithm. Where ``outcome`` is not "reached" the costs are missing.
         ``flops_difference`` is counted against analytic over the whole run, in percent.
 
     Raises:
@@ -84,15 +89,17 @@ def overhead_table(
         )
     rows = []
     for label, history in histories.items():
-        row = first_reaching(history, target)
+        row = first_reaching(judged(history), target)
         whole = _last(history)
+        best = _best_validation(judged(history))
         rows.append(
             {
                 "algorithm": label,
                 "source": source,
                 "target": 100 * target,
-                "outcome": NOT_REACHED if row is None else REACHED,
-                "best_accuracy": _best_validation(history)["best_validation_accuracy"],
+                "outcome": divergence(history)
+                or (NOT_REACHED if row is None else REACHED),
+                "best_accuracy": best["best_validation_accuracy"],
                 "rounds": np.nan if row is None else row["round"],
                 **{name: np.nan if row is None else row[name] for name in COSTS},
                 "flops_difference": 100
@@ -129,9 +136,9 @@ def _test_results(scores: pd.DataFrame) -> dict[str, float]:
         for when in ("before", "after"):
             sums = measured[f"{column}_{when}"]
             mean = (
-                (sums / measured["num_query"]).mean()
+                (sums / measured["num_query"]).mean(skipna=False)
                 if name == "macro"
-                else _ratio(sums.sum(), queries.sum())
+                else _ratio(sums.sum(skipna=False), queries.sum())
             )
             results[f"{name}_{when}"] = mean if name == "loss" else 100 * mean
     return results

@@ -51,6 +51,8 @@ def terminal_table(accuracy: pd.DataFrame, source: str) -> Table:
             MISSING if pd.isna(row[name]) else column_of(name).text(row[name])
             for name in names
         ]
+        if isinstance(words := row.get("training"), str):
+            cells[0] += f"\n{words}"
         table.add_row(*cells, style="bold" if row["micro_after"] == best else "")
     return table
 

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 MISSING = "–"
+NOT_FINITE = "not finite"
 PREFIXES = ["", "k", "M", "G", "T", "P", "E"]
 
-HEADLINE = ["algorithm", "micro_before", "micro_after", "gain", "paper", "difference"]
-HEADLINE += ["rounds", "bytes_down", "bytes_up", "flops"]
+HEADLINE = ["algorithm", "training", "micro_before", "micro_after", "gain", "paper"]
+HEADLINE += ["difference", "rounds", "bytes_down", "bytes_up", "flops"]
 
 
 class Column(NamedTuple):
@@ -19,6 +20,7 @@ class Column(NamedTuple):
     title: str
     text: Callable[[Any], str]
     meaning: str = ""
+    missing: str = MISSING
 
 
 def bytes_text(count: float) -> str:
@@ -43,7 +45,7 @@ def readable(
     return pd.DataFrame(
         {
             column.title: [
-                MISSING if pd.isna(value) else column.text(value)
+                column.missing if pd.isna(value) else column.text(value)
                 for value in table[name]
             ]
             for name in table.columns
@@ -54,7 +56,7 @@ def readable(
 
 def headline_columns(accuracy: pd.DataFrame) -> list[str]:
     """The few columns to show first, without those that are wholly missing."""
-    return [name for name in HEADLINE if not accuracy[name].isna().all()]
+    return [n for n in HEADLINE if n in accuracy and not accuracy[n].isna().all()]
 
 
 def column_of(name: str, columns: Mapping[str, Column] | None = None) -> Column:
@@ -96,6 +98,7 @@ def _decimals(digits: int) -> Callable[[float], str]:
 COLUMNS = {
     "algorithm": Column("Algorithm", str),
     "source": Column("Data", str),
+    "training": Column("Training", str),
     "test_clients": Column("Test clients", _plain, "never seen in training"),
     "test_records": Column("Test records", _plain, "the test clients' query records"),
     "micro_before": Column(
@@ -113,8 +116,10 @@ COLUMNS = {
     "macro_after": Column(
         "Mean client accuracy after", _percent, "every client counts the same"
     ),
-    "loss_before": Column("Loss before", _decimals(3), "nats a query record"),
-    "loss_after": Column("Loss after", _decimals(3), "nats a query record"),
+    "loss_before": Column(
+        "Loss before", _decimals(3), "nats a query record", NOT_FINITE
+    ),
+    "loss_after": Column("Loss after", _decimals(3), "nats a query record", NOT_FINITE),
     "paper": Column("Paper", _percent, "published accuracy after adaptation"),
     "difference": Column("Ours – paper", _points, "points"),
     "rounds": Column("Rounds", _plain),

@@ -43,6 +43,8 @@ def final_metrics(scores: pd.DataFrame) -> dict[str, float]:
     Scores of several support fractions and numbers of steps, as the recommendation
     study has them, or of epochs of personalisation give a value for each.
     """
+    if scores.empty:  # of a training that diverged
+        return {}
     if "support_fraction" in scores:
         return _ranking_metrics(scores)
     if "epochs" in scores:
@@ -55,7 +57,7 @@ def final_metrics(scores: pd.DataFrame) -> dict[str, float]:
         for measure, value in {
             "accuracy": scores[f"correct_{when}"].sum() / records,
             "macro_accuracy": clients[when].mean(),
-            "loss": scores[f"loss_{when}"].sum() / records,
+            "loss": scores[f"loss_{when}"].sum(skipna=False) / records,
         }.items()
     }
     worse = clients["after"] < clients["before"]
@@ -75,7 +77,8 @@ def _ranking_metrics(scores: pd.DataFrame) -> dict[str, float]:
 
 def _metrics_by_epochs(scores: pd.DataFrame) -> dict[str, float]:
     """ "test/accuracy_epochs5": after five epochs of personalisation."""
-    sums = scores.groupby("epochs")[["correct", "loss", "num_query"]].sum()
+    columns = ["correct", "loss", "num_query"]
+    sums = scores.groupby("epochs")[columns].sum(skipna=False)
     return {
         f"test/{measure}_epochs{epochs}": float(row[column] / row["num_query"])
         for epochs, row in sums.iterrows()

@@ -6,8 +6,8 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.datasets import Checkpoint
+from fedmeta.pipelines.divergence import scores, warn_nonfinite
 from fedmeta.pipelines.options import TrainingOptions
-from fedmeta.pipelines.progress import progress
 from fedmeta.pipelines.training.setup import Data, prepare
 
 
@@ -25,9 +25,15 @@ def evaluate(
     model: dict,
     **algorithms: dict,
 ) -> pd.DataFrame:
-    """Scores of the test clients under ``name``, from the last round's parameters."""
+    """Scores of the test clients under ``name``, from the last round's parameters.
+
+    No row, and a mark, where the training diverged.
+    """
     data = Data(records, clients, client_split, support_query, codebook)
     setup = prepare(benchmark, data, training, model, names, algorithms)
     rows = setup.evaluated(name, checkpoint.state.meta, client_split["test"])
-    table = pd.DataFrame(progress(rows, f"test clients evaluated for {name}"))
+    table = scores(rows, f"test clients evaluated for {name}", checkpoint.diverged)
+    warn_nonfinite(
+        dict(zip(table["client_id"], table["loss_after"], strict=True)), name
+    )
     return table.rename(columns=lambda c: c.replace("accuracy_", "correct_"))

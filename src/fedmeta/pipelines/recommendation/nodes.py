@@ -17,10 +17,16 @@ from torch import Tensor
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.algorithms.common import theta_only
 from fedmeta.core.optimizers import adam
-from fedmeta.core.types import Batch, ClientId
+from fedmeta.core.types import Batch, ClientId, Diverged
 from fedmeta.data.encoding import Codebook, Examples
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.datasets import Checkpoint, EarlierCheckpoints
+from fedmeta.pipelines.divergence import (
+    marked,
+    remedy,
+    scores,
+    warn_nonfinite,
+)
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.progress import Clock, progress
 from fedmeta.pipelines.recommendation.options import (
@@ -88,6 +94,7 @@ def score_trained(
     """Scores of a model trained on each test user's support alone."""
     encoding = benchmark.encoding(codebook)
     network = benchmark.model(**encoding.sizes, **model)
+    losses: dict[tuple[ClientId, float, int], float] = {}
 
     def scored() -> Iterator[dict[str, Any]]:
         for fraction in study.support_fractions:
@@ -109,10 +116,13 @@ def score_trained(
                 query = Batch(*encoding.examples(user.columns, user.query))
                 with torch.no_grad():
                     hits = network.score(params, query)
+                losses[client, fraction, steps] = float(hits["loss"][0])
                 top1, top4 = (int(hits[n][0]) for n in ("accuracy", "top4"))
                 yield _row(user, fraction, steps, top1, top4)
 
-    return pd.DataFrame(progress(scored(), f"scores of {name}"))
+    table = pd.DataFrame(progress(scored(), f"scores of {name}"))
+    warn_nonfinite(losses, name)
+    return table
 
 
 def pretrain(
@@ -139,10 +149,13 @@ def pretrain(
     users = _numbers(clients)
     encoding = benchmark.encoding(codebook)
     checkpoint = earlier.own(fingerprint, options.steps)
+    found = None if checkpoint is None else checkpoint.diverged
+    if found is not None and found.round > options.steps:
+        checkpoint, found = checkpoint._replace(diverged=None), None
     if checkpoint is not None:
         log.info("unified: goes on after step %d", checkpoint.state.round)
         checkpoint = checkpoint._replace(rounds=options.steps)
-        yield checkpoint, checkpoint.history["unified"]
+        yield checkpoint, marked(checkpoint.history["unified"], found)
         state = checkpoint.state
         rows = checkpoint.history["unified"].to_dict(orient="records")
     else:
@@ -154,26 +167,36 @@ def pretrain(
             hidden=options.hidden,
         )
         state, rows = theta_only(adam(options.learning_rate))(params), []
+        empty = pd.DataFrame(columns=["round", "train_loss"], dtype=float)
+        history = {"unified": empty}
+        checkpoint = Checkpoint(fingerprint, state, history, options.steps)
+    if found is not None:
+        log.error("unified: %s; %s", found, remedy(options.model_dump()))
+        return
     clock = Clock("unified", state.round, options.steps)
-    for step, state, metrics in mixed.pretrain(
-        state,
-        client_split["train"],
-        services_used(records, clients, support_query, encoding),
-        users,
-        steps=options.steps,
-        batch_size=options.batch_size,
-        lr=options.learning_rate,
-        seed=training.seed,
-        report_every=options.report_every,
-    ):
-        total, seen = metrics["loss"].tolist()
-        clock.tick(step, total / seen)
-        rows.append({"round": step, "train_loss": total / seen})
-        history = pd.DataFrame(rows)
-        yield (
-            Checkpoint(fingerprint, state, {"unified": history}, options.steps),
-            history,
-        )
+    try:
+        for step, state, metrics in mixed.pretrain(
+            state,
+            client_split["train"],
+            services_used(records, clients, support_query, encoding),
+            users,
+            steps=options.steps,
+            batch_size=options.batch_size,
+            lr=options.learning_rate,
+            seed=training.seed,
+            report_every=options.report_every,
+        ):
+            total, seen = metrics["loss"].tolist()
+            clock.tick(step, total / seen)
+            rows.append({"round": step, "train_loss": total / seen})
+            history = {"unified": pd.DataFrame(rows)}
+            checkpoint = Checkpoint(fingerprint, state, history, options.steps)
+            yield checkpoint, history["unified"]
+    except Diverged as error:
+        found = error.divergence
+        log.error("unified: %s; %s", found, remedy(options.model_dump()))
+        checkpoint = checkpoint._replace(diverged=found)
+        yield checkpoint, marked(checkpoint.history["unified"], found)
 
 
 def score_unified(
@@ -191,8 +214,10 @@ def score_unified(
     """Scores of the mixed network, fine-tuned to each test user's support."""
     encoding = benchmark.encoding(codebook)
     tables = []
+    found = checkpoint.diverged
+    tested = client_split["test"] if found is None else client_split["test"][:1]
     for fraction in study.support_fractions:
-        splits = divided(clients, client_split["test"], partition, fraction)
+        splits = divided(clients, tested, partition, fraction)
         scores = mixed.scores(
             checkpoint.state.meta["theta"],
             splits.drop(columns="order").assign(support_fraction=fraction),
@@ -205,7 +230,8 @@ def score_unified(
             workers=cores(),
         )
         tables.append(scores)
-    return pd.concat(tables, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
+    return table if found is None else marked(table.iloc[:0], found)
 
 
 def score_federated(
@@ -227,6 +253,7 @@ def score_federated(
     """Scores of a federated method, adapted to each test user's support."""
     data = Data(records, clients, client_split, support_query, codebook)
     steps = (options["adapt_plan"] or options["plan"])["epochs"]
+    losses: dict[tuple[ClientId, float], float] = {}
 
     def scored() -> Iterator[dict[str, Any]]:
         for fraction in study.support_fractions:
@@ -242,6 +269,7 @@ def score_federated(
             for row in setup.evaluated(
                 algorithm, checkpoint.state.meta, client_split["test"]
             ):
+                losses[row["client_id"], fraction] = row["loss_after"]
                 yield {
                     "client_id": row["client_id"],
                     "support_fraction": fraction,
@@ -252,7 +280,10 @@ def score_federated(
                     "top4": int(row["top4_after"]),
                 }
 
-    return pd.DataFrame(progress(scored(), f"test users adapted to by {name}"))
+    what = f"test users adapted to by {name}"
+    table = scores(scored(), what, checkpoint.diverged)
+    warn_nonfinite(losses if len(table) else {}, name)
+    return table
 
 
 class _Supports(Mapping[ClientId, tuple[Tensor, Tensor]]):

@@ -11,8 +11,8 @@ from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.redivide import DIVISIONS, redivide
 from fedmeta.datasets import Checkpoint, PackedSource
+from fedmeta.pipelines.divergence import marked, scores, warn_nonfinite
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions, checked
-from fedmeta.pipelines.progress import progress
 from fedmeta.pipelines.studies.options import (
     DistanceOptions,
     PersonalisationOptions,
@@ -79,7 +79,8 @@ def personalise(
 
     Returns:
         A row a client and number of epochs: `client_id, epochs, num_support, num_query`
-        and sums over the query records, `correct` and `loss`.
+        and sums over the query records, `correct` and `loss`. No row, and a mark, where
+        the training diverged.
     """
     data = Data(records, clients, client_split, support_query, codebook)
 
@@ -107,7 +108,10 @@ def personalise(
                     "loss": row["loss_after"],
                 }
 
-    return pd.DataFrame(progress(scored(), f"scores of {name}"))
+    table = scores(scored(), f"scores of {name}", checkpoint.diverged)
+    cases = zip(table["client_id"], table["epochs"], strict=True)
+    warn_nonfinite(dict(zip(cases, table["loss"], strict=True)), name)
+    return table
 
 
 def fine_tune(
@@ -129,12 +133,13 @@ def fine_tune(
 
     Returns:
         A row a recipe and number of epochs: `recipe` in words, `epochs`, `accuracy` in
-        percent of all query records, and the run's `support_fraction`.
+        percent of all query records, and the run's `support_fraction`. Marked, and the
+        accuracy missing, where the training diverged.
     """
     rows = []
     for recipe in recipes.root.values():
         words = recipe.words()
-        scores = personalise(
+        personal = personalise(
             benchmark,
             words,
             records,
@@ -152,9 +157,9 @@ def fine_tune(
             {
                 "recipe": words,
                 "epochs": epochs,
-                "accuracy": micro(scores, epochs),
+                "accuracy": micro(personal, epochs),
                 "support_fraction": partition.support_fraction,
             }
             for epochs in recipe.epochs
         ]
-    return pd.DataFrame(rows)
+    return marked(pd.DataFrame(rows), checkpoint.diverged)

@@ -15,6 +15,7 @@ from fedmeta.pipelines.reporting.nodes import source_of
 from fedmeta.pipelines.studies.experiment import Experiment
 from fedmeta.reporting import terminal
 from fedmeta.reporting.claims import claims_frame
+from fedmeta.reporting.divergence import sentences
 from fedmeta.reporting.study_page import StudyPage, render_study
 
 
@@ -102,6 +103,13 @@ def compose(study: Study, records: FederatedDataset, **results: Any) -> str:
     """The report as one HTML page; what became of the claims is printed too."""
     collected = _collected(study, records, results)
     source, claims = source_of(study.benchmark, records), study.words.claims(collected)
+    diverged = sentences(
+        {
+            f"{experiment.home}.{name}": results[f"{experiment.home}__{name}__history"]
+            for experiment in study.experiments
+            for name in experiment.variants
+        }
+    )
     terminal.show(terminal.claims_table(claims, source))
     return render_study(
         StudyPage(
@@ -110,7 +118,7 @@ def compose(study: Study, records: FederatedDataset, **results: Any) -> str:
             synthetic=records.synthetic,
             stands_in=records.stands_in,
             heading=study.words.HEADING,
-            summary=study.words.summary(collected),
+            summary=f"{study.words.summary(collected)} {diverged}".strip(),
             claims=claims,
             sections=study.words.sections(collected),
             # Drawn anew: a figure saved as a picture cannot be loaded as a figure.

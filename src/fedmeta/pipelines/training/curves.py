@@ -38,10 +38,19 @@ class Curves:
         }
 
     def extended(
-        self, state: ServerState, train_loss: float, spent: Mapping[str, float]
+        self,
+        state: ServerState,
+        trained: Mapping[str, float],
+        spent: Mapping[str, float],
     ) -> dict[str, pd.DataFrame]:
-        """The histories, with a row for this state."""
-        common = {"round": state.round, "train_loss": train_loss}
+        """The histories, with a row for this state.
+
+        Args:
+            state: of the server.
+            trained: what was seen of the training clients since the last row.
+            spent: costs until now.
+        """
+        common = {"round": state.round, **trained}
         probed = self._probed(state)
         for suffix, setup in self._setups.items():
             for name in self._names:
@@ -96,12 +105,13 @@ def _validate(
     """
     table = pd.DataFrame(setup.evaluated(name, state.meta, clients))
     records = table["num_query"]
+    sums = table.sum(numeric_only=True, skipna=False)  # what is not finite stays so
     names = [c.removesuffix("_before") for c in table if c.endswith("_before")]
     return {
         f"validation_{measure}_{when}": float(value)
         for when in ("before", "after")
         for measure, value in {
-            **{n: table[f"{n}_{when}"].sum() / records.sum() for n in names},
-            "macro_accuracy": (table[f"accuracy_{when}"] / records).mean(),
+            **{n: sums[f"{n}_{when}"] / records.sum() for n in names},
+            "macro_accuracy": (table[f"accuracy_{when}"] / records).mean(skipna=False),
         }.items()
     }

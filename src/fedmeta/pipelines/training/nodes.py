@@ -10,11 +10,12 @@ from torch import Tensor
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.algorithms import options_of
 from fedmeta.core.engine import run_rounds
-from fedmeta.core.types import ClientId, ServerState
+from fedmeta.core.types import ClientId, Diverged, ServerState
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.tasks import sample_cohort
 from fedmeta.datasets import Checkpoint, EarlierCheckpoints
+from fedmeta.pipelines.divergence import inherited, marked, remedy
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.preparation.nodes import divide
 from fedmeta.pipelines.progress import Clock
@@ -62,39 +63,76 @@ def train(
     clients' records does not depend on the support fraction: it is taken from a
     finished run under another one, if that has watched this one too.
 
+    Where it diverges, the last checkpoint is the last finite one that was evaluated;
+    it is yielded again, marked, as are the histories, and training again says so at
+    once. So does a training that starts from a marked checkpoint.
+
     Yields:
         (checkpoint, history of each name) after every ``evaluate_every`` rounds and
         after the last: Kedro saves them as they come.
     """
-    called = called or names[-1]
     data = Data(records, clients, client_split, support_query, codebook)
+    called = called or names[-1]
+
+    def chunk(checkpoint: Checkpoint) -> tuple[Any, ...]:
+        histories = (checkpoint.history[name] for name in names)
+        return checkpoint, *(marked(h, checkpoint.diverged) for h in histories)
+
+    try:
+        for checkpoint in _checkpoints(
+            benchmark,
+            names,
+            data,
+            earlier,
+            partition,
+            training,
+            model,
+            start,
+            called,
+            algorithms,
+        ):
+            yield chunk(checkpoint)
+    except Diverged as error:
+        options = options_of(names[0], algorithms)
+        log.error("%s: %s; %s", called, error, remedy(options))
+        yield chunk(checkpoint._replace(diverged=error.divergence))
+
+
+def _checkpoints(
+    benchmark: Benchmark,
+    names: list[str],
+    data: Data,
+    earlier: EarlierCheckpoints,
+    partition: PartitionOptions,
+    training: TrainingOptions,
+    model: dict,
+    start: Checkpoint | None,
+    called: str,
+    algorithms: dict[str, dict],
+) -> Iterator[Checkpoint]:
+    """Checkpoints of a training, at least one.
+
+    Raises:
+        Diverged: after the last finite checkpoint.
+    """
     setup = prepare(benchmark, data, training, model, names, algorithms)
-    trained = setup.algorithms[names[0]]
-    cohort_of = _cohorts(client_split["train"], training)
+    trained, train_clients = setup.algorithms[names[0]], data.client_split["train"]
+    cohort_of = _cohorts(train_clients, training)
     options = {name: options_of(name, algorithms) for name in names}
-    before = None if start is None else (start.fingerprint, start.state.round)
+    before = start and (start.fingerprint, start.state.round, bool(start.diverged))
     decisive = (training.model_dump(exclude=UNDECISIVE), model, options, before)
     fingerprint = data.fingerprint(*decisive)
     shared = data.undivided().fingerprint(*decisive) if trained.undivided else ""
 
-    watched = client_split["validation"][: training.evaluation_clients]
-    setups = {"": setup}
-    if trained.undivided:
-        for suffix, divided in _divisions(
-            benchmark, data, watched, partition, training
-        ):
-            setups[suffix] = prepare(
-                benchmark, divided, training, model, names, algorithms
-            )
-    probed = client_split["train"], training.probe
-    curves = Curves(setups, names, watched, *probed)
+    curves = _curves(
+        benchmark, names, data, setup, partition, training, model, algorithms
+    )
+    skips, skipped = training.nonfinite_updates == "skip", 0
 
-    def chunk(checkpoint: Checkpoint) -> tuple[Any, ...]:
-        return checkpoint, *(checkpoint.history[name] for name in names)
-
-    def judged(state: ServerState, train_loss: float) -> tuple[Any, ...]:
-        history = curves.extended(state, train_loss, spent)
-        return chunk(Checkpoint(fingerprint, state, history, training.rounds, shared))
+    def judged(state: ServerState, train_loss: float) -> Checkpoint:
+        left_out = {"train_skipped_clients": skipped} if skips else {}
+        history = curves.extended(state, {"train_loss": train_loss, **left_out}, spent)
+        return Checkpoint(fingerprint, state, history, training.rounds, shared)
 
     checkpoint = earlier.own(fingerprint, training.rounds)
     if checkpoint is None and trained.undivided:
@@ -103,7 +141,9 @@ def train(
         checkpoint = _adopted(finished, keys, fingerprint)
     if checkpoint is not None:
         log.info("%s: goes on after round %d", called, checkpoint.state.round)
-        yield chunk(checkpoint._replace(rounds=training.rounds))
+        yield checkpoint._replace(rounds=training.rounds, diverged=None)
+        if checkpoint.diverged and checkpoint.diverged.round <= training.rounds:
+            raise Diverged(checkpoint.diverged)
         if checkpoint.state.round == training.rounds:
             return
         state = _moved(checkpoint.state, setup)
@@ -112,21 +152,26 @@ def train(
         theta = start.state.meta["theta"] if start else None
         state = trained.init(theta or setup.model.init(training.seed))
         state, spent = _moved(state, setup), dict.fromkeys(COSTS, 0)
-        yield judged(state, float("nan"))
+        begun = judged(state, float("nan"))
+        if start is not None and start.diverged:
+            yield begun._replace(history={n: t[:0] for n, t in begun.history.items()})
+            raise Diverged(inherited(start.diverged))
+        yield begun
 
-    sizes = _sizes(clients, support_query, training)
-    price = prices(setup, names[0], state, sizes, client_split["train"][0])
+    sizes = _sizes(data.clients, data.support_query, training)
+    price = prices(setup, names[0], state, sizes, train_clients[0])
     loss = _Mean()
     clock = Clock(called, state.round, training.rounds)
     cohorts = (cohort_of(t) for t in range(state.round + 1, training.rounds + 1))
     for_each = setup.backend(trained.client_update, setup.training_task)
-    for number, state, metrics in run_rounds(trained, state, cohorts, for_each):
+    for number, state, metrics in run_rounds(trained, state, cohorts, for_each, skips):
         loss.add(metrics["loss"])
+        skipped += int(metrics["skipped_clients"][0]) if skips else 0
         for cost in map(price, cohort_of(number)):
             spent = {name: spent[name] + cost[name] for name in COSTS}
         clock.tick(number, loss.value)
         if number % training.evaluate_every == 0 or number == training.rounds:
-            saved = judged(state, loss.take())
+            saved, skipped = judged(state, loss.take()), 0
             log.info(
                 "%s, round %d of %d: validation accuracy %.1f %% before, %.1f %% after"
                 " adaptation",
@@ -144,6 +189,30 @@ def _cohorts(
     size, seed = training.clients_per_round, training.seed
     sample_cohort(clients, size, seed, 1)  # too many asked for: say so before work
     return lambda number: sample_cohort(clients, size, seed, number)
+
+
+def _curves(
+    benchmark: Benchmark,
+    names: list[str],
+    data: Data,
+    setup: Setup,
+    partition: PartitionOptions,
+    training: TrainingOptions,
+    model: dict,
+    algorithms: dict[str, dict],
+) -> Curves:
+    """Curves of the validation clients, under every support fraction asked for."""
+    watched = data.client_split["validation"][: training.evaluation_clients]
+    setups = {"": setup}
+    if setup.algorithms[names[0]].undivided:
+        for suffix, divided in _divisions(
+            benchmark, data, watched, partition, training
+        ):
+            setups[suffix] = prepare(
+                benchmark, divided, training, model, names, algorithms
+            )
+    train_clients = data.client_split["train"]
+    return Curves(setups, names, watched, train_clients, training.probe)
 
 
 def _under(fraction: float) -> str:

@@ -1,0 +1,92 @@
+"""What becomes of a training that diverged: marks on its results, and words."""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import pandas as pd
+
+from fedmeta.core.types import Divergence
+from fedmeta.pipelines.progress import progress
+
+log = logging.getLogger(__name__)
+
+RATES = ("lr", "inner_lr", "alpha_init", "learning_rate")
+SKIP = "training.nonfinite_updates=skip"
+
+
+def marked(table: pd.DataFrame, found: Divergence | None) -> pd.DataFrame:
+    """The table with the divergence among its attributes, if there is one.
+
+    Args:
+        table: a history, up to the last evaluated round, or scores.
+        found: where the training diverged.
+    """
+    if found is not None:
+        table = table.copy(deep=False)
+        table.attrs = {**table.attrs, "diverged": found._asdict()}
+    return table
+
+
+def scores(
+    rows: Iterator[dict[str, Any]], what: str, found: Divergence | None
+) -> pd.DataFrame:
+    """A table of rows as they come; of a training that diverged no row, and the mark.
+
+    Args:
+        rows: one a client; lazy.
+        what: they are, for the log.
+        found: where the training diverged.
+    """
+    if found is None:
+        return pd.DataFrame(progress(rows, what))
+    return marked(pd.DataFrame(islice(rows, 1)).iloc[:0], found)  # for the columns
+
+
+def inherited(found: Divergence) -> Divergence:
+    """The divergence of a training that starts from what a diverged one has learned."""
+    return found._replace(cause=f"{found.cause}, in the training before,")
+
+
+def remedy(options: Mapping[str, Any]) -> str:
+    """What most likely helps: the rates to lower, by name, or to skip such clients."""
+    rates = [f"{name} ({_short(value)})" for name, value in _rates(options)]
+    return (
+        f"lower {' or '.join(rates) or 'the rates'}, or leave such clients out and"
+        f" count them ({SKIP})"
+    )
+
+
+def warn_nonfinite(losses: Mapping[Any, float], name: str) -> None:
+    """Say how many models that were adapted to a client have no finite loss there.
+
+    Args:
+        losses: by client, or by a tuple that begins with it.
+        name: of what was trained.
+    """
+    bad = [key for key, loss in losses.items() if not math.isfinite(loss)]
+    if bad:
+        first = bad[0] if isinstance(bad[0], str) else bad[0][0]
+        log.warning(
+            "%s: adaptation diverged in %d of %d cases, first on client %s: its loss is"
+            " not finite, and records without a finite answer count as errors; lower"
+            " the rate of adaptation",
+            name,
+            len(bad),
+            len(losses),
+            first,
+        )
+
+
+def _rates(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _rates(value, f"{prefix}{name}.")
+        elif name in RATES:
+            yield f"{prefix}{name}", value
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float | int) else str(value)

@@ -1,0 +1,58 @@
+"""What reports say of a training that diverged: words where its numbers would stand.
+
+Its history and scores are marked: ``attrs["diverged"]`` has the round. The history ends
+at the last evaluated round before, and there are no scores.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Self
+
+import pandas as pd
+
+
+class Diverged(float):
+    """A missing number that says why; a missing number to all arithmetic."""
+
+    words: str
+
+    def __new__(cls, words: str) -> Self:
+        number = super().__new__(cls, math.nan)
+        number.words = words
+        return number
+
+
+def divergence(results: pd.DataFrame | None) -> str:
+    """ "diverged at round 12", of marked results; else empty.
+
+    Args:
+        results: a history, or scores.
+    """
+    mark = None if results is None else results.attrs.get("diverged")
+    return "" if mark is None else f"diverged at round {mark['round']:,}"
+
+
+def training_cell(results: Mapping[str, pd.DataFrame | None]) -> dict[str, str]:
+    """The cell "training" of a table's row, where one of its trainings diverged.
+
+    Args:
+        results: A training's name in that row -> its results; "" needs no name.
+    """
+    words = "; ".join(_words(results))
+    return {"training": words} if words else {}
+
+
+def sentences(results: Mapping[str, pd.DataFrame | None]) -> str:
+    """A sentence for each training that diverged, by name."""
+    return " ".join(f"{words}." for words in _words(results))
+
+
+def judged(history: pd.DataFrame) -> pd.DataFrame:
+    """The history as tables and claims count it: of a marked one, no row."""
+    return history.iloc[:0] if divergence(history) else history
+
+
+def _words(results: Mapping[str, pd.DataFrame | None]) -> Iterator[str]:
+    for name, table in results.items():
+        if words := divergence(table):
+            yield f"{name} {words}".strip()

@@ -1,0 +1,220 @@
+"""What reports say of a training that diverged: words where its numbers would be."""
+
+import numpy as np
+import pytest
+from recommendation_report_samples import METHODS, paper_scores
+from recommendation_report_samples import make_history as episodes
+from report_samples import all_figures, make_history, make_scores
+from rich.console import Console
+from study_samples import study_history, study_scores, words_in
+
+from fedmeta.reporting import nustep, perfedavg, personalized, readings, terminal
+from fedmeta.reporting.claims import DIVERGED, every, more, number
+from fedmeta.reporting.divergence import Diverged
+from fedmeta.reporting.fairness import fairness_table
+from fedmeta.reporting.page import summary
+from fedmeta.reporting.recommendation_claims import orderings, verdict
+from fedmeta.reporting.recommendation_figures import (
+    episode_curves,
+    step_curves,
+    user_spread,
+)
+from fedmeta.reporting.recommendation_tables import table3, users_table
+from fedmeta.reporting.recommendation_wording import cells, headings
+from fedmeta.reporting.study_scores import compared
+from fedmeta.reporting.tables import accuracy_table, overhead_table
+from fedmeta.reporting.wording import readable
+
+WORDS = "diverged at round 12"
+MARK = {"round": 12, "client": "f1234", "cause": "update"}
+
+
+def marked(table, rows=None):
+    table = table.iloc[:rows] if rows is not None else table
+    table = table.copy()
+    table.attrs["diverged"] = MARK
+    return table
+
+
+@pytest.fixture
+def histories():
+    # what diverged was the best so far, and had reached the target
+    return {
+        "FedAvg": make_history([0.1, 0.3, 0.6]),
+        "FedMeta(MAML)": marked(make_history([0.1, 0.9])),
+    }
+
+
+@pytest.fixture
+def scores():
+    return {
+        "FedAvg": make_scores([10, 10], [5, 6], [5, 6]),
+        "FedMeta(MAML)": marked(make_scores([10, 10], [9, 9], [9, 9]), rows=0),
+    }
+
+
+def test_the_row_has_words_and_no_number(scores, histories):
+    accuracy = accuracy_table(scores, histories, {"FedMeta(MAML)": 80.0}, "sample")
+    fairness = fairness_table(scores, "sample")
+    overhead = overhead_table(histories, 0.5, "sample")
+    for table in (accuracy, fairness):
+        row = table.set_index("algorithm").loc["FedMeta(MAML)"]
+        assert row["training"] == WORDS
+        measured = ["micro_after", "loss_after", "gain", "best_validation_accuracy"]
+        measured += ["mean", "variance", "worst_tenth"]
+        assert row[[n for n in measured if n in row]].isna().all()
+        assert table["training"].isna().tolist() == [True, False]
+    row = overhead.set_index("algorithm").loc["FedMeta(MAML)"]
+    assert row["outcome"] == WORDS
+    assert row[["rounds", "bytes_total", "best_accuracy"]].isna().all()
+    shown = readable(accuracy).set_index("Algorithm").loc["FedMeta(MAML)"]
+    assert shown[["Training", "Loss after"]].tolist() == [WORDS, "not finite"]
+    assert summary(accuracy).startswith("After adapting to each test client, FedAvg ")
+    assert summary(accuracy).endswith(f" FedMeta(MAML) {WORDS}.")
+    console = Console(width=80, record=True)
+    console.print(terminal.terminal_table(accuracy, "sample"))
+    assert WORDS in console.export_text()
+
+
+def test_without_divergence_there_is_no_such_column(scores, histories):
+    healthy = {"FedAvg": scores["FedAvg"]}
+    accuracy = accuracy_table(healthy, histories, None, "sample")
+    assert "training" not in accuracy
+    assert "training" not in fairness_table(healthy, "sample")
+
+
+def test_every_figure_says_so(scores, histories):
+    for name, figure in all_figures(histories, scores).items():
+        assert WORDS in words_in(figure), name
+
+
+def test_a_curve_ends_at_its_last_finite_point(histories, scores):
+    panel = all_figures(histories, scores)["accuracy"].axes[0]
+    ends = [line.get_xdata()[-1] for line in panel.lines if len(line.get_xdata()) > 1]
+    assert 10 in ends
+    labels = [text.get_text() for text in panel.texts]
+    assert f"FedMeta(MAML) {WORDS}" in labels and "FedAvg 60.0%" in labels
+
+
+def test_a_loss_that_is_not_finite_is_a_gap_and_words(scores):
+    history = make_history([0.1, 0.3, 0.6, 0.7])
+    history.loc[2:, "validation_loss_after"] = [np.inf, np.nan]
+    panel = all_figures({"FedAvg": history}, scores)["loss"].axes[0]
+    curve = panel.lines[0].get_ydata()
+    assert np.isnan(curve[2:]).all() and np.isfinite(curve[:2]).all()
+    assert "FedAvg not finite at round 20 and on" in words_in(panel.figure)
+
+
+def test_a_test_loss_that_is_not_finite_is_no_smaller_one(histories):
+    table = make_scores([10, 10], [5, 6], [5, 6]).astype({"loss_after": float})
+    table.loc[0, "loss_after"] = np.nan
+    accuracy = accuracy_table({"FedAvg": table}, histories, None, "sample")
+    assert np.isnan(accuracy["loss_after"].iloc[0])
+    assert readable(accuracy)["Loss after"].tolist() == ["not finite"]
+
+
+def test_verdicts_are_neither_held_nor_not():
+    lost = Diverged(WORDS)
+    assert more(lost, 1.0) == more(1.0, lost) == DIVERGED
+    assert every([True, False, DIVERGED, None]) == DIVERGED
+    assert number(lost) == WORDS
+    both = {"new": marked(study_scores({1: [6, 10]}), rows=0), "old": None}
+    assert compared(both, 1) == f"new {WORDS}, old –"
+
+
+def test_the_study_of_nu_steps():
+    scores = {1: study_scores({1: [5, 5], 5: [6, 6]})}
+    scores[5] = marked(study_scores({1: [9, 9], 5: [9, 9]}), rows=0)
+    histories = {1: study_history([0.1, 0.5]), 5: marked(study_history([0.1, 0.9]))}
+    results = nustep.Results({"skew": scores}, {"skew": histories}, "sample")
+    assert [claim.held for claim in nustep.claims(results)] == [DIVERGED] * 3
+    assert all(WORDS in claim.figures for claim in nustep.claims(results))
+    for table in nustep.tables(results).values():
+        row = table.set_index("nu_train").loc[5]
+        assert row["training"] == WORDS
+        numbers = row.drop(["setting", "source", "training"])
+        assert numbers.isna().all()
+    assert WORDS in words_in(nustep.figures(results)["accuracy"])
+
+
+def test_the_study_of_per_fedavg():
+    right = {perfedavg.BASELINE: 5, perfedavg.FO: 6, perfedavg.HF: 9}
+    scores = {(m, 4): study_scores({0: [1, 1], 1: [n, n]}) for m, n in right.items()}
+    norms = [3.0, 1.0]
+    histories = {key: study_history([0.1, 0.5], norms=norms) for key in scores}
+    lost = (perfedavg.HF, 4)
+    scores[lost] = marked(scores[lost], rows=0)
+    histories[lost] = marked(histories[lost])
+    table = perfedavg.results_table(scores, "sample")
+    assert table["training"].tolist() == [f"{perfedavg.HF} {WORDS}"]
+    assert table["hf_after"].isna().all()
+    made = [
+        perfedavg._not_below(scores, 4),
+        perfedavg._above_baseline(scores, 4),
+        perfedavg._falls_more(histories, 4),
+    ]
+    assert [claim.held for claim in made] == [DIVERGED] * 3
+    assert all(WORDS in claim.figures for claim in made)
+
+
+def test_the_study_of_personalised_fedavg():
+    one = {e: study_scores({0: [1, 1], 5: [5, 5]}) for e in (1, 2)}
+    two = {1: study_scores({0: [2, 2], 5: [6, 6]})}
+    two[2] = marked(study_scores({0: [9, 9], 5: [9, 9]}), rows=0)
+    curves = {1: study_history([0.1, 0.5]), "central": study_history([0.1, 0.4])}
+    curves[2] = marked(study_history([0.1, 0.9]))
+    results = personalized.Results({1: one, 2: two}, {1: curves}, "sample")
+    held = [claim.held for claim in personalized.claims(results)]
+    assert held == [True, DIVERGED, DIVERGED, held[3], DIVERGED]
+    assert held[3] is not DIVERGED
+    accuracy, stability = personalized.tables(results).values()
+    assert accuracy.set_index("variant")["training"]["2"] == f"stage 2 {WORDS}"
+    assert np.isnan(stability.set_index("variant")["initial"]["2"])
+
+
+def test_the_study_of_readings():
+    names = list(readings.READINGS)
+    histories = {name: study_history([0.1, 0.5]) for name in names}
+    histories["no_adam"] = marked(study_history([0.1, 0.9]))
+    recipes = readings_recipes()
+    results = readings.Results(histories, recipes, "sample", {})
+    claims = {claim.claim: claim for claim in readings.claims(results)}
+    lost = [claim for claim in claims.values() if claim.held == DIVERGED]
+    assert len(lost) == 1 and WORDS in lost[0].figures
+    table = readings.accuracy_table(results)
+    assert table["training"].dropna().tolist() == [WORDS]
+    assert np.isnan(table["after"][names.index("no_adam")])
+    assert "nowhere" not in readings.summary(results)
+    assert WORDS in words_in(readings.before_and_after(results))
+
+
+def readings_recipes():
+    columns = {"recipe": ["adam"], "epochs": [1], "accuracy": [50.0]}
+    return study_history([]).reindex(columns=[]).assign(**columns)
+
+
+def test_the_study_of_recommendation():
+    scores = paper_scores()
+    best = "Meta-SGD + NN"
+    scores[best] = marked(scores[best], rows=0)
+    for table in (
+        table3(METHODS, scores, "sample", paper=True),
+        users_table(METHODS, scores, "sample"),
+    ):
+        row = table.set_index("id").loc["meta_sgd_nn"]
+        assert row["training"] == WORDS
+        titles = [heading.title for heading in headings(table)]
+        shown = cells(table)[-1][titles.index("Training")]
+        assert shown.text == WORDS
+    table = table3(METHODS, scores, "sample", paper=True)
+    for claim in orderings(table):
+        assert (claim.held == DIVERGED) == (WORDS in claim.figures)
+        assert (claim.held == DIVERGED) >= (best in claim.claim)
+    assert verdict(table, {}).endswith(f"{best} {WORDS}.")
+    figures = [
+        step_curves(METHODS, scores, "sample"),
+        user_spread(METHODS, scores, "sample"),
+        episode_curves({best: marked(episodes([0.1], [0.2]))}, "sample"),
+    ]
+    for figure in figures:
+        assert WORDS in words_in(figure)
