@@ -9,7 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
+from kedro.framework.cli.utils import find_run_command
+
+from fedmeta.cli import cli, run
 
 KEDRO = str(Path(sys.executable).with_name("kedro"))
 
@@ -54,6 +58,43 @@ def test_an_error_is_told_in_a_line(project, params, message):
     assert code == 1
     assert "Traceback" not in text
     assert re.findall("^Error: .*", text, re.MULTILINE)[0].count(message) == 1
+
+
+def given(text):
+    """What `kedro run --params` makes of a text."""
+    (option,) = (option for option in run.params if option.name == "params")
+    return option.callback(click.Context(run), option, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {}),
+        ("a=1,b.c=x", {"a": 1, "b": {"c": "x"}}),
+        ("a=[4,8]", {"a": [4, 8]}),
+        (
+            "a=[4,8],b={x: 1, y: [2,3]},c='d,e'",
+            {"a": [4, 8], "b": {"x": 1, "y": [2, 3]}, "c": "d,e"},
+        ),
+        ("a=[],b=null", {"a": [], "b": None}),
+        # brackets and quotes within a value are its own
+        ("a=/o'b/[x,b=1", {"a": "/o'b/[x", "b": 1}),
+        ("a=x=y,,b=1", {"a": "x=y", "b": 1}),
+    ],
+)
+def test_lists_can_be_given(text, expected):
+    assert given(text) == expected
+
+
+@pytest.mark.parametrize("text", ["a", "8]", "=1", "a=[4,8", "a=1,b={x", "a='x,b=1"])
+def test_what_is_no_parameter_is_told_in_a_line(text):
+    with pytest.raises(click.BadParameter, match="NAME=VALUE|left open") as told:
+        given(text)
+    assert "\n" not in told.value.format_message()
+
+
+def test_the_packaged_project_runs_the_same_command():
+    assert find_run_command("fedmeta") is run is cli.commands["run"]
 
 
 def test_an_unknown_environment_is_told_in_a_line(project):

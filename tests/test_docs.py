@@ -12,6 +12,7 @@ from typing import Any
 import click
 import pytest
 
+from fedmeta.cli import parameter_items
 from fedmeta.hooks import inherited
 
 ROOT = Path(__file__).parent.parent
@@ -21,6 +22,7 @@ KNOWN = {
     ". .venv/bin/activate": "made by make setup",
     "kedro run --pipeline recommendation_fedmeta --env own": "made by the reader",
     "kedro recommend my_log.csv --env own": "the same",
+    "tar czf /tmp/conf.tar.gz conf": "of POSIX",
     "pip install distributed": "the extra sweep of pyproject.toml",
     "dask scheduler --host 127.0.0.1": "comes with distributed",
     "dask worker tcp://127.0.0.1:8786 --nthreads 1 --nworkers 2": "the same",
@@ -103,6 +105,10 @@ def problem_of_script(script: str, words: list[str]) -> str | None:
     return f"{script} has no option {unknown[0]}" if unknown else None
 
 
+def first_part(pair: str) -> str:
+    return pair.partition("=")[0]
+
+
 def problem_of_run(words: list[str]) -> str | None:
     given = dict(zip(words[::2], words[1::2], strict=True))
     env = given.pop("--env", "local")
@@ -113,12 +119,11 @@ def problem_of_run(words: list[str]) -> str | None:
             if value not in pipelines():
                 return f"no pipeline {value}"
         elif option == "--params":
-            for pair in value.split(","):
-                key = pair.split("=")[0]
+            for key in map(first_part, parameter_items(value)):
                 known = key_paths(parameters(env))
                 if key not in runtime_parameters() | known | set(inherited(known)):
                     return f"no parameter {key} with --env {env}"
-        else:
+        elif option != "--conf-source":
             return f"option {option} is not checked here"
     return None
 

@@ -1,7 +1,10 @@
 """Misspelt parameters, and errors told in a line."""
 
+import io
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import click
 import pytest
@@ -12,7 +15,8 @@ from kedro.io import DatasetError
 
 from fedmeta.data.errors import DataError
 from fedmeta.hooks import known_keys, refuse_unknown
-from fedmeta.session import Session, message_of
+from fedmeta.reporting.terminal import claims_table, show
+from fedmeta.session import Session, message_of, store_of, tolerate
 
 KNOWN = {
     "seed",
@@ -62,13 +66,69 @@ def test_misspelt_ones_are_refused(given: dict, key: str, nearest: str) -> None:
         refuse_unknown(given, KNOWN)
 
 
+ROOT = Path(__file__).parents[1]
+
+
+def loader_of(conf: Path = ROOT / "conf", **given: Any) -> OmegaConfigLoader:
+    configure_project("fedmeta")
+    args = settings.CONFIG_LOADER_ARGS
+    return OmegaConfigLoader(str(conf), env="smoke", runtime_params=given, **args)
+
+
 @pytest.fixture(scope="module")
 def keys() -> set[str]:
     """Those of the project's own files."""
-    configure_project("fedmeta")
-    conf = Path(__file__).parents[1] / "conf"
-    loader = OmegaConfigLoader(str(conf), env="smoke", **settings.CONFIG_LOADER_ARGS)
-    return known_keys(SimpleNamespace(config_loader=loader))
+    return known_keys(SimpleNamespace(config_loader=loader_of()))
+
+
+@pytest.mark.parametrize("form", ["gztar", "zip", "folder"])
+def test_keys_are_known_from_any_source_of_configuration(
+    form: str, keys: set[str], tmp_path: Path
+) -> None:
+    if form == "folder":
+        source = shutil.copytree(ROOT / "conf", tmp_path / "other")
+    else:
+        source = shutil.make_archive(str(tmp_path / "c"), form, ROOT, "conf")
+    loader = loader_of(Path(source), seed=1, sede=2)
+    found = known_keys(SimpleNamespace(config_loader=loader))
+    assert found == keys
+    assert loader["parameters"]["femnist"]["training"]["seed"] == 1
+    with pytest.raises(ValueError, match="unknown parameter 'sede': did you mean seed"):
+        refuse_unknown(loader.runtime_params, found)
+
+
+@pytest.mark.parametrize("key", ["store", "seed", "support_fraction"])
+def test_what_globals_yml_names_may_be_given_and_has_an_effect(key: str) -> None:
+    plain, given = loader_of(), loader_of(**{key: 0.75})
+    places = [
+        [str(entry.get("filepath")) for entry in loader["catalog"].values()]
+        for loader in (plain, given)
+    ]
+    changed = [one != other for one, other in zip(*places, strict=True)]
+    assert all(changed) if key == "store" else any(changed)
+    assert store_of(given) == ("0.75" if key == "store" else "smoke")
+
+
+def test_every_key_of_globals_yml_has_an_effect() -> None:
+    for key in loader_of()["globals"]:
+        trees = [
+            {kind: loader[kind] for kind in ("catalog", "parameters")}
+            for loader in (loader_of(), loader_of(**{key: 0.75}))
+        ]
+        trees[1]["parameters"].pop(key)  # Kedro's own copy of what was given
+        assert trees[0] != trees[1], key
+
+
+def test_a_poor_terminal_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    poor = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", poor)
+    with pytest.raises(UnicodeEncodeError):
+        print("\u2013", file=poor, flush=True)
+    tolerate(poor)
+    show(claims_table([], "caf\xe9 \u2013 \u65e5"))
+    poor.flush()
+    words = poor.buffer.getvalue().decode("ascii").split()
+    assert words[:7] == "Claims of the paper ? caf? ?".split()
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,84 @@ Imports are late: this module is loaded for every other command too.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-from kedro.framework.cli.utils import CONTEXT_SETTINGS, _split_params, env_option
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError, safe_load
+
+OPENING = ("[", "{", "'", '"')  # how a value begins that may hold commas
 
 
 @click.group(name="fedmeta", context_settings=CONTEXT_SETTINGS)
 def cli() -> None:
     pass  # a docstring would stand in the head of `kedro --help`
+
+
+def _parameters(ctx: click.Context, param: click.Parameter, given: Any) -> dict:
+    """Kedro's --params, in which a value may be a list or a mapping as well."""
+    if isinstance(given, dict):  # from the file of --config
+        return given
+    items = list(parameter_items(given))
+    for item in items:
+        if not item.partition("=")[0].strip() or "=" not in item:
+            raise click.BadParameter(
+                f"{item!r}: expected NAME=VALUE, or several with commas between; a list"
+                " is NAME=[VALUE,VALUE]",
+                ctx,
+                param,
+            )
+    try:
+        return OmegaConf.to_container(OmegaConf.from_dotlist(items))
+    except (YAMLError, OmegaConfBaseException):
+        raise click.BadParameter(
+            f"{given!r}: a value that is no YAML; is a bracket or a quote left open?",
+            ctx,
+            param,
+        ) from None
+
+
+def parameter_items(given: str) -> Iterator[str]:
+    """What stands between commas, but for those of lists, mappings and quotes."""
+    pieces = iter(given.split(","))
+    for item in pieces:
+        while not _is_whole(item):
+            following = next(pieces, None)
+            if following is None:
+                break  # never closed: whoever reads it will say so
+            item += f",{following}"  # noqa: PLW2901
+        if item.strip():
+            yield item.strip()
+
+
+def _is_whole(item: str) -> bool:
+    value = item.partition("=")[2].strip()
+    try:
+        if value.startswith(OPENING):
+            safe_load(value)
+    except YAMLError:
+        return False
+    return True
+
+
+def _with_lists(command: click.Command) -> click.Command:
+    """Kedro's own command, but that its --params may have lists."""
+    command = copy.copy(command)
+    command.params = [copy.copy(option) for option in command.params]
+    for option in command.params:
+        if option.name == "params":
+            option.callback = _parameters
+    return command
+
+
+run = _with_lists(kedro_run)  # also that of the packaged project: python -m fedmeta
+cli.add_command(run)
 
 
 def _pairs(
@@ -54,7 +122,7 @@ def _pairs(
     "--params",
     type=click.UNPROCESSED,
     default="",
-    callback=_split_params,
+    callback=_parameters,
     help="What the run was given by --params.",
 )
 @click.pass_obj

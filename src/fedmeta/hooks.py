@@ -8,10 +8,8 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.framework.project import settings
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
-from omegaconf import OmegaConf
 
 from fedmeta.session import TrainingDiverged
 
@@ -104,19 +102,16 @@ class TellDivergence:
 def known_keys(context: KedroContext) -> set[str]:
     """Dotted keys of the parameters files and of globals.yml, mappings included.
 
-    The base environment's count even where a later one replaces a mapping by null.
-    Read from the files: a second config loader would take over the resolvers of the
-    first, which are global, and with them this run's parameters.
+    Read by the run's own loader, which knows folders, archives and addresses, but
+    without what was given: a second loader would take over the resolvers of the first,
+    which are global.
     """
-    loader, keys = context.config_loader, set()
-    args = settings.CONFIG_LOADER_ARGS
-    for env in (args["base_env"], loader.env or args["default_run_env"]):
-        for kind in ("parameters", "globals"):
-            for pattern in loader.config_patterns[kind]:
-                for path in Path(loader.conf_source, env).glob(pattern):
-                    if path.suffix in (".yml", ".yaml"):
-                        plain = OmegaConf.to_container(OmegaConf.load(path))
-                        keys.update(_dotted(plain or {}))
+    loader = context.config_loader
+    given, loader.runtime_params = loader.runtime_params, {}
+    try:
+        keys = {k for kind in ("parameters", "globals") for k in _dotted(loader[kind])}
+    finally:
+        loader.runtime_params = given
     return keys | set(inherited(keys))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from kedro.config import MissingConfigException
+from kedro.config import AbstractConfigLoader, MissingConfigException
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
@@ -54,6 +54,17 @@ class Session(KedroSession):
 
 class TrainingDiverged(ValueError):
     """A run is finished and reported, but for a training that diverged."""
+
+
+def tolerate(stream: Any) -> None:
+    """Let a stream show "?" for what its encoding lacks, which is no reason to fail."""
+    if hasattr(stream, "reconfigure"):  # a notebook's has not
+        stream.reconfigure(errors="replace")
+
+
+def store_of(loader: AbstractConfigLoader) -> str:
+    """The folder under data/* that a run's files are in."""
+    return str(loader.runtime_params.get("store", loader["globals"]["store"]))
 
 
 class Stopped(click.ClickException):

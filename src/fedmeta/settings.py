@@ -4,7 +4,7 @@ import sys
 import warnings
 
 from fedmeta.hooks import CheckParameters, ShowTheWay, TellDivergence
-from fedmeta.session import Session
+from fedmeta.session import Session, tolerate
 from fedmeta.tracking import MlflowHook
 
 SESSION_CLASS = Session
@@ -24,7 +24,5 @@ warnings.filterwarnings("ignore", message="register_new_resolver")
 # dataset names begin with the benchmark. Kedro warns where the two differ.
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
 
-# A character that the terminal does not have is shown as "?", and no run ends for it.
 for _stream in (sys.stdout, sys.stderr):
-    if hasattr(_stream, "reconfigure"):  # a notebook's has not
-        _stream.reconfigure(errors="replace")
+    tolerate(_stream)

@@ -13,7 +13,7 @@ from kedro.pipeline import Pipeline
 
 import fedmeta
 from fedmeta.data.files import whole_path
-from fedmeta.session import Session
+from fedmeta.session import Session, store_of
 from fedmeta.sweep.grid import Given, nested, typed
 
 PARAMETERS = "params:"  # how Kedro marks them among the inputs of nodes
@@ -63,8 +63,7 @@ def read_cells(
             )
         # All of it now: the next loader takes over the resolvers, which are global.
         read, entries = _read(loader, pipeline)
-        store = loader["globals"]["store"]
-        cells.append(Cell(project, number, given, read, entries, store))
+        cells.append(Cell(project, number, given, read, entries, store_of(loader)))
     return cells
 
 

@@ -20,6 +20,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from fedmeta.session import store_of
 from fedmeta.tracking.measures import (
     curve_points,
     experiment_name,
@@ -104,7 +105,7 @@ class MlflowHook:
                 marked[name] = (mark, Path(getattr(dataset, "_filepath", "")))
         project = Path(self._context.project_path)
         tags = {
-            "store": self._context.config_loader["globals"]["store"],
+            "store": store_of(self._context.config_loader),
             "kedro_pipeline": ",".join(run_params["pipeline_names"] or ["__default__"]),
             "kedro_env": run_params["env"] or "local",
             "kedro_session": run_params["run_id"],
