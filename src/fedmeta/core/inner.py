@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fedmeta.core.bounds import Count, Number, Rate
 from fedmeta.core.gradients import (
     Loss,
     count,
@@ -39,8 +40,8 @@ class Plan(NamedTuple):
     paper's number of inner steps.
     """
 
-    epochs: int = 1
-    batch_size: int | None = None  # None: all records at once
+    epochs: Count = 1
+    batch_size: Count | None = None  # None: all records at once
 
     def batches(self, support: Batch) -> list[Batch]:
         """The batches of all epochs, in order."""
@@ -54,10 +55,10 @@ class Hessians(NamedTuple):
     """
 
     # Those of the last so many steps alone: truncated. 0: first order; None: all.
-    last: int | None = None
+    last: Number | None = None
     # Central differences of two gradients so far apart, in units of the vector that
     # the Hessian is multiplied with (Fallah et al. 2020: "Hessian-free"). None: exact.
-    difference: float | None = None
+    difference: Rate | None = None
 
 
 FIRST_ORDER = Hessians(last=0)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from fedmeta.core.bounds import Decay, Rate
 from fedmeta.core.trees import leaves_like, tree_clone, tree_map
 
 fresh = tree_clone
@@ -34,7 +35,7 @@ class Optimizer(NamedTuple):
 Round = int | Tensor  # the number of a round, from 1
 
 
-def decaying(lr: float, half_life: float | None) -> Callable[[Round], float | Tensor]:
+def decaying(lr: Rate, half_life: Rate | None) -> Callable[[Round], float | Tensor]:
     """Learning rate of a round: ``lr * 0.5 ** ((round - 1) / half_life)``.
 
     It depends on no total number of rounds, so that a training can be continued.
@@ -51,7 +52,7 @@ def decaying(lr: float, half_life: float | None) -> Callable[[Round], float | Te
     return lambda number: lr * 0.5 ** ((number - 1) / half_life)
 
 
-def sgd(lr: float, half_life: float | None = None) -> Optimizer:
+def sgd(lr: Rate, half_life: Rate | None = None) -> Optimizer:
     """Plain gradient descent, without state."""
     rate = decaying(lr, half_life)
 
@@ -72,11 +73,11 @@ def sgd(lr: float, half_life: float | None = None) -> Optimizer:
 
 
 def adam(
-    lr: float,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    half_life: float | None = None,
+    lr: Rate,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: Rate = 1e-8,
+    half_life: Rate | None = None,
 ) -> Optimizer:
     """Adam (Kingma and Ba 2015) whose moments and step count live in the state."""
     rate = decaying(lr, half_life)
@@ -164,7 +165,7 @@ def _unbias(b: float, step: Tensor) -> Tensor:
 
 
 def momentum(
-    lr: float, momentum: float = 0.9, half_life: float | None = None
+    lr: Rate, momentum: Decay = 0.9, half_life: Rate | None = None
 ) -> Optimizer:
     """Gradient descent along a velocity v <- momentum * v + gradient (heavy ball).
 
@@ -197,11 +198,11 @@ SecondMoment = Callable[[Tensor, Tensor, float], Tensor]
 
 def adaptive(
     second: SecondMoment,
-    lr: float,
-    b1: float = 0.9,
-    b2: float = 0.99,
-    tau: float = 1e-3,
-    half_life: float | None = None,
+    lr: Rate,
+    b1: Decay = 0.9,
+    b2: Decay = 0.99,
+    tau: Rate = 1e-3,
+    half_life: Rate | None = None,
 ) -> Optimizer:
     """The adaptive server optimisers of Reddi et al. 2021 (arXiv 2003.00295, alg. 2).
 

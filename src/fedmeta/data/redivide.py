@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fedmeta.core.bounds import Count, Number, Rate, Seed
 from fedmeta.data.encoding import Labels
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords, FederatedDataset
@@ -72,10 +73,10 @@ def redivide(
 def two_kinds(
     labels: np.ndarray,
     *,
-    users: int,
-    images: int,
-    classes: Sequence[int] = tuple(range(10)),
-    seed: int,
+    users: Count,
+    images: Count,
+    classes: Sequence[Number] = tuple(range(10)),
+    seed: Seed,
 ) -> dict[str, np.ndarray]:
     """Half of the users hold five classes evenly, the other half two others unevenly.
 
@@ -121,11 +122,11 @@ def two_kinds(
 def dirichlet(
     labels: np.ndarray,
     *,
-    users: int,
-    alpha: float,
-    records_per_user: int | None = None,
-    classes: Sequence[int] | None = None,
-    seed: int,
+    users: Count,
+    alpha: Rate,
+    records_per_user: Count | None = None,
+    classes: Sequence[Number] | None = None,
+    seed: Seed,
 ) -> dict[str, np.ndarray]:
     """Users whose class shares are drawn from a symmetric Dirichlet distribution.
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from fedmeta.core.bounds import Count, Number, Seed
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
 
@@ -10,9 +11,9 @@ from fedmeta.data.federated import FederatedDataset
 def select_clients(
     records: FederatedDataset,
     *,
-    min_records: int,
-    max_clients: int | None = None,
-    seed: int = 0,
+    min_records: Number,
+    max_clients: Count | None = None,
+    seed: Seed = 0,
 ) -> pd.DataFrame:
     """The clients of enough records, with all of their records.
 

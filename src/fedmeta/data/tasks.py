@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from fedmeta.core.bounds import Count, Share
 from fedmeta.core.types import Batch, ClientId, MakeTask, Task
 from fedmeta.data.encoding import Encoding
 from fedmeta.data.federated import FederatedDataset
@@ -28,8 +29,8 @@ class Episode(NamedTuple):
     the rest query (Chen et al. 2018, section 4.3).
     """
 
-    records: int  # at most so many
-    support_fraction: float
+    records: Count  # at most so many
+    support_fraction: Share
     sampling: Literal["block", "random"] = "block"  # successive ones, or any
 
     def size(self, records: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from fedmeta.core.bounds import Count
 from fedmeta.core.model import ForwardFlops, Model, classifier
 from fedmeta.core.types import Params
 from fedmeta.models.product import product
@@ -27,10 +28,10 @@ KERNEL = 5
 
 
 def femnist_cnn(
-    channels: tuple[int, int] = (32, 64),
-    hidden: int = 2048,
-    classes: int = 62,
-    image_size: int = 28,
+    channels: tuple[Count, Count] = (32, 64),
+    hidden: Count = 2048,
+    classes: Count = 62,
+    image_size: Count = 28,
     initialization: str = "pytorch",
 ) -> Model:
     """The network of the FedMeta paper: 6,603,710 parameters by default.

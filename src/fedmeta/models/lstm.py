@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from fedmeta.core.bounds import Count, Number
 from fedmeta.core.model import ForwardFlops, Model, classifier
 from fedmeta.core.types import Params
 from fedmeta.models.cnn import INITIALIZATIONS
@@ -24,12 +25,12 @@ Read = Callable[[Params, Tensor], Tensor]
 
 
 def character_lstm(
-    symbols: int,
-    embedding: int = 8,
-    hidden: int = 256,
-    layers: int = 2,
+    symbols: Count,
+    embedding: Count = 8,
+    hidden: Count = 256,
+    layers: Count = 2,
     initialization: str = "pytorch",
-    length: int = CHARACTERS,
+    length: Count = CHARACTERS,
 ) -> Model:
     """Next-character network: 810,717 parameters for 53 symbols by default.
 
@@ -67,13 +68,13 @@ def character_lstm(
 
 
 def tweet_lstm(
-    words: int,
-    width: int,
-    hidden: int = 100,
-    layers: int = 2,
-    dense: int | None = 128,
+    words: Number,
+    width: Count,
+    hidden: Count = 100,
+    layers: Count = 2,
+    dense: Count | None = 128,
     initialization: str = "pytorch",
-    length: int = TOKENS,
+    length: Count = TOKENS,
 ) -> Model:
     """Sentiment network: 241,002 parameters on vectors of 300 without dense layer.
 

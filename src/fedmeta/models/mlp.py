@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedmeta.core.bounds import Count
 from fedmeta.core.model import ForwardFlops, Model, classifier
 from fedmeta.core.types import Params
 from fedmeta.models.cnn import INITIALIZATIONS
 
 
 def mlp(
-    hidden: Sequence[int] = (80, 60), classes: int = 62, features: int = 784
+    hidden: Sequence[Count] = (80, 60), classes: Count = 62, features: Count = 784
 ) -> Model:
     """Per-FedAvg's network: 71,442 parameters by default, 68,270 for ten classes.
 

@@ -4,11 +4,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedmeta.core.bounds import Count
 from fedmeta.core.model import ForwardFlops, Model, classifier
 from fedmeta.core.types import Params
 
 
-def tabular(features: int, classes: int, hidden: int | None = None) -> Model:
+def tabular(features: Count, classes: Count, hidden: Count | None = None) -> Model:
     """The LR and NN of Chen et al. 2018, Table 3: 4,160 and 9,256 parameters.
 
     Args:

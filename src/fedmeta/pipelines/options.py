@@ -6,7 +6,7 @@ schema is read off the factory's signature, so that nothing is declared twice.
 
 import inspect
 from collections.abc import Callable
-from types import NoneType, UnionType
+from types import UnionType
 from typing import (
     Annotated,
     Any,
@@ -30,14 +30,31 @@ from pydantic import (
 )
 from torch import Tensor
 
+from fedmeta.core import bounds
 from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.core.bounds import Within
 from fedmeta.core.gradients import Loss
 from fedmeta.core.optimizers import OPTIMIZERS, Optimizer
 from fedmeta.core.types import Algorithm
 from fedmeta.data.tasks import Episode
 
 T = TypeVar("T")
-STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+def bounded(hint: Any) -> Any:
+    """An annotation of `fedmeta.core.bounds` as pydantic has it."""
+    base, *others = get_args(hint)
+    fields = [
+        Field(gt=b.above, ge=b.least, lt=b.below, le=b.most)
+        for b in others
+        if isinstance(b, Within)
+    ]
+    return Annotated[base, *fields, *(o for o in others if not isinstance(o, Within))]
+
+
+Seed = bounded(bounds.Seed)
+Rate = bounded(bounds.Rate)
+STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -63,13 +80,13 @@ class PartitionOptions(Options):
     strategy: str
     gap: NonNegativeInt = 0  # records left out between support and query in order
     query_fraction: Fraction | None = None  # the last so many; None: all but support
-    seed: int
+    seed: Seed
 
 
 class ProbeOptions(Options):
     """The norm of the meta-gradient, recorded along training."""
 
-    inner_lr: float  # alpha of the objective that is differentiated
+    inner_lr: Rate  # alpha of the objective that is differentiated
     steps: PositiveInt = 1  # its nu
     clients: PositiveInt | None = None  # the first so many training ones; None: all
 
@@ -88,7 +105,7 @@ class TrainingOptions(Options):
     episode: Episode | None = None  # or records drawn anew from all of a client's
     pooled: PositiveInt | None = None  # or so many from all clients, in one place
     probe: ProbeOptions | None = None  # what else to record; None: nothing
-    seed: int
+    seed: Seed
     device: Literal["auto", "cpu", "cuda"]
     backend: Literal["auto", "sequential", "threaded", "vectorized"]
     # Where a client's update is not finite, the training stops, or goes on without.
@@ -195,11 +212,13 @@ def _field(hint: Any) -> Any:
     """An annotation that pydantic can check and convert to."""
     if hint is Optimizer:
         return Annotated[Any, PlainValidator(optimizer_from)]
-    if get_origin(hint) in (Union, UnionType):
-        alternatives = [a for a in get_args(hint) if a is not NoneType]
-        if len(alternatives) == 1 and _is_named_tuple(alternatives[0]):
-            return _field(alternatives[0]) | None
-        return hint
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return bounded(hint)
+    if origin in (Union, UnionType):
+        return Union[*map(_field, args)]
+    if origin not in (None, Literal):  # a tuple, a sequence
+        return origin[*map(_field, args)]
     if _is_named_tuple(hint):
         return Annotated[
             Any,

@@ -25,6 +25,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from fedmeta.core.bounds import Number, Portion, Seed
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset, read_packed
 from fedmeta.data.leaf import sample_share
@@ -58,9 +59,9 @@ def select_clients(
     dataset: FederatedDataset,
     profile: str,
     *,
-    sampling_fraction: float,
-    min_records: int,
-    seed: int,
+    sampling_fraction: Portion,
+    min_records: Number,
+    seed: Seed,
     drop_duplicates: bool,
 ) -> pd.DataFrame:
     """The clients table of a profile.

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedmeta.benchmarks.femnist.glyphs import CLASSES, CONVENTIONS, HABITS, segments
+from fedmeta.core.bounds import Count, Seed
 from fedmeta.data.files import whole_file
 
 SIDE = 28  # pixels
@@ -66,9 +67,9 @@ def writer_records(
 
 def write_sample(
     out_dir: Path,
-    writers: int = 100,
-    records_per_writer: tuple[int, int] = (40, 120),
-    seed: int = 0,
+    writers: Count = 100,
+    records_per_writer: tuple[Count, Count] = (40, 120),
+    seed: Seed = 0,
 ) -> list[Path]:
     """Write LEAF shards of synthetic writers; the same arguments give the same bytes.
 

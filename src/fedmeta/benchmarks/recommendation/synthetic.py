@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fedmeta.core.bounds import Count, Seed
 from fedmeta.data.files import whole_path
 
 FILE = "usage_log.parquet"
@@ -115,10 +116,10 @@ class _Sessions(NamedTuple):
 
 def write_sample(
     folder: Path,
-    users: int = 300,
-    services: int = 2400,
-    records_per_user: tuple[int, int] = (100, 6000),
-    seed: int = 0,
+    users: Count = 300,
+    services: Count = 2400,
+    records_per_user: tuple[Count, Count] = (100, 6000),
+    seed: Seed = 0,
 ) -> list[Path]:
     """Write a Parquet usage log of synthetic users; same arguments, same records.
 

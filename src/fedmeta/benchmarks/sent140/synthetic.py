@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedmeta.benchmarks.sent140.stanford import SYNTHETIC
+from fedmeta.core.bounds import Count, Seed
 from fedmeta.data.files import whole_file
 
 FILE = "synthetic_tweets.csv"
@@ -70,9 +71,9 @@ def user_tweets(
 
 def write_sample(
     folder: Path,
-    users: int = 200,
-    tweets_per_user: tuple[int, int] = (25, 80),
-    seed: int = 0,
+    users: Count = 200,
+    tweets_per_user: tuple[Count, Count] = (25, 80),
+    seed: Seed = 0,
 ) -> list[Path]:
     """Write a CSV of synthetic tweets; the same arguments give the same bytes.
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from fedmeta.core.bounds import Count, Number, Portion, Seed
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset, read_packed
 from fedmeta.data.leaf import sample_share
@@ -58,11 +59,11 @@ def select_clients(
     dataset: FederatedDataset,
     profile: str,
     *,
-    min_records: int,
-    max_records: int | None = None,
-    max_clients: int | None = None,
-    sampling_fraction: float = 1.0,
-    seed: int = 0,
+    min_records: Number,
+    max_records: Count | None = None,
+    max_clients: Count | None = None,
+    sampling_fraction: Portion = 1.0,
+    seed: Seed = 0,
 ) -> pd.DataFrame:
     """The clients table of a profile.
 

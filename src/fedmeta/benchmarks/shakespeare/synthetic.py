@@ -20,6 +20,7 @@ import numpy as np
 from fedmeta.benchmarks.shakespeare.parse import SYNTHETIC
 from fedmeta.benchmarks.shakespeare.roles import BYLINE, END_OF_PLAY
 from fedmeta.benchmarks.shakespeare.windows import WINDOW
+from fedmeta.core.bounds import Count, Seed
 from fedmeta.data.files import whole_file
 
 # The lexicon's letters, and the ways in which a role may say each.
@@ -44,10 +45,10 @@ class Habits(NamedTuple):
 
 def write_sample(
     folder: Path,
-    plays: int = 16,
-    roles_per_play: int = 5,
-    windows_per_role: tuple[int, int] = (200, 600),
-    seed: int = 0,
+    plays: Count = 16,
+    roles_per_play: Count = 5,
+    windows_per_role: tuple[Count, Count] = (200, 600),
+    seed: Seed = 0,
 ) -> list[Path]:
     """Write a text of generated plays; the same arguments give the same bytes.
 

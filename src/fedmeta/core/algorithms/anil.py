@@ -7,6 +7,7 @@ from fedmeta.core.algorithms.common import (
     theta_only,
 )
 from fedmeta.core.algorithms.maml import LocalSteps, learner
+from fedmeta.core.bounds import Count, Rate
 from fedmeta.core.gradients import Loss
 from fedmeta.core.inner import Plan
 from fedmeta.core.optimizers import Optimizer
@@ -17,13 +18,13 @@ def anil(
     loss: Loss,
     *,
     head: tuple[str, ...],
-    inner_lr: float,
+    inner_lr: Rate,
     plan: Plan = Plan(),
     adapt_plan: Plan | None = None,
     server: Optimizer,
     local: LocalSteps | None = None,
     weights: str = "uniform",
-    chunk: int | None = None,
+    chunk: Count | None = None,
 ) -> Algorithm:
     """MAML whose inner loop moves the head of the network alone.
 

@@ -22,6 +22,7 @@ from fedmeta.core.algorithms.common import (
     theta_only,
     weight_of,
 )
+from fedmeta.core.bounds import Count, Number, Weight
 from fedmeta.core.gradients import Loss, slices
 from fedmeta.core.inner import Plan, train
 from fedmeta.core.optimizers import Optimizer, drawn_to, sgd
@@ -42,8 +43,8 @@ class FineTuning(NamedTuple):
     """How a client personalises the global model before it is judged."""
 
     optimizer: Optimizer  # starts fresh on every client
-    epochs: int = 1
-    batch_size: int | None = 10  # None: the whole support set at once
+    epochs: Number = 1
+    batch_size: Count | None = 10  # None: the whole support set at once
     head: tuple[str, ...] | None = None  # layers that are fine-tuned; None: all
 
 
@@ -51,14 +52,14 @@ def fedavg(
     loss: Loss,
     *,
     local: Optimizer,
-    epochs: int = 1,
-    steps: int | None = None,
-    batch_size: int | None = 10,
-    proximal: float = 0.0,
+    epochs: Count = 1,
+    steps: Count | None = None,
+    batch_size: Count | None = 10,
+    proximal: Weight = 0.0,
     fine_tuning: FineTuning | None = None,
     server: Optimizer = sgd(1.0),
     weights: str = "uniform",
-    chunk: int | None = None,
+    chunk: Count | None = None,
 ) -> Algorithm:
     """Average the models that clients train on all their records.
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from fedmeta.core.algorithms.common import applied_by, theta_only, weight_of
+from fedmeta.core.bounds import Count, Rate, Weight
 from fedmeta.core.gradients import Loss, count, slices
 from fedmeta.core.inner import (
     FIRST_ORDER,
@@ -41,8 +42,8 @@ class LocalSteps(NamedTuple):
     """
 
     optimizer: Optimizer
-    support_size: int
-    query_size: int
+    support_size: Count
+    query_size: Count
 
     def pairs(self, task: Task) -> Iterator[tuple[Batch, Batch]]:
         """As many pairs as both sets have batches for."""
@@ -62,14 +63,14 @@ class LocalSteps(NamedTuple):
 def maml(
     loss: Loss,
     *,
-    inner_lr: float,
+    inner_lr: Rate,
     plan: Plan = Plan(),
     adapt_plan: Plan | None = None,
     server: Optimizer,
     local: LocalSteps | None = None,
     first_order: bool = False,
     weights: str = "uniform",
-    chunk: int | None = None,
+    chunk: Count | None = None,
 ) -> Algorithm:
     """Learn the initialisation from which SGD on a support set does best.
 
@@ -103,7 +104,7 @@ def maml(
 def meta_sgd(
     loss: Loss,
     *,
-    alpha_init: float | tuple[float, float],
+    alpha_init: Weight | tuple[Weight, Weight],
     alpha_range: tuple[float, float] | None = None,
     plan: Plan = Plan(),
     adapt_plan: Plan | None = None,
@@ -112,7 +113,7 @@ def meta_sgd(
     local: LocalSteps | None = None,
     first_order: bool = False,
     weights: str = "uniform",
-    chunk: int | None = None,
+    chunk: Count | None = None,
 ) -> Algorithm:
     """Learn the initialisation and the step size of each number (Li et al. 2017).
 
@@ -132,6 +133,9 @@ def meta_sgd(
         chunk: records differentiated at once; bounds memory, changes nothing.
     """
 
+    for name, ends in (("alpha_init", alpha_init), ("alpha_range", alpha_range)):
+        if isinstance(ends, tuple) and not ends[0] <= ends[1]:
+            raise ValueError(f"{name} {list(ends)}: expected the lower end first")
     if alpha_server is not None:
         server = grouped({"theta": server, "alpha": alpha_server})
 

@@ -21,6 +21,7 @@ from fedmeta.core.algorithms.common import (
     theta_only,
     weight_of,
 )
+from fedmeta.core.bounds import Count, Rate
 from fedmeta.core.gradients import Loss, count
 from fedmeta.core.inner import Hessians, Plan, descend, meta_gradient
 from fedmeta.core.optimizers import Optimizer, fresh, sgd
@@ -39,17 +40,17 @@ from fedmeta.core.types import (
 def nu_step(
     loss: Loss,
     *,
-    inner_lr: float,
-    steps: int,
+    inner_lr: Rate,
+    steps: Count,
     local: Optimizer,
-    local_steps: int = 1,
+    local_steps: Count = 1,
     batches: Literal["independent", "reused", "sets"] = "independent",
-    batch_size: int | None = 40,
+    batch_size: Count | None = 40,
     hessians: Hessians = Hessians(),
     adapt_plan: Plan | None = None,
     server: Optimizer = sgd(1.0),
     weights: str = "uniform",
-    chunk: int | None = None,
+    chunk: Count | None = None,
 ) -> Algorithm:
     """Learn the initialisation from which nu steps of fine-tuning do best.
 

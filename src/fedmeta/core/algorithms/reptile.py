@@ -11,6 +11,7 @@ client personalises the model by the steps that it was trained for.
 """
 
 from fedmeta.core.algorithms.fedavg import FineTuning, fedavg
+from fedmeta.core.bounds import Count
 from fedmeta.core.gradients import Loss
 from fedmeta.core.optimizers import Optimizer, sgd
 from fedmeta.core.types import Algorithm
@@ -20,12 +21,12 @@ def reptile(
     loss: Loss,
     *,
     local: Optimizer,
-    steps: int,
-    batch_size: int | None = 10,
-    adapt_epochs: int = 1,
+    steps: Count,
+    batch_size: Count | None = 10,
+    adapt_epochs: Count = 1,
     server: Optimizer = sgd(1.0),
     weights: str = "uniform",
-    chunk: int | None = None,
+    chunk: Count | None = None,
 ) -> Algorithm:
     """Move the initialisation towards what clients make of it in K steps.
 

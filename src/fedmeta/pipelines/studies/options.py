@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field, NonNegativeInt, PositiveInt, RootModel, field_validator
 
 from fedmeta.data.redivide import DIVISIONS
-from fedmeta.pipelines.options import Options, optimizer_from
+from fedmeta.pipelines.options import Options, Seed, optimizer_from
 
 
 class UserOptions(Options):
@@ -26,7 +26,7 @@ class DistanceOptions(Options):
     """Distances between the data of users."""
 
     sample: PositiveInt  # records of a user whose features are compared
-    seed: int
+    seed: Seed
 
 
 class PersonalisationOptions(Options):
