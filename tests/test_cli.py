@@ -1,9 +1,9 @@
 """`kedro run` as it is typed: errors in a line, Ctrl-C and on."""
 
 import contextlib
-import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -104,35 +104,52 @@ def test_an_unknown_environment_is_told_in_a_line(project):
     assert "conf/papr" in re.findall("^Error: .*", text, re.MULTILINE)[0]
 
 
-def test_ctrl_c_and_on(project):
-    params = "femnist.training.rounds=60,seed=5"
+def heeding_signals() -> None:
+    """In a new process: a shell's background job would ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def stop(project: Path, number: int, at: str, *words: str) -> tuple[int, str]:
+    """Exit code, and what was said after the signal: sent when a line has ``at``."""
     with subprocess.Popen(
-        command("--params", params),
+        command(*words),
         cwd=project,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # A shell's background job would ignore the signal, and hand that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        preexec_fn=heeding_signals,  # noqa: PLW1509
     ) as process:
         for line in process.stdout:
-            if "maml, round 4 of 60" in line:
+            if at in line:
                 time.sleep(0.2)
-                # Again, since Python drops the exception where a weakref's callback
-                # of some library happens to run.
-                for _ in range(5):
-                    os.kill(process.pid, signal.SIGINT)
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(timeout=20)
-                        break
+                process.send_signal(number)
                 break
         rest = process.stdout.read()
-    assert process.returncode == 130
-    assert "the same command goes on" in rest
-    assert "Traceback" not in rest
+    return process.returncode, rest
 
-    code, text = outcome(project, "--params", params)
+
+def statuses(project: Path) -> set[str]:
+    """Of the runs in MLflow."""
+    with contextlib.closing(sqlite3.connect(project / "mlflow.db")) as store:
+        return {status for (status,) in store.execute("SELECT status FROM runs")}
+
+
+def test_stopped_and_on(project):
+    words = ("--params", "femnist.training.rounds=90,seed=5")
+    for number, at in (
+        (signal.SIGTERM, "maml, round 4 of 90"),
+        (signal.SIGINT, "maml, round"),
+    ):
+        code, rest = stop(project, number, at, *words)
+        assert code == 128 + number, rest
+        assert "Stopped. Evaluated rounds are kept; the same command goes on" in rest
+        assert "Traceback" not in rest
+        assert statuses(project) == {"KILLED"}
+        assert not list(project.rglob("*.partial"))
+
+    code, text = outcome(project, *words)
     assert code == 0, text
     started = int(re.search(r"maml: goes on after round (\d+)", text)[1])
-    assert 4 <= started < 60
-    assert "maml, round 60 of 60" in text
+    assert 4 <= started < 90
+    assert "maml, round 90 of 90" in text
+    assert statuses(project) == {"FINISHED"}

@@ -143,16 +143,14 @@ def recommend_command(
     LOG is written anywhere.
     """
     from fedmeta.recommend import load_method, recommend  # noqa: PLC0415
-    from fedmeta.session import USER_ERRORS, message_of, printable  # noqa: PLC0415
+    from fedmeta.session import printable, told_in_a_line  # noqa: PLC0415
 
-    try:
+    # Not left to the session, which would keep details of the log in a file.
+    with told_in_a_line("Nothing was written."):
         trained = load_method(
             method, project=metadata.project_path, env=env, params=params
         )
         found = recommend(trained, log, top=top, at=at, context=context)
-    except USER_ERRORS as error:
-        # Not left to the session, which would keep details of the log in a file.
-        raise click.ClickException(message_of(error)) from None
     for service, score in found:
         click.echo(f"{score:.3f}  {printable(service)}")
 
@@ -192,14 +190,14 @@ def reproduce_command(
     paper. What has not been run is shown as missing, with the line that runs it.
     """
     from fedmeta.reproduction.report import reproduce  # noqa: PLC0415
-    from fedmeta.session import USER_ERRORS, message_of  # noqa: PLC0415
+    from fedmeta.session import told_in_a_line  # noqa: PLC0415
 
-    try:
+    with told_in_a_line(
+        "Recorded runs are as they were; the same command begins anew."
+    ):
         page = reproduce(
             metadata.project_path, experiments=experiments, output=output, where=where
         )
-    except USER_ERRORS as error:
-        raise click.ClickException(message_of(error)) from None
     click.echo(f"Report: {page}")
 
 
@@ -253,15 +251,13 @@ def sweep_command(
     A cell that has finished before, with the same parameters, data and code, is not run
     again; one that was interrupted goes on. One that fails does not stop the others.
     """
-    from fedmeta.session import USER_ERRORS, message_of  # noqa: PLC0415
+    from fedmeta.session import KEPT, told_in_a_line  # noqa: PLC0415
     from fedmeta.sweep.sweep import Where, sweep  # noqa: PLC0415
 
     if scheduler and workers > 1:
         raise click.UsageError("--workers and --scheduler: only one of them")
     where, project = Where(workers, scheduler), ctx.obj.project_path
-    try:
+    with told_in_a_line(KEPT):
         done = sweep(project, pipeline, env, grid, where, dry=dry_run)
-    except USER_ERRORS as error:
-        raise click.ClickException(message_of(error)) from None
     if not done:
         ctx.exit(1)

@@ -1,6 +1,8 @@
-"""How a run of `kedro run` ends when it does not end well: in a line, not a page."""
+"""How a command ends when it does not end well: in a line, not a page."""
 
+import contextlib
 import re
+import signal
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,9 @@ from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
 
+from fedmeta.stops import stoppable
+
+KEPT = "Evaluated rounds are kept; the same command goes on from them."
 DETAILS = "error.log"  # in the project's folder; git ignores *.log
 # What a user can do something about; any other error is a defect, shown in full.
 USER_ERRORS = (
@@ -30,23 +35,24 @@ class Session(KedroSession):
     """Kedro's session, whose errors a user can act on are told in one line."""
 
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """`KedroSession.run`, telling hooks of Ctrl-C, which Kedro does not."""
-        try:
-            return super().run(*args, **kwargs)
-        except KeyboardInterrupt:
-            for plugin in self._hook_manager.get_plugins():
-                getattr(plugin, "on_interrupt", lambda: None)()
-            raise
+        """`KedroSession.run`, telling hooks of a stop, which Kedro does not."""
+        with stoppable():
+            try:
+                return super().run(*args, **kwargs)
+            except KeyboardInterrupt:
+                for plugin in self._hook_manager.get_plugins():
+                    getattr(plugin, "on_interrupt", lambda: None)()
+                raise
 
     def __exit__(self, exc_type: Any, exc_value: Any, tb_: Any) -> None:
         super().__exit__(exc_type, exc_value, tb_)
         if click.get_current_context(silent=True) is None:
             return  # used from Python, where an exception is what is wanted
         if isinstance(exc_value, KeyboardInterrupt):
-            raise Stopped from None
+            raise Stopped(exc_value, KEPT) from None
         if isinstance(exc_value, TrainingDiverged):
             raise click.ClickException(str(exc_value)) from None
-        if isinstance(exc_value, USER_ERRORS) or _is_lack_of_memory(exc_value):
+        if _is_users(exc_value):
             raise click.ClickException(
                 message_of(exc_value) + _keep_details(exc_value, self._project_path)
             ) from None
@@ -68,18 +74,37 @@ def store_of(loader: AbstractConfigLoader) -> str:
 
 
 class Stopped(click.ClickException):
-    """Ctrl-C."""
+    """Ctrl-C, or a signal that does the same."""
 
-    exit_code = 130  # 128 + SIGINT, as shells have it
-
-    def __init__(self) -> None:
-        super().__init__("stopped")
+    def __init__(self, stop: KeyboardInterrupt, kept: str) -> None:
+        super().__init__(f"Stopped. {kept}")
+        # as shells have it
+        self.exit_code = 128 + getattr(stop, "number", signal.SIGINT)
 
     def show(self, file: Any = None) -> None:
-        click.echo(
-            "\nStopped. Evaluated rounds are kept; the same command goes on from them.",
-            err=True,
-        )
+        with contextlib.suppress(OSError):  # the terminal is gone, perhaps
+            click.echo(f"\n{self.message}", err=True)
+
+
+@contextlib.contextmanager
+def told_in_a_line(kept: str) -> Iterator[None]:
+    """A command that may be stopped, and of which errors are told in a line.
+
+    Args:
+        kept: said after a stop: what is kept, and how to go on.
+
+    Raises:
+        ClickException: for an error that a user can act on; `Stopped` after a signal.
+    """
+    with stoppable():
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            raise Stopped(stop, kept) from None
+        except Exception as error:
+            if not _is_users(error):
+                raise
+            raise click.ClickException(message_of(error)) from None
 
 
 def message_of(error: BaseException) -> str:
@@ -102,6 +127,11 @@ def _one_line(error: BaseException) -> str:
 def printable(text: str) -> str:
     """A text from outside for a terminal: what would steer that is shown instead."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _is_users(error: BaseException | None) -> bool:
+    """Whether a user can do something about it."""
+    return isinstance(error, USER_ERRORS) or _is_lack_of_memory(error)
 
 
 def _is_lack_of_memory(error: BaseException | None) -> bool:

@@ -30,7 +30,13 @@ def noted(task: Task) -> Outcome:
     say(task, f"begins {task.number} {os.getpid()}")
     if task.params.get("dies"):
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(task.params.get("seconds", 0))
+    if task.params.get("stops"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        time.sleep(task.params.get("seconds", 0))
+    except KeyboardInterrupt:
+        say(task, f"tidies {task.number}")
+        raise
     say(task, f"ends {task.number} {os.environ.get('OMP_NUM_THREADS')}")
     return Outcome(task, 0.0, task.params.get("error"))
 

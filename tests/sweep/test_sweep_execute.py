@@ -15,6 +15,7 @@ import pytest
 from filelock import FileLock
 from sweep_work import noted, said, task
 
+from fedmeta.stops import Stop, stoppable
 from fedmeta.sweep import execute
 from fedmeta.sweep.execute import cluster, in_process, pool, run_cell
 
@@ -57,23 +58,80 @@ def heeds_interrupts():
     signal.signal(signal.SIGINT, before)
 
 
-def test_processes_end_when_the_sweep_is_interrupted(tmp_path, heeds_interrupts):
-    def interrupt() -> None:
-        while not said(tmp_path, "begins"):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_processes_end_when_the_sweep_is_stopped(tmp_path, heeds_interrupts, number):
+    def stop() -> None:
+        while len(said(tmp_path, "begins")) < 2:
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
-    thread = threading.Thread(target=interrupt)
-    began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), pool(1, 1, noted) as run:
+    thread = threading.Thread(target=stop)
+    with stoppable(), pytest.raises(Stop), pool(2, 1, noted) as run:
         thread.start()
-        list(run([task(tmp_path, 0, seconds=60)]))
+        list(run([task(tmp_path, n, seconds=600) for n in range(2)]))
     thread.join()
-    assert time.monotonic() - began < 30
     assert said(tmp_path, "ends") == []
-    ((_, pid),) = said(tmp_path, "begins")
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid), 0)
+    assert len(said(tmp_path, "tidies")) == 2
+    assert not any(map(alive, pids(tmp_path)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_processes_do_not_outlive_their_parent(tmp_path, number):
+    """However it ended: by a signal that nobody can heed, or one that nobody heeds."""
+    code = (
+        "import sys, pathlib, sweep_work as w\n"
+        "from fedmeta.sweep.execute import pool\n"
+        "with pool(2, 1, w.noted) as run:\n"
+        "    tasks = [w.task(pathlib.Path(sys.argv[1]), n, seconds=600)"
+        " for n in range(2)]\n"
+        "    list(run(tasks))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], env=with_work()
+    ) as parent:
+        while len(said(tmp_path, "begins")) < 2:
+            assert parent.poll() is None
+            time.sleep(0.05)
+        parent.send_signal(number)
+    began = time.monotonic()
+    while any(map(alive, pids(tmp_path))):
+        assert time.monotonic() - began < 20
+        time.sleep(0.05)
+    assert said(tmp_path, "ends") == []
+    assert len(said(tmp_path, "tidies")) == 2
+
+
+def test_a_worker_that_is_stopped_takes_no_other_with_it(tmp_path):
+    """Nor is an idle one waited for."""
+    tasks = [task(tmp_path, 0, stops=True, seconds=600), task(tmp_path, 1)]
+    with pool(2, 1, noted) as run:
+        outcomes = {o.task.number: o.error for o in run(tasks)}
+        ((idle,),) = [[pid] for n, pid in said(tmp_path, "begins") if n == "1"]
+        os.kill(int(idle), signal.SIGTERM)
+        while alive(idle):
+            time.sleep(0.01)
+        again = list(run([task(tmp_path, 2)]))
+    assert outcomes[0].startswith("its process ended (SIGTERM)")
+    assert outcomes[1] is None
+    assert [o.error for o in again] == [None]
+
+
+def pids(folder: Path) -> list[str]:
+    return [pid for _, pid in said(folder, "begins")]
+
+
+def alive(pid: str) -> bool:
+    """Whether a process still runs; one that has ended may not be buried yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def with_work() -> dict[str, str]:
+    """The environment for a process that imports `sweep_work`."""
+    path = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": f"{HERE}:{path}"}
 
 
 def test_a_cell_that_another_worker_is_at_is_waited_for(tmp_path, monkeypatch):
@@ -116,7 +174,7 @@ def dask(what: str, *words: str) -> Iterator[subprocess.Popen]:
     with subprocess.Popen(
         [*command, "--no-dashboard"],
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": f"{HERE}:{os.environ.get('PYTHONPATH', '')}"},
+        env=with_work(),
     ) as process:
         try:
             yield process

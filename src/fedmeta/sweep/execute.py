@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -26,6 +27,7 @@ from filelock import FileLock
 from kedro.framework.startup import bootstrap_project
 
 from fedmeta.session import USER_ERRORS, Session, message_of
+from fedmeta.stops import Stop, stop_main_thread, stoppable
 from fedmeta.sweep.cells import code_version, read_record, write_record
 from fedmeta.sweep.shared import Remaining
 
@@ -35,7 +37,8 @@ ONE_AT_A_TIME = threading.Lock()  # Kedro's configuration belongs to the whole p
 THREADS = "OMP_NUM_THREADS"  # read by torch, numpy, Arrow, and by our own backends
 PASSED_ON = ("MLFLOW_TRACKING_URI", "DO_NOT_TRACK")  # to machines of a cluster
 ANSWER_S = 10.0  # for a scheduler to answer
-GRACE_S = 30.0  # for a process to end after Ctrl-C
+GRACE_S = 30.0  # for a process to end after a stop
+STOPPED = 128  # and the signal's number: the exit code
 SHOWN_ONCE = ("fedmeta.hooks", "fedmeta.tracking")  # what these say of every run
 
 
@@ -136,8 +139,12 @@ def pool(size: int, threads: int, work: Work = run_cell) -> Iterator[Execute]:
         while waiting or busy:
             while waiting and len(busy) < size:
                 process = idle.pop() if idle else _Process(threads, work)
+                try:
+                    process.connection.send(waiting[0])
+                except OSError:  # it was stopped while it had nothing to do
+                    process.end()
+                    continue
                 task = waiting.popleft()
-                process.connection.send(task)
                 busy[process.connection] = process, task, time.monotonic()
                 log.info("%s: begins", task.name)
             for ready in connection.wait(list(busy)):
@@ -145,7 +152,7 @@ def pool(size: int, threads: int, work: Work = run_cell) -> Iterator[Execute]:
                 try:
                     outcome = ready.recv()
                     idle.append(process)
-                except EOFError:
+                except (EOFError, OSError):
                     seconds = time.monotonic() - began
                     outcome = Outcome(task, seconds, process.ending())
                 yield outcome
@@ -182,7 +189,9 @@ class _Process:
         """Why it is gone."""
         self._process.join()
         code = self._process.exitcode
-        why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        number = -code if code < 0 else code - STOPPED
+        names = {s.value: s.name for s in signal.Signals}
+        why = names.get(number, f"exit code {code}")
         return f"its process ended ({why}); out of memory? fewer --workers take less"
 
     def interrupt(self) -> None:
@@ -198,18 +207,24 @@ class _Process:
 
 def _serve(tasks: connection.Connection, work: Work) -> None:
     """What a process of the pool does."""
-    signal.signal(signal.SIGTERM, _interrupted)
     record = logging.getLogRecordFactory()
-    with contextlib.suppress(KeyboardInterrupt, EOFError, BrokenPipeError):
-        while True:
-            task = tasks.recv()
-            logging.setLogRecordFactory(_named(f"cell {task.number}", record))
-            tasks.send(work(task))
+    try:
+        with stoppable(), contextlib.suppress(EOFError, BrokenPipeError):
+            threading.Thread(target=_end_with_parent, daemon=True).start()
+            while True:
+                task = tasks.recv()
+                logging.setLogRecordFactory(_named(f"cell {task.number}", record))
+                tasks.send(work(task))
+    except Stop as stop:
+        sys.exit(STOPPED + stop.number)
 
 
-def _interrupted(*_: Any) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: let it tidy up
-    raise KeyboardInterrupt
+def _end_with_parent() -> None:
+    """Stop this process when its parent is gone, however that ended."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    stop_main_thread()
+    time.sleep(GRACE_S)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _named(name: str, record: Callable[..., Any]) -> Callable[..., Any]:

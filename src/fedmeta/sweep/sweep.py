@@ -15,7 +15,7 @@ from kedro.pipeline import Pipeline
 from rich.console import Console
 
 from fedmeta.data.federated import read_packed
-from fedmeta.session import Session, Stopped
+from fedmeta.session import Session
 from fedmeta.sweep.cells import (
     Cell,
     identity,
@@ -72,7 +72,7 @@ def sweep(
 
     Raises:
         ValueError: for an unknown pipeline or parameter, or where cells cannot run.
-        Stopped: after Ctrl-C.
+        KeyboardInterrupt: after Ctrl-C, or a signal that does the same.
     """
     cells = _Cells(project, pipeline, env, grid)
     console = Console(markup=False, emoji=False)
@@ -85,11 +85,13 @@ def sweep(
         try:
             cells.identify(run=True)
             cells.show(console)
-            for number, outcome in enumerate(cells.outcomes(where), start=1):
-                cells.note(outcome, number, time.monotonic() - began)
+            # Closed here, and not when it is forgotten, which ends its processes.
+            with contextlib.closing(cells.outcomes(where)) as outcomes:
+                for number, outcome in enumerate(outcomes, start=1):
+                    cells.note(outcome, number, time.monotonic() - began)
         except KeyboardInterrupt:
             cells.close(console, time.monotonic() - began)
-            raise Stopped from None
+            raise
     cells.close(console, time.monotonic() - began)
     return not cells.errors
 

@@ -1,0 +1,128 @@
+"""Signals that stop: each once, none lost, none where it was ignored."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+
+import pytest
+
+from fedmeta.stops import SIGNALS, Stop, stoppable
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """As in a terminal: a shell may have started the tests to ignore Ctrl-C."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in set(SIGNALS) - {signal.SIGINT}:
+        signal.signal(number, signal.SIG_DFL)
+    ours = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    assert {number: signal.getsignal(number) for number in SIGNALS} == ours
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(0.01)  # a signal comes between two lines of Python
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_raised(number):
+    with pytest.raises(KeyboardInterrupt) as stop, stoppable():
+        send(number)
+    assert stop.value.number == number
+    assert str(stop.value) == signal.Signals(number).name
+
+
+def test_nothing_interrupts_what_tidies_up():
+    tidied = False
+    with pytest.raises(Stop) as stop, stoppable():
+        try:
+            send(signal.SIGTERM)
+        finally:
+            with stoppable():  # as where a sweep runs a session
+                send(signal.SIGTERM)
+                send(signal.SIGINT)
+            tidied = True
+    assert tidied
+    assert stop.value.number == signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_later_signal_ends_it_at_once(number):
+    code = f"""
+import signal, time
+from fedmeta import stops
+stops.ONE_STOP_S = 0.01
+with stops.stoppable():
+    try:
+        signal.raise_signal({int(number)})
+    finally:
+        time.sleep(0.1)
+        signal.raise_signal({int(number)})
+        print("still here")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (-number, "")
+
+
+class Thing:
+    """Something that weak references can point to."""
+
+
+@pytest.mark.parametrize("where", ["callback", "destructor"])
+def test_no_stop_is_lost_where_python_ignores_exceptions(where):
+    began = time.monotonic()
+    with pytest.raises(Stop), stoppable():
+        if where == "callback":
+            thing = Thing()
+            reference = weakref.ref(thing, lambda _: send(signal.SIGTERM))
+            del thing
+            assert reference() is None
+        else:
+            kind = type("Sends", (), {"__del__": lambda self: send(signal.SIGTERM)})
+            kind()
+            gc.collect()
+        time.sleep(30)
+    assert time.monotonic() - began < 20
+
+
+def test_what_else_is_ignored_is_told_as_ever(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    with stoppable():
+        kind = type("Fails", (), {"__del__": lambda self: 1 / 0})
+        kind()
+        gc.collect()
+    assert [ignored.exc_type for ignored in told] == [ZeroDivisionError]
+
+
+def test_an_ignored_signal_stays_ignored():
+    """As with nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with stoppable():
+        send(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def test_other_threads_leave_signals_alone():
+    found = []
+
+    def look():
+        with stoppable():
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [signal.SIG_DFL]
