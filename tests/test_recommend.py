@@ -177,6 +177,14 @@ def test_there_is_no_such_run(project, name, options, message):
     assert "\n" not in str(error.value)
 
 
+def test_unfinished_parameters_of_other_benchmarks_stop_nothing(project, own):
+    shutil.copytree(project / "conf/smoke", project / "conf/unfinished")
+    path = project / "conf/unfinished/parameters_femnist.yml"
+    path.write_text("femnist: {raw: {folder: 7}, training: null}")
+    method = load_method(project=project, env="unfinished")
+    assert recommend(method, own, at="2024-06-04T08:00")
+
+
 def test_a_checkpoint_without_step_sizes_is_no_meta_sgd(project):
     folder = project / "data/06_models/smoke/recommendation/p0.2_seed2"
     shutil.copytree(folder.with_name("p0.2_seed0"), folder)

@@ -34,18 +34,18 @@ class CheckParameters:
         self._parameters = context.config_loader["parameters"]
 
     @hook_impl
-    def before_pipeline_run(self) -> None:
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Kedro checks parameters with a type; these have their factory's arguments.
 
         Without this, an error in the last algorithm's block shows after hours.
 
         Raises:
-            ValueError: for an unknown option, or a wrong type.
+            ValueError: for a missing block, an unknown option, or a wrong type.
         """
         # Late: torch takes seconds to import, and other commands do without.
-        from fedmeta.pipelines.checks import check_factories  # noqa: PLC0415
+        from fedmeta.pipelines.checks import check_pipeline  # noqa: PLC0415
 
-        check_factories(self._parameters)
+        check_pipeline(pipeline, self._parameters)
 
 
 class ShowTheWay:

@@ -13,6 +13,7 @@ from kedro.config import AbstractConfigLoader, MissingConfigException
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
+from yaml import YAMLError
 
 from fedmeta.stops import stoppable
 
@@ -26,6 +27,7 @@ USER_ERRORS = (
     MissingConfigException,  # an environment that there is not
     OSError,
     MemoryError,
+    YAMLError,  # a file that cannot be parsed, which the message names
 )
 OF_TORCH = "not enough memory|out of memory"  # how its own error says so
 NOISE = r"For further information visit \S+"  # pydantic's, about its own error types

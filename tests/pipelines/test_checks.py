@@ -1,13 +1,21 @@
-"""Options of every model and algorithm are checked before the first node runs."""
+"""What a pipeline reads is checked before its first node runs, and nothing else."""
 
+import contextlib
 import copy
+import shutil
 from functools import cache
 from pathlib import Path
 
 import pytest
 from kedro.config import OmegaConfigLoader
+from kedro.framework.startup import bootstrap_project
+from kedro.validation.exceptions import ParameterValidationError
 
-from fedmeta.pipelines.checks import check_factories
+from fedmeta.pipeline_registry import register_pipelines
+from fedmeta.pipelines.checks import check_pipeline
+from fedmeta.pipelines.studies.options import UserOptions
+from fedmeta.session import USER_ERRORS, Session, message_of
+from fedmeta.sweep.sweep import sweep
 
 CONF = Path(__file__).parents[2] / "conf"
 MERGE = {"parameters": "soft", "globals": "soft"}
@@ -26,6 +34,30 @@ def parameters(env: str) -> dict:
     return copy.deepcopy(loaded(env))
 
 
+PIPELINES = register_pipelines()
+
+
+@cache
+def reading(start: str) -> list[str]:
+    """The fewest pipelines that read all parameters whose names begin so."""
+
+    def reads(name: str) -> set[str]:
+        inputs = PIPELINES[name].inputs()
+        return {i for i in inputs if i.startswith(f"params:{start}")}
+
+    left, chosen = set().union(*map(reads, PIPELINES)), []
+    while left:
+        chosen.append(max(PIPELINES, key=lambda name: len(reads(name) & left)))
+        left -= reads(chosen[-1])
+    return chosen
+
+
+def check(parameters: dict, start: str) -> None:
+    """By every pipeline that is needed to read them."""
+    for name in reading(start):
+        check_pipeline(PIPELINES[name], parameters)
+
+
 def below(parameters: dict, path: str) -> tuple[dict, str]:
     """The block that holds the last key of a dotted path, and that key."""
     *parents, last = path.split(".")
@@ -36,7 +68,7 @@ def below(parameters: dict, path: str) -> tuple[dict, str]:
 
 @pytest.mark.parametrize("env", ["base", "smoke", "paper", "reduced", "larger_steps"])
 def test_parameters_of_every_environment_pass(env: str) -> None:
-    check_factories(parameters(env))
+    check(parameters(env), "")
 
 
 @pytest.mark.parametrize(
@@ -57,16 +89,16 @@ def test_a_wrong_option_is_named(path: str, value: object, told: str) -> None:
     block, last = below(wrong["femnist"], path)
     block[last] = value
     with pytest.raises(ValueError, match=told):
-        check_factories(wrong)
+        check(wrong, "femnist.")
 
 
 def test_records_in_order_cannot_be_drawn_anew() -> None:
     wrong = parameters("smoke")
     wrong["femnist"]["training"]["resample"] = True
-    check_factories(wrong)
+    check_pipeline(PIPELINES["femnist_maml"], wrong)
     wrong["femnist"]["partition"]["strategy"] = "order"
-    with pytest.raises(ValueError, match=r"femnist: training\.resample .* in order"):
-        check_factories(wrong)
+    with pytest.raises(ValueError, match=r"femnist\.training\.resample .* in order"):
+        check_pipeline(PIPELINES["femnist_maml"], wrong)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +117,7 @@ def test_blocks_of_the_recommendation_study(block: str, option: str, told: str) 
     wrong = parameters("smoke")
     wrong["recommendation"][block][option] = 1
     with pytest.raises(ValueError, match=told):
-        check_factories(wrong)
+        check(wrong, "recommendation.")
 
 
 @pytest.mark.parametrize(
@@ -116,15 +148,13 @@ def test_a_studys_block_is_named(path: str, value: object, told: str) -> None:
     block[last] = value
     home = path.rpartition(".")[0]
     with pytest.raises(ValueError, match=rf"^{home}: .*{told}") as error:
-        check_factories(wrong)
+        check(wrong, home.partition(".")[0] + ".")
     assert "\n" not in str(error.value)
 
 
 def test_a_division_of_users_that_there_is_not() -> None:
-    wrong = parameters("smoke")
-    wrong["femnist_skewed"]["users"]["division"] = "two_kind"
     with pytest.raises(ValueError, match="one of two_kinds, dirichlet, not 'two_kind'"):
-        check_factories(wrong)
+        UserOptions(division="two_kind", options={})
 
 
 def test_options_of_two_divisions_are_not_mixed() -> None:
@@ -132,4 +162,85 @@ def test_options_of_two_divisions_are_not_mixed() -> None:
     wrong["femnist_skewed"]["users"]["division"] = "dirichlet"
     told = "^femnist_skewed.users.options: .*unknown option 'images'; known are .*alpha"
     with pytest.raises(ValueError, match=told):
-        check_factories(wrong)
+        check(wrong, "femnist_skewed.")
+
+
+# What a benchmark's parameters file looks like while it is being written.
+UNFINISHED = {
+    "no file": lambda parameters, home: parameters.pop(home),
+    "an empty file": lambda parameters, home: parameters.update({home: None}),
+    "no blocks": lambda parameters, home: parameters.update({home: {}}),
+    "half": lambda parameters, home: parameters.update(
+        {home: {"raw": {"folder": "somewhere"}, "training": {"rounds": "some"}}}
+    ),
+    "an unknown option": lambda parameters, home: parameters[home]["model"].update(
+        {"hiden": 8}
+    ),
+    "no mapping": lambda parameters, home: parameters[home].update({"model": 8}),
+}
+
+
+@pytest.mark.parametrize("state", UNFINISHED)
+@pytest.mark.parametrize("home", ["femnist", "recommendation", "femnist_nustep_skewed"])
+def test_what_is_unfinished_stops_its_own_pipelines_alone(
+    state: str, home: str
+) -> None:
+    given = parameters("smoke")
+    UNFINISHED[state](given, home)
+    for name in reading(""):
+        if not any(i.startswith(f"params:{home}") for i in PIPELINES[name].inputs()):
+            check_pipeline(PIPELINES[name], given)
+    with pytest.raises(ValueError, match=rf"^(parameters )?{home}\b") as error:
+        check(given, home)
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def unfinished(new_project):
+    """A project in whose environment "unfinished" the file of one benchmark is."""
+    folder = new_project()
+
+    def write(text: str) -> Path:
+        shutil.copytree(folder / "conf/smoke", folder / "conf/unfinished")
+        (folder / "conf/unfinished/parameters_femnist.yml").write_text(text)
+        return folder
+
+    return write
+
+
+def run(folder: Path, pipeline: str, **params: object) -> None:
+    bootstrap_project(folder)
+    opened = Session.create(folder, env="unfinished", runtime_params=params)
+    with contextlib.chdir(folder), opened as session:
+        session.run(pipeline_names=[pipeline])
+
+
+def test_a_run_and_a_sweep_beside_an_unfinished_benchmark(unfinished) -> None:
+    """Kedro's own check of types looks at no other benchmark's blocks either."""
+    folder = unfinished("femnist: {raw: {folder: 7}, training: null, model: {hid: 8}}")
+    run(folder, "shakespeare_data", shakespeare={"partition": {"gap": 1}})
+    assert list((folder / "data/02_intermediate").rglob("records.arrow"))
+    with pytest.raises(ParameterValidationError, match="femnist.raw"):
+        run(folder, "femnist_data")
+    grid = [{"seed": "0"}, {"seed": "1"}]
+    with contextlib.chdir(folder):
+        assert sweep(folder, "shakespeare_data", "unfinished", grid)
+        assert not sweep(folder, "femnist_data", "unfinished", grid)
+
+
+def test_a_file_that_cannot_be_parsed_is_named(unfinished) -> None:
+    folder = unfinished("femnist: {raw: [")
+    with pytest.raises(USER_ERRORS) as error:
+        run(folder, "shakespeare_data")
+    assert "unfinished/parameters_femnist.yml" in message_of(error.value)
+
+
+def test_an_unfinished_block_stops_those_that_read_it() -> None:
+    given = parameters("smoke")
+    del given["femnist"]["maml"]
+    given["femnist"]["anil"]["head"] = 7
+    check_pipeline(PIPELINES["femnist_fedavg"], given)
+    told = r"^parameters femnist\.maml: missing; add the block to conf/base/parameters_"
+    for name in ("femnist_maml", "femnist_anil", "femnist_fedmeta"):
+        with pytest.raises(ValueError, match=told):
+            check_pipeline(PIPELINES[name], given)

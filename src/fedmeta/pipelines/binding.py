@@ -17,4 +17,6 @@ def bind(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
     signature = inspect.signature(function)
     free = [p for name, p in signature.parameters.items() if name not in fixed]
     bound.__signature__ = signature.replace(parameters=free)
+    if hasattr(function, "check"):  # of its options: `fedmeta.pipelines.checks`
+        bound.check = partial(function.check, **fixed)
     return bound

@@ -1,43 +1,158 @@
-"""Options of models and algorithms, checked before any node runs."""
+"""Options that no type can check, checked before any node runs.
 
-from typing import Any
+The options of models, algorithms and parsers are the arguments of their factories. A
+function here checks those that one kind of node reads; `checked_by` ties it to them.
+Only what a pipeline reads is checked, so that an unfinished block of one benchmark
+stops no other.
+"""
 
-from fedmeta.benchmarks.registry import BENCHMARKS
-from fedmeta.core.algorithms import ALGORITHMS, options_of
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from kedro.pipeline import Node, Pipeline
+
+from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.core.algorithms import options_of
+from fedmeta.data.redivide import DIVISIONS
 from fedmeta.pipelines.options import check_algorithm, checked
-from fedmeta.pipelines.studies import STUDIES
+
+PARAMETERS = "params:"  # how Kedro marks them among the inputs of nodes
 
 
-def check_factories(parameters: dict[str, Any]) -> None:
-    """Refuse options of benchmarks, models and algorithms that no function takes.
+class Block(NamedTuple):
+    """A block of parameters that a node reads."""
+
+    name: str  # dotted, as in the parameters files
+    options: Any
+
+
+def checked_by(check: Callable[..., None]) -> Callable[[Callable], Callable]:
+    """Tie a check to the function of a node.
+
+    It is called with what `bind` fixes and, by the same argument names, with the
+    node's parameters, each a `Block`.
+    """
+
+    def tie(function: Callable) -> Callable:
+        function.check = check
+        return function
+
+    return tie
+
+
+def check_pipeline(pipeline: Pipeline, parameters: Mapping[str, Any]) -> None:
+    """Refuse what a pipeline cannot run with.
 
     Args:
-        parameters: All parameters, by benchmark or study and block.
+        pipeline: that is about to run.
+        parameters: all parameters, by benchmark or study and block.
 
     Raises:
-        ValueError: for an unknown option, or a wrong type.
+        ValueError: for a block that is missing, an unknown option or a wrong type.
     """
-    for benchmark, entry in BENCHMARKS.items():
-        blocks = parameters[benchmark]
-        raw = blocks["raw"]
-        for factory, options, what, given in (
-            (entry.write_sample, raw["sample"] or {}, "raw.sample", 1),
-            (entry.parse, raw.get("parse", {}), "raw.parse", 1),
-            (entry.select_clients, blocks["selection"], "selection", 1),
-            (entry.codebook, blocks["encoding"], "encoding", 2),
-        ):
-            checked(factory, options, f"{benchmark}.{what}", given)
-        if (
-            blocks["training"]["resample"]
-            and blocks["partition"]["strategy"] == "order"
-        ):
+    for name in sorted(pipeline.inputs()):
+        if name.startswith(PARAMETERS):
+            value_of(parameters, name.removeprefix(PARAMETERS))
+    for node in pipeline.nodes:
+        check = getattr(node.func, "check", None)
+        if check is not None:
+            check(**_blocks(node, parameters))
+
+
+def value_of(parameters: Mapping[str, Any], name: str) -> Any:
+    """The parameter of a dotted name.
+
+    Raises:
+        ValueError: where there is none.
+    """
+    value: Any = parameters
+    for key in name.split("."):
+        if not isinstance(value, Mapping) or key not in value:
             raise ValueError(
-                f"{benchmark}: training.resample draws support and query at random, and"
-                " partition.strategy 'order' keeps records in order; change one of them"
+                f"parameters {name}: missing; add the block to conf/base/parameters_"
+                f"{name.partition('.')[0]}.yml, where the other benchmarks' files show"
+                " what it holds"
             )
-        # The data decide the rest of its options.
-        checked(entry.model, blocks["model"], f"{benchmark}.model", whole=False)
-        for name in ALGORITHMS:
-            check_algorithm(benchmark, name, name, options_of(name, blocks))
-    for study in STUDIES.values():
-        study.check(parameters)
+        value = value[key]
+    return value
+
+
+def check_raw(benchmark: Benchmark, raw: Block) -> None:
+    """Options of the benchmark's sample and parser."""
+    name, options = raw
+    for factory, part in (
+        (benchmark.write_sample, "sample"),
+        (benchmark.parse, "parse"),
+    ):
+        checked(factory, options.get(part) or {}, f"{name}.{part}", given=1)
+
+
+def check_selection(benchmark: Benchmark, selection: Block) -> None:
+    """Options of the choice of clients."""
+    checked(benchmark.select_clients, selection.options, selection.name, given=1)
+
+
+def check_encoding(benchmark: Benchmark, encoding: Block) -> None:
+    """Options of the codebook."""
+    checked(benchmark.codebook, encoding.options, encoding.name, given=2)
+
+
+def check_model(benchmark: Benchmark, model: Block, **_: Any) -> None:
+    """Options of the model; the data decide the rest of its factory's arguments."""
+    checked(benchmark.model, model.options, model.name, whole=False)
+
+
+def check_models(benchmark: Benchmark, models: Block, **_: Any) -> None:
+    """Options of several models, each under its name."""
+    for name, options in models.options.items():
+        check_model(benchmark, Block(f"{models.name}.{name}", options))
+
+
+def check_algorithms(
+    benchmark: Benchmark,
+    names: list[str],
+    model: Block,
+    training: Block,
+    partition: Block | None = None,
+    called: str | None = None,
+    name: str | None = None,
+    **algorithms: Block,
+) -> None:
+    """Options of a model and of the algorithms that one training serves."""
+    check_model(benchmark, model)
+    if (
+        partition is not None
+        and training.options.get("resample")
+        and partition.options.get("strategy") == "order"
+    ):
+        raise ValueError(
+            f"{training.name}.resample draws support and query at random, and"
+            f" {partition.name}.strategy 'order' keeps records in order; change one of"
+            " them"
+        )
+    blocks = {block: algorithms[block].options for block in algorithms}
+    for algorithm in names:
+        check_algorithm(
+            algorithms[algorithm].name, algorithm, options_of(algorithm, blocks)
+        )
+
+
+def check_users(users: Block, **_: Any) -> None:
+    """Options of the division of records among new users."""
+    name, options = users
+    division = DIVISIONS[options["division"]]
+    checked(division, options["options"], f"{name}.options", given=1)
+
+
+def _blocks(node: Node, parameters: Mapping[str, Any]) -> dict[str, Block]:
+    """The parameters of a node by argument."""
+    given = node._inputs  # by argument, which `node.inputs` does not tell
+    names = {
+        argument: dataset.removeprefix(PARAMETERS)
+        for argument, dataset in given.items()
+        if dataset.startswith(PARAMETERS)
+    }
+    return {
+        argument: Block(name, value_of(parameters, name))
+        for argument, name in names.items()
+    }

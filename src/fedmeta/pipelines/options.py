@@ -148,19 +148,18 @@ def build(factory: Callable[..., T], options: Any, what: str, *args: Any) -> T:
     return factory(*args, **checked(factory, options, what, len(args)))
 
 
-def check_algorithm(home: str, block: str, algorithm: str, options: Any) -> None:
+def check_algorithm(what: str, algorithm: str, options: Any) -> None:
     """Refuse options that an algorithm does not take, before there is any data.
 
     Args:
-        home: under which name the parameters are.
-        block: of them, whose options these are.
+        what: named in errors.
         algorithm: in `ALGORITHMS`.
         options: of it.
 
     Raises:
         ValueError: for an unknown option, or a wrong type.
     """
-    factory, what = ALGORITHMS[algorithm].factory, f"{home}.{block}"
+    factory = ALGORITHMS[algorithm].factory
     taken = checked(factory, options, what, given=1)
     try:
         factory(_unused, **taken)

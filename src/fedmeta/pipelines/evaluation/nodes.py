@@ -6,11 +6,13 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.datasets import Checkpoint
+from fedmeta.pipelines.checks import check_algorithms, checked_by
 from fedmeta.pipelines.divergence import scores, warn_nonfinite
 from fedmeta.pipelines.options import TrainingOptions
 from fedmeta.pipelines.training.setup import Data, prepare
 
 
+@checked_by(check_algorithms)
 def evaluate(
     benchmark: Benchmark,
     names: list[str],

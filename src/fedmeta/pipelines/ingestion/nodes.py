@@ -7,12 +7,14 @@ from pathlib import Path
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.datasets import PackedSource
+from fedmeta.pipelines.checks import check_raw, checked_by
 from fedmeta.pipelines.options import RawOptions, build
 from fedmeta.pipelines.progress import progress
 
 log = logging.getLogger(__name__)
 
 
+@checked_by(check_raw)
 def find_raw(benchmark: Benchmark, raw: RawOptions) -> list[str]:
     """Paths of the raw files in a folder; where a sample is asked for, it is drawn."""
     folder = Path(raw.folder)
@@ -27,6 +29,7 @@ def find_raw(benchmark: Benchmark, raw: RawOptions) -> list[str]:
     return [str(path) for path in benchmark.find_raw(folder)]
 
 
+@checked_by(check_raw)
 def pack(benchmark: Benchmark, raw: RawOptions, raw_files: list[str]) -> PackedSource:
     """Stream the raw files' clients, checked, on their way into one packed file."""
     shards = [Path(name) for name in raw_files]

@@ -10,11 +10,13 @@ from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.partition import partition_examples, shrunk_gaps, split_clients
 from fedmeta.data.statistics import client_statistics
+from fedmeta.pipelines.checks import check_encoding, check_selection, checked_by
 from fedmeta.pipelines.options import PartitionOptions, build
 
 log = logging.getLogger(__name__)
 
 
+@checked_by(check_selection)
 def select(
     benchmark: Benchmark, records: FederatedDataset, selection: dict[str, Any]
 ) -> pd.DataFrame:
@@ -65,6 +67,7 @@ def divide(
     return divided
 
 
+@checked_by(check_encoding)
 def encode(
     benchmark: Benchmark,
     records: FederatedDataset,

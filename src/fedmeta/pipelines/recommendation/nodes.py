@@ -21,6 +21,7 @@ from fedmeta.core.types import Batch, ClientId, Diverged
 from fedmeta.data.encoding import Codebook, Examples
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.datasets import Checkpoint, EarlierCheckpoints
+from fedmeta.pipelines.checks import check_model, checked_by
 from fedmeta.pipelines.divergence import (
     marked,
     remedy,
@@ -78,6 +79,7 @@ def score_counted(
     return pd.DataFrame(progress(scored(), f"test users scored for {name}"))
 
 
+@checked_by(check_model)
 def score_trained(
     benchmark: Benchmark,
     name: str,
@@ -234,6 +236,7 @@ def score_unified(
     return table if found is None else marked(table.iloc[:0], found)
 
 
+@checked_by(check_model)
 def score_federated(
     benchmark: Benchmark,
     name: str,

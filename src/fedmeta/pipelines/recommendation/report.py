@@ -11,6 +11,7 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.datasets import Checkpoint
+from fedmeta.pipelines.checks import check_models, checked_by
 from fedmeta.pipelines.options import PartitionOptions
 from fedmeta.pipelines.recommendation.methods import FEDERATED, METHODS, described
 from fedmeta.pipelines.reporting.nodes import source_of
@@ -28,6 +29,7 @@ SLOTS_NOTE = (
 )
 
 
+@checked_by(check_models)
 def tabulate(
     benchmark: Benchmark,
     records: FederatedDataset,

@@ -3,8 +3,8 @@
 To add one: a module of this package, a line here, a parameters file.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from kedro.pipeline import Pipeline
 
@@ -17,18 +17,13 @@ class Entry(NamedTuple):
     """What the table says of a study."""
 
     create_pipeline: Callable[[], Pipeline]
-    check: Callable[[Mapping[str, Any]], None]  # of all parameters, before any work
     report: Study | None = None  # of several trainings, under one heading
 
 
 STUDIES: dict[str, Entry] = {
-    "recommendation_fedmeta": Entry(
-        recommendation.create_pipeline, recommendation.check
-    ),
-    perfedavg.HOME: Entry(perfedavg.create_pipeline, perfedavg.check, perfedavg.STUDY),
-    nustep.HOME: Entry(nustep.create_pipeline, nustep.check, nustep.STUDY),
-    personalized.HOME: Entry(
-        personalized.create_pipeline, personalized.check, personalized.STUDY
-    ),
-    readings.HOME: Entry(readings.create_pipeline, readings.check, readings.STUDY),
+    "recommendation_fedmeta": Entry(recommendation.create_pipeline),
+    perfedavg.HOME: Entry(perfedavg.create_pipeline, perfedavg.STUDY),
+    nustep.HOME: Entry(nustep.create_pipeline, nustep.STUDY),
+    personalized.HOME: Entry(personalized.create_pipeline, personalized.STUDY),
+    readings.HOME: Entry(readings.create_pipeline, readings.STUDY),
 }

@@ -1,14 +1,12 @@
 """What an experiment of a related paper consists of, and the graph of its runs."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kedro.pipeline import Node, Pipeline
 
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.core.algorithms import options_of
 from fedmeta.pipelines.binding import bind
-from fedmeta.pipelines.options import check_algorithm, checked
 from fedmeta.pipelines.studies.nodes import personalise
 from fedmeta.pipelines.training.nodes import train
 from fedmeta.pipelines.training.pipeline import data_inputs
@@ -30,24 +28,6 @@ class Experiment(NamedTuple):
     records: str  # the dataset of their records
     benchmark: Benchmark
     variants: Mapping[str, Variant]
-
-
-def check(experiment: Experiment, parameters: Mapping[str, Any]) -> None:
-    """Refuse options of an experiment that no function takes.
-
-    Args:
-        experiment: whose.
-        parameters: all parameters, by name and block.
-
-    Raises:
-        ValueError: for an unknown option, or a wrong type.
-    """
-    home, blocks = experiment.home, parameters[experiment.home]
-    model = experiment.benchmark.model
-    checked(model, blocks["model"], f"{home}.model", whole=False)
-    for name, variant in experiment.variants.items():
-        options = options_of(variant.algorithm, {variant.algorithm: blocks[name]})
-        check_algorithm(home, name, variant.algorithm, options)
 
 
 def runs(experiment: Experiment) -> Pipeline:

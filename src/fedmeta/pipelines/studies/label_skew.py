@@ -1,19 +1,13 @@
 """Users of skewed labels: the digits of all FEMNIST writers, dealt out anew."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from kedro.pipeline import Node, Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
-from fedmeta.data.redivide import DIVISIONS
 from fedmeta.data.select import select_clients
 from fedmeta.models.mlp import mlp
 from fedmeta.pipelines import ingestion, preparation
 from fedmeta.pipelines.binding import bind
-from fedmeta.pipelines.options import checked
 from fedmeta.pipelines.studies.nodes import deal_out
-from fedmeta.pipelines.studies.options import UserOptions
 
 DATA = "femnist_skewed"
 RECORDS = f"{DATA}.records"
@@ -29,23 +23,6 @@ SKEWED = SOURCE._replace(
     table1={},
     table2={},
 )
-
-
-def check(parameters: Mapping[str, Any]) -> None:
-    """Refuse options of the data that no function takes.
-
-    Args:
-        parameters: all parameters, by name and block.
-
-    Raises:
-        ValueError: for an unknown option, or a wrong type.
-    """
-    blocks = parameters[DATA]
-    users = UserOptions(**blocks["users"])
-    division = DIVISIONS[users.division]
-    checked(division, users.options, f"{DATA}.users.options", given=1)
-    checked(SKEWED.select_clients, blocks["selection"], f"{DATA}.selection", given=1)
-    checked(SKEWED.codebook, blocks["encoding"], f"{DATA}.encoding", given=2)
 
 
 def create_pipeline() -> Pipeline:

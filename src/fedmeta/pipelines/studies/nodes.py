@@ -11,6 +11,7 @@ from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.redivide import DIVISIONS, redivide
 from fedmeta.datasets import Checkpoint, PackedSource
+from fedmeta.pipelines.checks import check_model, check_users, checked_by
 from fedmeta.pipelines.divergence import marked, scores, warn_nonfinite
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions, checked
 from fedmeta.pipelines.studies.options import (
@@ -23,6 +24,7 @@ from fedmeta.pipelines.training.setup import Data, prepare
 from fedmeta.reporting.study_scores import micro
 
 
+@checked_by(check_users)
 def deal_out(
     benchmark: Benchmark,
     records: FederatedDataset,
@@ -58,6 +60,7 @@ def measure(
     )
 
 
+@checked_by(check_model)
 def personalise(
     benchmark: Benchmark,
     name: str,
@@ -114,6 +117,7 @@ def personalise(
     return table
 
 
+@checked_by(check_model)
 def fine_tune(
     benchmark: Benchmark,
     records: FederatedDataset,

@@ -1,15 +1,11 @@
 """How many steps to train for (Jamali et al. 2025, arXiv 2504.21327)."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 from kedro.pipeline import Pipeline
 
 from fedmeta.models.mlp import mlp
 from fedmeta.pipelines.studies import label_skew, report, writers
 from fedmeta.pipelines.studies.experiment import Experiment, Variant, runs
-from fedmeta.pipelines.studies.experiment import check as check_experiment
 from fedmeta.reporting import nustep as words
 
 HOME = "femnist_nustep"
@@ -57,14 +53,6 @@ STUDY = report.Study(
     figures=("heat_map", "accuracy"),
     notes=[f"Label skew: {label_skew.NOTE}", writers.NOTE, writers.UNSEEN],
 )
-
-
-def check(parameters: Mapping[str, Any]) -> None:
-    """Refuse options of the study that no function takes."""
-    label_skew.check(parameters)
-    writers.check(parameters)
-    for experiment in EXPERIMENTS.values():
-        check_experiment(experiment, parameters)
 
 
 def create_pipeline() -> Pipeline:

@@ -1,15 +1,11 @@
 """Per-FedAvg's own experiment (Fallah et al. 2020, arXiv 2002.07948, section 5)."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
 from fedmeta.pipelines.binding import bind
 from fedmeta.pipelines.studies import label_skew, report, writers
 from fedmeta.pipelines.studies.experiment import Experiment, Variant, runs
-from fedmeta.pipelines.studies.experiment import check as check_experiment
 from fedmeta.pipelines.studies.nodes import measure
 from fedmeta.reporting import perfedavg as words
 
@@ -64,12 +60,6 @@ STUDY = report.Study(
     notes=[label_skew.NOTE, writers.UNSEEN],
     further={"distances": f"{HOME}.report.pairs_table"},
 )
-
-
-def check(parameters: Mapping[str, Any]) -> None:
-    """Refuse options of the study that no function takes."""
-    label_skew.check(parameters)
-    check_experiment(EXPERIMENT, parameters)
 
 
 def create_pipeline() -> Pipeline:

@@ -1,14 +1,10 @@
 """FedAvg read as meta-learning (Jiang et al. 2019, arXiv 1909.12488)."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 from kedro.pipeline import Pipeline
 
 from fedmeta.pipelines.studies import report, writers
 from fedmeta.pipelines.studies.experiment import Experiment, Variant, runs
-from fedmeta.pipelines.studies.experiment import check as check_experiment
 from fedmeta.reporting import personalized as words
 
 HOME = "femnist_personalized_fedavg"
@@ -56,12 +52,6 @@ STUDY = report.Study(
     figures=("epochs", "initial_personalised"),
     notes=[writers.NOTE, writers.UNSEEN],
 )
-
-
-def check(parameters: Mapping[str, Any]) -> None:
-    """Refuse options of the study that no function takes."""
-    writers.check(parameters)
-    check_experiment(EXPERIMENT, parameters)
 
 
 def create_pipeline() -> Pipeline:

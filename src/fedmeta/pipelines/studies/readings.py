@@ -1,8 +1,5 @@
 """Readings of Chen et al. (arXiv 1802.07876), where their text leaves several open."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
@@ -17,9 +14,7 @@ from fedmeta.pipelines.studies.experiment import (
     shared_inputs,
     trainings,
 )
-from fedmeta.pipelines.studies.experiment import check as check_experiment
 from fedmeta.pipelines.studies.nodes import fine_tune
-from fedmeta.pipelines.studies.options import RecipesOptions
 from fedmeta.reporting import readings as words
 
 HOME = "femnist_readings"
@@ -63,12 +58,6 @@ STUDY = report.Study(
     further={"recipes": f"{HOME}.report.fine_tuning_table"},
     kinds=("history",),
 )
-
-
-def check(parameters: Mapping[str, Any]) -> None:
-    """Refuse options of the study that no function takes."""
-    check_experiment(EXPERIMENT, parameters)
-    RecipesOptions(**parameters[HOME]["recipes"])
 
 
 def create_pipeline() -> Pipeline:

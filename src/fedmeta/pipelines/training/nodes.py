@@ -15,6 +15,7 @@ from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.tasks import sample_cohort
 from fedmeta.datasets import Checkpoint, EarlierCheckpoints
+from fedmeta.pipelines.checks import check_algorithms, checked_by
 from fedmeta.pipelines.divergence import inherited, marked, remedy
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.preparation.nodes import divide
@@ -37,6 +38,7 @@ UNDECISIVE = {
 }
 
 
+@checked_by(check_algorithms)
 def train(
     benchmark: Benchmark,
     names: list[str],
