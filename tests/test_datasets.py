@@ -2,8 +2,11 @@
 
 import errno
 import os
+import signal
 import stat
 import subprocess
+import threading
+import time
 
 import numpy as np
 import pandas as pd
@@ -16,7 +19,7 @@ from safetensors.torch import save_file
 from fedmeta import datasets
 from fedmeta.core.types import ServerState
 from fedmeta.data.federated import ClientRecords
-from fedmeta.data.files import whole_path
+from fedmeta.data.files import remove_leftovers, whole_path
 from fedmeta.datasets import (
     AtomicCSVDataset,
     AtomicJSONDataset,
@@ -112,6 +115,67 @@ def test_files_can_be_read_by_those_who_may_read_new_files(tmp_path):
     (tmp_path / "b").touch()
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"]
     assert modes[0] == modes[1]
+
+
+def killed_in_writing(path, text="half", link=None):
+    """Another process is killed in the middle of writing."""
+    child = os.fork()
+    if child == 0:
+        with whole_path(path) as temporary:
+            temporary.write_text(text)
+            if link is not None:
+                temporary.unlink()
+                temporary.symlink_to(link)
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("link", [None, "b.txt"])
+def test_what_a_killed_process_left_is_taken_over(tmp_path, link):
+    path = tmp_path / "a.txt"
+    killed_in_writing(path, link=link)
+    assert [left.name for left in tmp_path.iterdir()] == [".a.txt.partial"]
+    with whole_path(path) as temporary:
+        assert temporary.read_text() == ""
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_leftovers_are_removed_but_for_those_of_processes_at_work(tmp_path):
+    killed_in_writing(tmp_path / "models" / "a.txt")
+    download = tmp_path / ".tweets.zip.partial"  # to be gone on with
+    download.write_text("half")
+    at_work = tmp_path / "b.txt"
+    with whole_path(at_work) as temporary:
+        temporary.write_text("mine")
+        remove_leftovers(tmp_path)
+        assert temporary.read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        download.name,
+        "b.txt",
+        "models",
+    ]
+
+
+def test_two_that_write_the_same_file_take_turns(tmp_path):
+    """As two equal runs at once: none gets the other's half into its own."""
+    path, seen = tmp_path / "a.txt", []
+
+    def write(text):
+        for _ in range(30):
+            with whole_path(path) as temporary:
+                temporary.write_text(text)
+                time.sleep(0.001)
+                seen.append(temporary.read_text() == text)
+
+    threads = [threading.Thread(target=write, args=[c * 9]) for c in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [True] * 60
+    assert list(tmp_path.iterdir()) == [path]
 
 
 DATASETS = {

@@ -15,6 +15,7 @@ from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
 from yaml import YAMLError
 
+from fedmeta.data.files import remove_leftovers
 from fedmeta.stops import stoppable
 
 KEPT = "Evaluated rounds are kept; the same command goes on from them."
@@ -40,6 +41,7 @@ class Session(KedroSession):
         """`KedroSession.run`, telling hooks of a stop, which Kedro does not."""
         with stoppable():
             try:
+                remove_leftovers(self._project_path / "data")
                 return super().run(*args, **kwargs)
             except KeyboardInterrupt:
                 for plugin in self._hook_manager.get_plugins():

@@ -3,9 +3,13 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+from filelock import FileLock
+
+UNFINISHED, LOCK = ".partial", "lock"
 
 
 def raw_files(folder: str | Path, *endings: str) -> list[Path]:
@@ -34,22 +38,24 @@ def elsewhere(folder: str | Path, *endings: str) -> str:
 def whole_path(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to, that takes its place if all goes well.
 
-    After an error or Ctrl-C nothing is left, and a former file is as it was.
+    After an error or a stop nothing is left, and a former file is as it was. What a
+    killed process has left is removed by the next that writes here, or by
+    `remove_leftovers`. Who writes the same file meanwhile is waited for.
 
     Raises:
         OSError: when the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.touch()
-        mode = partial.stat().st_mode
-        yield partial
-        if not partial.is_symlink():
-            partial.chmod(mode)  # some writers put a private file in its place
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
-        os.replace(partial, path)
+        with _alone(path.with_name(f".{path.name}{UNFINISHED}")) as folder:
+            partial = folder / "content"  # no name of data, wherever one looks for some
+            partial.touch()
+            mode = partial.stat().st_mode
+            yield partial
+            if not partial.is_symlink():
+                partial.chmod(mode)  # some writers put a private file in its place
+                with partial.open("rb+") as file:
+                    os.fsync(file.fileno())
+            os.replace(partial, path)
     except Exception as error:
         # By its text: Kedro and safetensors wrap the error in kinds of their own.
         if os.strerror(errno.ENOSPC) not in str(error):
@@ -59,8 +65,6 @@ def whole_path(path: Path) -> Iterator[Path]:
             f"{path}: no space left on the disk; free some and run again (nothing"
             " half-written was left)",
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -68,3 +72,45 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """`whole_path`, opened for writing."""
     with whole_path(path) as partial, partial.open("wb") as file:
         yield file
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes have left half-written anywhere below a folder."""
+    for place, names, _ in os.walk(folder):
+        for name in names:
+            left = Path(place, name)
+            if name.endswith(UNFINISHED) and (left / LOCK).exists():
+                # Not that of one at work, whose lock times out, nor of another user.
+                with suppress(OSError), _alone(left, timeout=0):
+                    pass
+
+
+@contextmanager
+def _alone(folder: Path, timeout: float = -1) -> Iterator[Path]:
+    """An empty folder for this process alone, that is gone at the end.
+
+    Held by a lock, not by the number of a process: the system frees it when its holder
+    ends, however, and other machines see it too.
+    """
+    lock = FileLock(folder / LOCK)
+    while not lock.is_locked:
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # who had it has just removed it
+            lock.acquire(timeout)
+    try:
+        _empty(folder)
+        yield folder
+    finally:
+        _empty(folder)
+        # The lock's file first: whoever waits for it sees that it is gone, and begins
+        # again, perhaps before the folder can be removed.
+        with suppress(OSError):
+            (folder / LOCK).unlink()
+            folder.rmdir()
+        lock.release()
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name != LOCK:
+            path.unlink()
