@@ -23,7 +23,9 @@ from fedmeta.data.files import remove_leftovers, whole_path
 from fedmeta.datasets import (
     AtomicCSVDataset,
     AtomicJSONDataset,
+    AtomicListDataset,
     AtomicParquetDataset,
+    AtomicTextDataset,
     Checkpoint,
     CheckpointDataset,
     EarlierCheckpointsDataset,
@@ -183,6 +185,8 @@ DATASETS = {
     "result": (ResultDataset, {"save_args": {"index": False}}, FRAME),
     "parquet": (AtomicParquetDataset, {}, FRAME),
     "json": (AtomicJSONDataset, {}, {"train": ["a", "b"], "checksum": "c"}),
+    "list": (AtomicListDataset, {}, ["a.json", "b.json"]),
+    "text": (AtomicTextDataset, {}, "a page"),
 }
 
 

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 from kedro.io import AbstractDataset
 from kedro_datasets.json import JSONDataset
+from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.pandas import CSVDataset, ParquetDataset
+from kedro_datasets.text import TextDataset
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -270,6 +272,18 @@ class AtomicJSONDataset(_Sealed, JSONDataset):
     def _unmarked(self, mapping: dict[str, Any]) -> dict[str, Any]:
         del mapping["seal"]
         return mapping
+
+
+class AtomicListDataset(_Atomic, JSONDataset):
+    """kedro_datasets.json.JSONDataset of a list, written whole or not at all."""
+
+
+class AtomicTextDataset(_Atomic, TextDataset):
+    """kedro_datasets.text.TextDataset, written whole or not at all."""
+
+
+class AtomicMatplotlibDataset(_Atomic, MatplotlibDataset):
+    """kedro_datasets.matplotlib.MatplotlibDataset, written whole or not at all."""
 
 
 class ResultDataset(AtomicCSVDataset):
