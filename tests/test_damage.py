@@ -36,7 +36,10 @@ def checkpoint(number: int, rounds: int = 9, shared: str = "") -> Checkpoint:
     steps = {name: torch.full([], 9.0) for name in theta}
     state = ServerState({"theta": theta}, {"step": {"theta": steps}}, number)
     history = {"maml": pd.DataFrame({"round": [0, number], "loss": [float("nan"), 1]})}
-    return Checkpoint("a" * 64, state, history, rounds, shared)
+    return Checkpoint({"training.seed": 0}, state, history, rounds, shared)
+
+
+KEPT = checkpoint(5).fingerprint  # the files' names begin with twelve of its digits
 
 
 def packed_source() -> PackedSource:
@@ -64,7 +67,7 @@ KINDS = {
         CheckpointDataset,
         {},
         lambda: checkpoint(5),
-        "data-aaaaaaaaaaaa-9*",
+        f"data-{KEPT[:12]}-9*",
     ),
     "codebook": (CodebookDataset, {}, lambda: Codebook(VECTORS, "nöte"), "data"),
     "table": (AtomicParquetDataset, {}, lambda: TABLE, "data"),
@@ -150,30 +153,30 @@ def alter(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_damaged_checkpoint_says_what_deleting_it_costs(tmp_path):
+def test_a_damaged_checkpoint_says_what_going_on_without_it_costs(tmp_path):
     newest = CheckpointDataset(str(tmp_path / "maml.safetensors"))
     own = EarlierCheckpointsDataset(str(tmp_path / "maml.safetensors")).load().own
     newest.save(checkpoint(5, rounds=5))
     newest.save(checkpoint(9, rounds=9))
     for rounds, then in [(9, "from round 5"), (5, "over")]:
-        path = tmp_path / f"maml-aaaaaaaaaaaa-{rounds}.safetensors"
+        path = tmp_path / f"maml-{KEPT[:12]}-{rounds}.safetensors"
         alter(path)
         with pytest.raises(DataError) as error:
-            own("a" * 64, 9)
+            own(KEPT, 9)
         assert str(error.value) == (
-            f"{path}: damaged: its content is not that of its checksum; delete it and"
-            f" run again: training starts {then}"
+            f"{path}: damaged: its content is not that of its checksum; move it away"
+            f" and run again: training starts {then}"
         )
         path.unlink()
-    assert own("a" * 64, 9) is None
+    assert own(KEPT, 9) is None
 
 
-def test_the_newest_checkpoint_is_named_by_the_file_to_delete(tmp_path):
+def test_the_newest_checkpoint_is_named_by_the_file_to_move_away(tmp_path):
     newest = CheckpointDataset(str(tmp_path / "maml.safetensors"))
     newest.save(checkpoint(5))
-    alter(tmp_path / "maml-aaaaaaaaaaaa-9.safetensors")
+    alter(tmp_path / f"maml-{KEPT[:12]}-9.safetensors")
     with pytest.raises(
-        DatasetError, match=r"maml-aaaaaaaaaaaa-9\.safetensors: damaged"
+        DatasetError, match=rf"maml-{KEPT[:12]}-9\.safetensors: damaged"
     ):
         newest.load()
 
@@ -182,12 +185,12 @@ def test_a_damaged_checkpoint_of_another_division_is_done_without(tmp_path, capl
     for folder in ("one", "two"):
         path = tmp_path / folder / "fedavg.safetensors"
         CheckpointDataset(str(path)).save(checkpoint(9, shared="s"))
-    alter(tmp_path / "one" / "fedavg-aaaaaaaaaaaa-9.safetensors")
+    alter(tmp_path / "one" / f"fedavg-{KEPT[:12]}-9.safetensors")
     path = tmp_path / "three" / "fedavg.safetensors"
     found = [*EarlierCheckpointsDataset(str(path)).load().alike("s", 9)]
     assert [kept.state.round for kept in found] == [9]
     (warning,) = caplog.messages
-    assert warning.startswith(f"{tmp_path}/one/fedavg-aaaaaaaaaaaa-9.safetensors: dam")
+    assert warning.startswith(f"{tmp_path}/one/fedavg-{KEPT[:12]}-9.safetensors: dam")
 
 
 def test_tensors_are_the_same_bytes_every_time(tmp_path):

@@ -1,6 +1,7 @@
 """Artefacts are there whole or not at all, and come back as they were."""
 
 import errno
+import json
 import os
 import signal
 import stat
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from kedro.io import DatasetError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from fedmeta import datasets
@@ -48,7 +49,7 @@ HISTORY = {
 }
 
 
-def checkpoint(fingerprint="a" * 64, number=5) -> Checkpoint:
+def checkpoint(seed=0, number=5) -> Checkpoint:
     generator = torch.Generator().manual_seed(number)
     draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
     theta = {"conv.weight": draw(3, 2, 2, 2), "bias": draw(2)}
@@ -61,7 +62,7 @@ def checkpoint(fingerprint="a" * 64, number=5) -> Checkpoint:
         },
     }
     state = ServerState({"theta": theta}, moments, number)
-    return Checkpoint(fingerprint, state, HISTORY, 5)
+    return Checkpoint({"training.seed": seed}, state, HISTORY, 5)
 
 
 def assert_same_trees(a, b):
@@ -266,7 +267,7 @@ def test_truncated_checkpoint(tmp_path, left):
     path = tmp_path / "maml.safetensors"
     write_checkpoint(path, checkpoint())
     path.write_bytes(path.read_bytes()[:left])
-    with pytest.raises(ValueError, match="delete it and run again") as error:
+    with pytest.raises(ValueError, match="move it away and run again") as error:
         read_checkpoint(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
@@ -348,15 +349,16 @@ def test_earlier_checkpoints_by_fingerprint(tmp_path):
     newest, earlier = CheckpointDataset(str(path)), EarlierCheckpointsDataset(str(path))
     assert not newest.exists()
     assert earlier.exists()
-    assert earlier.load().own("a" * 64, 9) is None
-    newest.save(checkpoint("a" * 64, 5))
-    newest.save(checkpoint("b" * 64, 2))
-    newest.save(checkpoint("b" * 64, 3))
+    one, two, three = (checkpoint(seed).fingerprint for seed in (1, 2, 3))
+    assert earlier.load().own(one, 9) is None
+    newest.save(checkpoint(1, 5))
+    newest.save(checkpoint(2, 2))
+    newest.save(checkpoint(2, 3))
     assert newest.exists()
-    assert_same(newest.load(), checkpoint("b" * 64, 3))
-    assert_same(earlier.load().own("a" * 64, 9), checkpoint("a" * 64, 5))
-    assert_same(earlier.load().own("b" * 64, 9), checkpoint("b" * 64, 3))
-    assert earlier.load().own("c" * 64, 9) is None
+    assert_same(newest.load(), checkpoint(2, 3))
+    assert_same(earlier.load().own(one, 9), checkpoint(1, 5))
+    assert_same(earlier.load().own(two, 9), checkpoint(2, 3))
+    assert earlier.load().own(three, 9) is None
     assert len(list(tmp_path.iterdir())) == 3  # two files and the link
     with pytest.raises(DatasetError, match="written by the training alone"):
         earlier.save(1)
@@ -366,8 +368,34 @@ def test_damaged_earlier_checkpoint_is_not_taken_for_none(tmp_path):
     path = tmp_path / "maml.safetensors"
     CheckpointDataset(str(path)).save(checkpoint())
     path.resolve().write_bytes(b"")
-    with pytest.raises(ValueError, match="delete it and run again"):
-        EarlierCheckpointsDataset(str(path)).load().own("a" * 64, 9)
+    with pytest.raises(ValueError, match="move it away and run again"):
+        EarlierCheckpointsDataset(str(path)).load().own(checkpoint().fingerprint, 9)
+
+
+def test_earlier_checkpoints_of_other_settings_and_versions_are_told(tmp_path):
+    path = tmp_path / "maml.safetensors"
+    others = EarlierCheckpointsDataset(str(path)).load().others
+    assert list(others()) == []
+    CheckpointDataset(str(path)).save(checkpoint(1, 3))
+    header = {"fingerprint": "b", "round": "2", "rounds": "5", "history": "{}"}
+    old = tmp_path / "maml-bbbbbbbbbbbb-5.safetensors"
+    save_file({"w": torch.ones(2)}, old, metadata=header)
+    known = {"training.seed": 1, "training.rounds": 3}
+    assert sorted(others(), key=len) == [{}, known]
+    with pytest.raises(ValueError, match="an earlier version.* move it away"):
+        read_checkpoint(old)
+
+
+def test_the_machine_is_recorded_and_decides_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "maml.safetensors"
+    write_checkpoint(path, checkpoint())
+    with safe_open(path, framework="pt") as file:
+        _, header = json.loads(file.metadata()["header"])
+    assert header["environment"]["torch"]
+    before = checkpoint().fingerprint
+    monkeypatch.setattr(datasets.identity, "environment", lambda: {"torch": "9"})
+    write_checkpoint(path, checkpoint())
+    assert read_checkpoint(path).fingerprint == before
 
 
 # Packed data

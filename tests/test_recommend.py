@@ -70,7 +70,7 @@ def project(new_project):
         # one is still being trained
         reached = 3 if name == "maml_lr" else 4
         history = {method.algorithm: pd.DataFrame({"round": [reached]})}
-        checkpoint = Checkpoint("f" * 64, ServerState(meta, {}, reached), history, 4)
+        checkpoint = Checkpoint({}, ServerState(meta, {}, reached), history, 4)
         catalog.save(f"recommendation.{name}.checkpoint", checkpoint)
     return folder
 

@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fedmeta import identity
 from fedmeta.core.types import Divergence, ServerState
 from fedmeta.data.cells import READ, guarded, unguarded
 from fedmeta.data.encoding import Codebook
@@ -34,6 +35,7 @@ from fedmeta.data.federated import (
 )
 from fedmeta.data.files import whole_path
 from fedmeta.data.seal import seal, unsealed, verify
+from fedmeta.identity import ROUNDS, Settings
 
 log = logging.getLogger(__name__)
 
@@ -87,10 +89,12 @@ class CodebookDataset(AbstractDataset[Codebook, Codebook]):
 
     def load(self) -> Codebook:
         remedy = "delete it and run again: it is made again from the packed records"
-        return Codebook(*_read_tensors(self._filepath, "codebook", remedy))
+        tables, header = _read_tensors(self._filepath, "codebook", remedy)
+        return Codebook(tables, **header)
 
     def save(self, data: Codebook) -> None:
-        _write_tensors(self._filepath, "codebook", data.tables, data.note)
+        header = {"note": data.note, "settings": data.settings}
+        _write_tensors(self._filepath, "codebook", data.tables, header)
 
     def _exists(self) -> bool:
         return self._filepath.is_file()
@@ -102,7 +106,7 @@ class CodebookDataset(AbstractDataset[Codebook, Codebook]):
 class Checkpoint(NamedTuple):
     """A training run up to a round: all that going on needs."""
 
-    fingerprint: str  # of the data and options that the training depends on
+    settings: Settings  # that decide the training, but for the number of rounds
     state: ServerState
     history: dict[str, pd.DataFrame]  # algorithm -> a row an evaluated round
     rounds: int  # that the run was asked for
@@ -111,6 +115,21 @@ class Checkpoint(NamedTuple):
     shared: str = ""
     # Where the training diverged, after the state that is here: it never finishes.
     diverged: Divergence | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the settings."""
+        return identity.fingerprint(self.settings)
+
+    @property
+    def reached(self) -> Settings:
+        """The settings with the number of rounds until now, or until it diverged."""
+        return {**self.settings, ROUNDS: self.ended}
+
+    @property
+    def ended(self) -> int:
+        """The round that results are of: a training that diverged goes on no longer."""
+        return self.state.round if self.diverged is None else self.rounds
 
 
 class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
@@ -148,6 +167,8 @@ class EarlierCheckpoints(NamedTuple):
     own: Callable[[str, int], Checkpoint | None]
     # (shared fingerprint, rounds) -> those that are finished, under any division
     alike: Callable[[str, int], Iterator[Checkpoint]]
+    # settings of each one, with its rounds; empty: damaged, or of an earlier version
+    others: Callable[[], Iterator[Settings]]
 
 
 class EarlierCheckpointsDataset(AbstractDataset[None, EarlierCheckpoints]):
@@ -189,7 +210,15 @@ class EarlierCheckpointsDataset(AbstractDataset[None, EarlierCheckpoints]):
                 if (kept.shared, kept.state.round) == (shared, rounds):
                     yield kept
 
-        return EarlierCheckpoints(own, alike)
+        def others() -> Iterator[Settings]:
+            pattern = _kept_as(self._filepath, "*", "*")
+            for path in sorted(self._filepath.parent.glob(pattern)):
+                try:
+                    yield read_checkpoint(path).reached
+                except DataError:  # nothing of it is used
+                    yield {}
+
+        return EarlierCheckpoints(own, alike, others)
 
     def save(self, data: None) -> None:
         raise TypeError("earlier checkpoints are written by the training alone")
@@ -334,7 +363,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     state = checkpoint.state
     histories = checkpoint.history.items()
     header = {
-        "fingerprint": checkpoint.fingerprint,
+        "settings": checkpoint.settings,
+        "environment": identity.environment(),
         "round": state.round,
         "rounds": checkpoint.rounds,
         "shared": checkpoint.shared,
@@ -353,17 +383,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if path.is_symlink():  # to the newest: that is the file to name
         path = path.with_name(path.readlink().name)
-    tensors, header = _read_tensors(path, "checkpoint", "delete it and run again")
+    tensors, header = _read_tensors(path, "checkpoint", "move it away and run again")
     tree = _unflatten(tensors)
     state = ServerState(tree["meta"], tree.get("opt_state", {}), header["round"])
     histories = header["history"].items()
     history = {name: pd.DataFrame(columns) for name, columns in histories}
-    fingerprint, rounds, shared = (
-        header[k] for k in ("fingerprint", "rounds", "shared")
-    )
+    settings, rounds, shared = (header[k] for k in ("settings", "rounds", "shared"))
     found = header.get("diverged")
     diverged = None if found is None else Divergence(*found)
-    return Checkpoint(fingerprint, state, history, rounds, shared, diverged)
+    return Checkpoint(settings, state, history, rounds, shared, diverged)
 
 
 def _write_tensors(

@@ -16,7 +16,7 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,9 +24,11 @@ from typing import Any
 
 Settings = dict[str, Any]  # dotted name -> JSON value
 
+# How long a training went on: no part of its own identity, since it is resumed, but of
+# what comes of it.
+ROUNDS = "training.rounds"
 # Options of a round loop that change no result: where and how it is computed, how often
-# and on whom it is judged. How long it goes on is no part of the identity of a training
-# either, since it is resumed, but of what comes of it: "training.rounds" is there.
+# and on whom it is judged.
 NON_RESULT_OPTIONS = frozenset(
     {
         "backend",
@@ -81,10 +83,16 @@ EQUIVALENT: dict[str, str] = {}
 def settings(**blocks: Any) -> Settings:
     """Flat settings of blocks of options, without options that affect no result.
 
+    A block is a mapping, or a model of pydantic's.
+
     >>> settings(training={"seed": 0, "clients_per_round": 4, "device": "cpu"})
     {'training.seed': 0, 'training.clients_per_round': 4}
     """
-    return dict(_flat(json.loads(json.dumps(blocks, default=str)), ""))
+    return dict(_flat(json.loads(json.dumps(blocks, default=_plain_value)), ""))
+
+
+def _plain_value(value: Any) -> Any:
+    return value.model_dump() if hasattr(value, "model_dump") else str(value)
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -103,31 +111,41 @@ def fingerprint(of: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Settings:
-    """The settings found that are not as wanted; None for one that is missing."""
-    names = dict.fromkeys([*found, *wanted])
-    return {
-        name: found.get(name)
-        for name in names
-        if name not in found or name not in wanted or found[name] != wanted[name]
-    }
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Names of the settings that two have with different values, or only one has."""
+    names = dict.fromkeys([*wanted, *found])
+    return [n for n in names if n not in found.keys() & wanted.keys()] + conflicts(
+        found, wanted
+    )
 
 
-def in_words(different: Mapping[str, Any]) -> str:
-    """Settings in a line; of code and data, which have hashes, the names alone.
+def conflicts(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Names of the settings that two have with different values."""
+    return [n for n in wanted if n in found and found[n] != wanted[n]]
 
-    >>> in_words({"maml.inner_lr": 0.5, "code.core.optimizers": "7d", "data.split": 1})
-    'maml.inner_lr=0.5, other data (split), other code (core/optimizers.py)'
+
+def in_words(
+    names: Iterable[str], found: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> str:
+    """Some settings found and those wanted instead, in a line.
+
+    >>> in_words(["maml.inner_lr"], {"maml.inner_lr": 0.5}, {"maml.inner_lr": 0.05})
+    'maml.inner_lr=0.5 instead of 0.05'
+    >>> in_words(["code.core.optimizers", "data.client_split"], {}, {})
+    'other data (client_split), other code (core/optimizers.py)'
     """
     options, data, code = [], [], []
-    for name, value in different.items():
+    for name in names:
         kind, _, rest = name.partition(".")
         if kind == "code":
             code.append(f"{rest.replace('.', '/')}.py")
         elif kind == "data":
             data.append(rest)
+        elif name not in found:
+            options.append(f"no {name}")
         else:
-            options.append(f"{name}={'null' if value is None else value}")
+            instead = f" instead of {_text(wanted[name])}" if name in wanted else ""
+            options.append(f"{name}={_text(found[name])}{instead}")
     return ", ".join(
         [
             *options,
@@ -135,6 +153,10 @@ def in_words(different: Mapping[str, Any]) -> str:
             *([f"other code ({', '.join(code)})"] if code else []),
         ]
     )
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(value)
 
 
 def refuse_mixed(results: Mapping[str, Mapping[str, Any]], remedy: str) -> None:
@@ -151,21 +173,16 @@ def refuse_mixed(results: Mapping[str, Mapping[str, Any]], remedy: str) -> None:
         ValueError: naming the results that differ from most, and in which settings.
     """
     most: Settings = {}
-    for name in dict.fromkeys(n for settings in results.values() for n in settings):
-        values = [json.dumps(s[name]) for s in results.values() if name in s]
+    for name in dict.fromkeys(n for held in results.values() for n in held):
+        values = [json.dumps(held[name]) for held in results.values() if name in held]
         most[name] = json.loads(Counter(values).most_common(1)[0][0])
     odd: dict[str, list[str]] = {}
-    expected: dict[str, Settings] = {}
     for result, held in results.items():
-        different = {n: v for n, v in held.items() if v != most[n]}
-        if different:
-            words = in_words(different)
-            odd.setdefault(words, []).append(result)
-            expected[words] = {n: most[n] for n in different}
+        if names := conflicts(held, most):
+            odd.setdefault(in_words(names, held, most), []).append(result)
     if odd:
         told = "; ".join(
             f"{', '.join(who)} {'was' if len(who) == 1 else 'were'} made with {words}"
-            f" where the others have {in_words(expected[words])}"
             for words, who in odd.items()
         )
         raise ValueError(f"these results cannot be compared: {told}; {remedy}")

@@ -187,7 +187,8 @@ def test_its_scores_have_no_row_and_say_so(data, tmp_path, name):
     scores = judged(data, checkpoint, name)
     assert scores.empty
     assert scores.attrs["diverged"] == checkpoint.diverged._asdict()
-    healthy = judged(data, checkpoint._replace(diverged=None), name)
+    finished = checkpoint.state._replace(round=TRAINING.rounds)
+    healthy = judged(data, checkpoint._replace(diverged=None, state=finished), name)
     assert healthy.columns.tolist() == scores.columns.tolist()
     assert len(healthy) == len(data["client_split"]["test"])
     personalisation = PersonalisationOptions(
@@ -245,7 +246,7 @@ def test_adaptation_that_diverges_on_a_test_client_is_said(data, tmp_path, caplo
     blocks = {**BLOCKS, "maml": {"inner_lr": 0.1, "server": ADAM}}
     *_, (checkpoint, _) = trained(data, tmp_path, "maml", blocks=blocks)
     wild = {"maml": {"inner_lr": 1e30, "server": ADAM}}
-    scores = judged(data, checkpoint, "maml", wild)
+    scores = judged(data, checkpoint._replace(settings={}), "maml", wild)
     assert not np.isfinite(scores["loss_after"]).any()
     assert (scores["correct_after"] == 0).all()
     assert "adaptation diverged in 3 of 3 cases" in caplog.text

@@ -18,6 +18,7 @@ from fedmeta.session import message_of
 
 FEMNIST = BENCHMARKS["femnist"]
 SGD = {"name": "sgd", "lr": 0.1}
+SHORT = TRAINING.model_copy(update={"rounds": 2})
 PERSONALISATION = {"optimizer": SGD, "batch_size": 2, "epochs": [0, 3]}
 USERS = {
     "division": "dirichlet",
@@ -27,8 +28,7 @@ USERS = {
 
 @pytest.fixture(scope="module")
 def checkpoint(data, tmp_path_factory):
-    training = TRAINING.model_copy(update={"rounds": 2})
-    return run(data, tmp_path_factory.mktemp("trained"), "fedavg", training)[0]
+    return run(data, tmp_path_factory.mktemp("trained"), "fedavg", SHORT)[0]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def personalised(data, checkpoint, **options):
         "it",
         **data,
         checkpoint=checkpoint,
-        training=TRAINING,
+        training=SHORT,
         model=MODEL,
         personalisation=PersonalisationOptions(**options),
     )
@@ -72,8 +72,8 @@ def test_personalising_is_the_fine_tuning_of_evaluation(data, checkpoint, scores
         ["fedavg", "fedavg_meta"],
         "fedavg_meta",
         **data,
-        checkpoint=checkpoint,
-        training=TRAINING,
+        checkpoint=checkpoint._replace(settings={}),  # watched with another tuning
+        training=SHORT,
         model=MODEL,
         fedavg=BLOCKS["fedavg"],
         fedavg_meta={"fine_tuning": tuning},
@@ -123,7 +123,7 @@ def test_options_of_a_division_are_checked_before_it_works(data):
 
 
 def test_pairs_of_training_users_are_measured(data):
-    split = {"train": ["c03", "c01", "c02"], "test": ["c00"]}
+    split = {"train": ["c03", "c01", "c02"], "test": ["c00"], "checksum": "its own"}
     pairs = measure(
         FEMNIST,
         data["records"],

@@ -5,8 +5,8 @@ made once from the training clients and kept: the codebook.
 """
 
 import hashlib
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -24,6 +24,7 @@ class Codebook(NamedTuple):
 
     tables: dict[str, Tensor]
     note: str  # what it is, for the report
+    settings: Mapping[str, Any] = {}  # that it was made with
 
 
 class Encoding(NamedTuple):

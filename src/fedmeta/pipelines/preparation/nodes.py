@@ -5,11 +5,18 @@ from typing import Any
 
 import pandas as pd
 
+from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
-from fedmeta.data.partition import partition_examples, shrunk_gaps, split_clients
+from fedmeta.data.partition import (
+    checksum,
+    partition_examples,
+    shrunk_gaps,
+    split_clients,
+)
 from fedmeta.data.statistics import client_statistics
+from fedmeta.identity import Settings
 from fedmeta.pipelines.checks import check_encoding, check_selection, checked_by
 from fedmeta.pipelines.options import PartitionOptions, build
 
@@ -21,7 +28,10 @@ def select(
     benchmark: Benchmark, records: FederatedDataset, selection: dict[str, Any]
 ) -> pd.DataFrame:
     """The clients and the range of their records that are used."""
-    return build(benchmark.select_clients, selection, "selection", records)
+    clients = build(benchmark.select_clients, selection, "selection", records)
+    made_with = identity.settings(selection=selection)
+    clients.attrs["settings"] = {"data.records": records.checksum, **made_with}
+    return clients
 
 
 def describe(
@@ -35,7 +45,9 @@ def describe(
 def split(clients: pd.DataFrame, partition: PartitionOptions) -> dict:
     """Training, validation and test clients."""
     ids = clients["client_id"].tolist()
-    return split_clients(ids, partition.clients, partition.seed)
+    made = split_clients(ids, partition.clients, partition.seed)
+    made_with = partition.model_dump(include={"clients", "seed"})
+    return {**made, "settings": _settings(clients, partition=made_with)}
 
 
 def divide(
@@ -64,6 +76,7 @@ def divide(
             len(clients),
             partition.gap,
         )
+    divided.attrs["settings"] = _settings(clients, partition=partition.model_dump())
     return divided
 
 
@@ -77,4 +90,16 @@ def encode(
 ) -> Codebook:
     """What turns records into the input of a model, from the training clients."""
     training = clients[clients["client_id"].isin(client_split["train"])]
-    return build(benchmark.codebook, encoding, "encoding", records, training)
+    made = build(benchmark.codebook, encoding, "encoding", records, training)
+    made_with = _settings(clients, encoding=encoding)
+    made_with["data.client_split"] = client_split["checksum"]
+    return made._replace(settings=made_with)
+
+
+def _settings(clients: pd.DataFrame, **options: Any) -> Settings:
+    """Of what is made from the clients table: those of the table, and its own."""
+    return {
+        **clients.attrs.get("settings", {}),
+        "data.clients": checksum(clients),
+        **identity.settings(**options),
+    }

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.algorithms.common import theta_only
 from fedmeta.core.optimizers import adam
@@ -21,6 +22,7 @@ from fedmeta.core.types import Batch, ClientId, Diverged
 from fedmeta.data.encoding import Codebook, Examples
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.datasets import Checkpoint, EarlierCheckpoints
+from fedmeta.identity import ROUNDS, Settings
 from fedmeta.pipelines.checks import check_model, checked_by
 from fedmeta.pipelines.divergence import (
     marked,
@@ -41,7 +43,14 @@ from fedmeta.pipelines.recommendation.users import (
     services_used,
     test_users,
 )
-from fedmeta.pipelines.training.setup import Data, cores, prepare
+from fedmeta.pipelines.training.setup import (
+    Data,
+    cores,
+    judged_with,
+    made_with,
+    prepare,
+    settings_of,
+)
 from fedmeta.recommenders import unified as mixed
 from fedmeta.recommenders.ranking import top_k_hits
 from fedmeta.recommenders.together import train_together
@@ -64,6 +73,11 @@ def score_counted(
     # for which this module is loaded too, need not wait for.
     from fedmeta.pipelines.recommendation.counting import COUNTING  # noqa: PLC0415
 
+    data = Data(records, clients, client_split, None, codebook)
+    settings = {
+        **_judged_on(data, partition, study),
+        **identity.code(score_counted, benchmark.encoding),
+    }
     encoding = benchmark.encoding(codebook)
     slots = encoding.sizes["classes"]
 
@@ -76,7 +90,9 @@ def score_counted(
                 hits = top_k_hits(scores, labels, (1, 4)).sum(axis=0)
                 yield _row(user, fraction, 0, *hits)
 
-    return pd.DataFrame(progress(scored(), f"test users scored for {name}"))
+    table = pd.DataFrame(progress(scored(), f"test users scored for {name}"))
+    table.attrs = made_with(settings)
+    return table
 
 
 @checked_by(check_model)
@@ -94,6 +110,16 @@ def score_trained(
     options: StepOptions,
 ) -> pd.DataFrame:
     """Scores of a model trained on each test user's support alone."""
+    data = Data(records, clients, client_split, None, codebook)
+    settings = {
+        **_judged_on(data, partition, study),
+        **identity.settings(
+            training={"seed": training.seed},
+            model={**identity.named(benchmark.model), **model},
+            **{name: options},
+        ),
+        **identity.code(score_trained, benchmark.model, benchmark.encoding),
+    }
     encoding = benchmark.encoding(codebook)
     network = benchmark.model(**encoding.sizes, **model)
     losses: dict[tuple[ClientId, float, int], float] = {}
@@ -123,6 +149,7 @@ def score_trained(
                 yield _row(user, fraction, steps, top1, top4)
 
     table = pd.DataFrame(progress(scored(), f"scores of {name}"))
+    table.attrs = made_with(settings)
     warn_nonfinite(losses, name)
     return table
 
@@ -146,18 +173,23 @@ def pretrain(
         (checkpoint, history) every ``report_every`` steps.
     """
     data = Data(records, clients, client_split, support_query, codebook)
-    decisive = options.model_dump(exclude={"steps", "fine_tuning_steps"})
-    fingerprint = data.fingerprint("unified", training.seed, decisive)
+    settings = {**data.settings(), **_unified(benchmark, training, options)}
     users = _numbers(clients)
     encoding = benchmark.encoding(codebook)
-    checkpoint = earlier.own(fingerprint, options.steps)
+
+    def chunk(checkpoint: Checkpoint) -> tuple[Checkpoint, pd.DataFrame]:
+        history = checkpoint.history["unified"]
+        history.attrs = made_with(_reached(checkpoint))
+        return checkpoint, marked(history, checkpoint.diverged)
+
+    checkpoint = earlier.own(identity.fingerprint(settings), options.steps)
     found = None if checkpoint is None else checkpoint.diverged
     if found is not None and found.round > options.steps:
         checkpoint, found = checkpoint._replace(diverged=None), None
     if checkpoint is not None:
         log.info("unified: goes on after step %d", checkpoint.state.round)
         checkpoint = checkpoint._replace(rounds=options.steps)
-        yield checkpoint, marked(checkpoint.history["unified"], found)
+        yield chunk(checkpoint)
         state = checkpoint.state
         rows = checkpoint.history["unified"].to_dict(orient="records")
     else:
@@ -171,7 +203,7 @@ def pretrain(
         state, rows = theta_only(adam(options.learning_rate))(params), []
         empty = pd.DataFrame(columns=["round", "train_loss"], dtype=float)
         history = {"unified": empty}
-        checkpoint = Checkpoint(fingerprint, state, history, options.steps)
+        checkpoint = Checkpoint(settings, state, history, options.steps)
     if found is not None:
         log.error("unified: %s; %s", found, remedy(options.model_dump()))
         return
@@ -192,13 +224,12 @@ def pretrain(
             clock.tick(step, total / seen)
             rows.append({"round": step, "train_loss": total / seen})
             history = {"unified": pd.DataFrame(rows)}
-            checkpoint = Checkpoint(fingerprint, state, history, options.steps)
-            yield checkpoint, history["unified"]
+            checkpoint = Checkpoint(settings, state, history, options.steps)
+            yield chunk(checkpoint)
     except Diverged as error:
         found = error.divergence
         log.error("unified: %s; %s", found, remedy(options.model_dump()))
-        checkpoint = checkpoint._replace(diverged=found)
-        yield checkpoint, marked(checkpoint.history["unified"], found)
+        yield chunk(checkpoint._replace(diverged=found))
 
 
 def score_unified(
@@ -214,6 +245,14 @@ def score_unified(
     options: UnifiedOptions,
 ) -> pd.DataFrame:
     """Scores of the mixed network, fine-tuned to each test user's support."""
+    data = Data(records, clients, client_split, None, codebook)
+    wanted = {
+        **_judged_on(data, partition, study),
+        **_unified(benchmark, training, options),
+        "unified.steps": options.steps,
+        "unified.fine_tuning_steps": options.fine_tuning_steps,
+    }
+    origin = judged_with(_reached(checkpoint), wanted, "unified", score_unified)
     encoding = benchmark.encoding(codebook)
     tables = []
     found = checkpoint.diverged
@@ -233,6 +272,7 @@ def score_unified(
         )
         tables.append(scores)
     table = pd.concat(tables, ignore_index=True)
+    table.attrs = origin
     return table if found is None else marked(table.iloc[:0], found)
 
 
@@ -255,6 +295,13 @@ def score_federated(
 ) -> pd.DataFrame:
     """Scores of a federated method, adapted to each test user's support."""
     data = Data(records, clients, client_split, support_query, codebook)
+    blocks = {algorithm: options}
+    wanted = {
+        **settings_of(benchmark, data, training, model, [algorithm], blocks, name),
+        **_judged_on(data, partition, study),
+        ROUNDS: training.rounds,
+    }
+    origin = judged_with(checkpoint.reached, wanted, name, score_federated)
     steps = (options["adapt_plan"] or options["plan"])["epochs"]
     losses: dict[tuple[ClientId, float], float] = {}
 
@@ -267,7 +314,7 @@ def score_federated(
                 training,
                 model,
                 [algorithm],
-                {algorithm: options},
+                blocks,
             )
             for row in setup.evaluated(
                 algorithm, checkpoint.state.meta, client_split["test"]
@@ -285,6 +332,7 @@ def score_federated(
 
     what = f"test users adapted to by {name}"
     table = scores(scored(), what, checkpoint.diverged)
+    table.attrs |= origin
     warn_nonfinite(losses if len(table) else {}, name)
     return table
 
@@ -304,6 +352,34 @@ class _Supports(Mapping[ClientId, tuple[Tensor, Tensor]]):
 
     def __len__(self) -> int:
         return len(self._users)
+
+
+def _judged_on(
+    data: Data, partition: PartitionOptions, study: StudyOptions
+) -> Settings:
+    """The settings that all methods share."""
+    return {
+        **data.settings(),
+        **identity.settings(partition=partition, study=study),
+    }
+
+
+def _unified(
+    benchmark: Benchmark, training: TrainingOptions, options: UnifiedOptions
+) -> Settings:
+    """What decides the mixed network, but for data and numbers of steps."""
+    no_result = {"steps", "fine_tuning_steps", "report_every"}
+    return {
+        **identity.settings(
+            training={"seed": training.seed},
+            unified=options.model_dump(exclude=no_result),
+        ),
+        **identity.code(pretrain, benchmark.encoding),
+    }
+
+
+def _reached(checkpoint: Checkpoint) -> Settings:
+    return {**checkpoint.settings, "unified.steps": checkpoint.ended}
 
 
 def _row(

@@ -158,7 +158,6 @@ def _report() -> list[Node]:
                 "statistics": f"{HOME}.statistics",
                 "table": f"{home}.table3_table",
                 "users": f"{home}.users_table",
-                "parameters": f"params:{HOME}",
                 "partition": f"params:{HOME}.partition",
             },
             f"{home}.page",

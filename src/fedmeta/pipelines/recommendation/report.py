@@ -11,10 +11,21 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.datasets import Checkpoint
+from fedmeta.identity import Settings
 from fedmeta.pipelines.checks import check_models, checked_by
 from fedmeta.pipelines.options import PartitionOptions
-from fedmeta.pipelines.recommendation.methods import FEDERATED, METHODS, described
-from fedmeta.pipelines.reporting.nodes import source_of
+from fedmeta.pipelines.recommendation.methods import (
+    FEDERATED,
+    METHODS,
+    TRAINED,
+    described,
+)
+from fedmeta.pipelines.reporting.nodes import (
+    compared,
+    parameters_of,
+    settings_of_results,
+    source_of,
+)
 from fedmeta.reporting import recommendation_figures as figures
 from fedmeta.reporting import recommendation_page as page
 from fedmeta.reporting import terminal
@@ -38,7 +49,12 @@ def tabulate(
     unified: Checkpoint,
     **results: pd.DataFrame,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Table 3, and what single users get."""
+    """Table 3, and what single users get.
+
+    Raises:
+        ValueError: if results differ in more than the method.
+    """
+    _made_with(records, models, results)
     methods = _methods(benchmark, codebook, models, unified)
     source = source_of(benchmark, records)
     scores = _by_label(methods, _kind(results, "scores"))
@@ -57,6 +73,7 @@ def draw(
     **results: pd.DataFrame,
 ) -> tuple[Figure, ...]:
     """Figures 6 and 7 of the paper, and the spread over users: `FIGURES`."""
+    _made_with(records, models, results)
     methods = _methods(benchmark, codebook, models, unified)
     source = source_of(benchmark, records)
     scores = _by_label(methods, _kind(results, "scores"))
@@ -76,11 +93,11 @@ def compose(
     statistics: pd.DataFrame,
     table: pd.DataFrame,
     users: pd.DataFrame,
-    parameters: dict[str, Any],
     partition: PartitionOptions,
     **results: pd.DataFrame,
 ) -> str:
     """The report as one HTML page; Table 3 is printed too."""
+    made_with = _made_with(records, models, results, partition=partition)
     # Drawn anew: a figure that was saved as a picture cannot be loaded as a figure.
     drawn = draw(benchmark, records, codebook, models, unified, **results)
     source = source_of(benchmark, records)
@@ -95,7 +112,7 @@ def compose(
             users=users,
             histories=_histories(results),
             figures=dict(zip(FIGURES, drawn, strict=True)),
-            parameters=parameters,
+            parameters=parameters_of(made_with),
             notes=[
                 codebook.note,
                 *json.loads(records.metadata["notes"]),
@@ -106,6 +123,29 @@ def compose(
             statistics=statistics,
         )
     )
+
+
+def _made_with(
+    records: FederatedDataset,
+    models: dict[str, dict],
+    results: dict[str, pd.DataFrame],
+    **options: Any,
+) -> Settings:
+    """What the methods were made with, the model of each under the model's name.
+
+    Raises:
+        ValueError: if results differ in more than the method.
+    """
+    models_of = {name: f"models.{m.model}." for name, m in FEDERATED.items()}
+    models_of |= {name: f"models.{name}." for name in TRAINED}
+
+    def named(result: str, settings: Settings) -> Settings:
+        model = models_of.get(result.rpartition("_")[0], "")
+        return {n.replace("model.", model, 1): v for n, v in settings.items()}
+
+    made = settings_of_results(results)
+    made = {result: named(result, held) for result, held in made.items()}
+    return compared(records, made, models=models, **options)
 
 
 def _methods(

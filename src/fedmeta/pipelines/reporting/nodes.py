@@ -1,17 +1,25 @@
 """Nodes around `fedmeta.reporting`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.partition import shrunk_gaps
+from fedmeta.identity import Settings
 from fedmeta.pipelines.options import PartitionOptions, ReportOptions
 from fedmeta.reporting import fairness, figures, page, tables, terminal
+
+AGAIN = (
+    "without --from-nodes or --nodes, finished trainings are taken over and what is"
+    " missing is made"
+)
 
 
 def tabulate(
@@ -22,7 +30,12 @@ def tabulate(
     report: ReportOptions,
     **results: pd.DataFrame,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The tables of accuracy, fairness and overhead."""
+    """The tables of accuracy, fairness and overhead.
+
+    Raises:
+        ValueError: if results differ in more than the algorithm: `compared`.
+    """
+    compared(records, settings_of_results(results), partition=partition)
     scores, histories = _by_label(names, results)
     source = source_of(benchmark, records)
     paper = benchmark.table2.get(partition.support_fraction)
@@ -44,6 +57,7 @@ def draw(
     **results: pd.DataFrame,
 ) -> tuple[Figure, ...]:
     """The figures, in the order of `FIGURES`."""
+    compared(records, settings_of_results(results))
     scores, histories = _by_label(names, results)
     source = source_of(benchmark, records)
     return (
@@ -67,7 +81,6 @@ def compose(
     accuracy: pd.DataFrame,
     fairness: pd.DataFrame,
     overhead: pd.DataFrame,
-    parameters: dict[str, Any],
     partition: PartitionOptions,
     clients: pd.DataFrame,
     support_query: pd.DataFrame,
@@ -75,6 +88,7 @@ def compose(
     **results: pd.DataFrame,
 ) -> str:
     """The report as one HTML page; its headline table is printed too."""
+    made_with = compared(records, settings_of_results(results), partition=partition)
     # Drawn anew: a figure that was saved as a picture cannot be loaded as a figure.
     drawn = draw(benchmark, names, records, report, overhead, **results)
     source = source_of(benchmark, records)
@@ -93,10 +107,50 @@ def compose(
             fairness=fairness,
             overhead=overhead,
             figures=dict(zip(FIGURES, drawn, strict=True)),
-            parameters=parameters,
+            parameters={**parameters_of(made_with), "report": report},
             statistics=statistics,
         )
     )
+
+
+def compared(
+    records: FederatedDataset, made: Mapping[str, Settings], **options: Any
+) -> Settings:
+    """What results were made with, once it is clear that they can be compared.
+
+    Args:
+        records: of this run.
+        made: what each result was made with, by its name.
+        options: blocks of this run that must be theirs too.
+
+    Raises:
+        ValueError: naming the settings that they share and differ in.
+    """
+    own = {"data.records": records.checksum, **identity.settings(**options)}
+    made = {"this run": own, **made}
+    identity.refuse_mixed(made, AGAIN)
+    return {name: value for held in made.values() for name, value in held.items()}
+
+
+def settings_of_results(results: Mapping[str, pd.DataFrame]) -> dict[str, Settings]:
+    """What each result was made with.
+
+    Raises:
+        ValueError: for one that does not say.
+    """
+    for name, table in results.items():
+        if "settings" not in table.attrs:
+            raise ValueError(f"{name} does not say what it was made with; {AGAIN}")
+    return {name: table.attrs["settings"] for name, table in results.items()}
+
+
+def parameters_of(settings: Settings) -> dict[str, Any]:
+    """The options among settings, as a page shows them."""
+    return {
+        name: value
+        for name, value in settings.items()
+        if not name.startswith(("code.", "data.")) and not name.endswith(".function")
+    }
 
 
 def source_of(benchmark: Benchmark, records: FederatedDataset) -> str:

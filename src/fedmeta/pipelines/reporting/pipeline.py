@@ -46,7 +46,6 @@ def create_pipeline(benchmark: str, algorithms: Sequence[str]) -> Pipeline:
                     **shared,
                     "statistics": f"{benchmark}.statistics",
                     **{table: f"{home}.{table}_table" for table in TABLES},
-                    "parameters": f"params:{benchmark}",
                     "partition": f"params:{benchmark}.partition",
                     "clients": f"{benchmark}.clients",
                     "support_query": f"{benchmark}.support_query",

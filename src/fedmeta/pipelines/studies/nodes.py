@@ -5,12 +5,15 @@ from typing import Any
 
 import pandas as pd
 
+from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.distances import client_distances
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.redivide import DIVISIONS, redivide
 from fedmeta.datasets import Checkpoint, PackedSource
+from fedmeta.identity import ROUNDS
 from fedmeta.pipelines.checks import check_model, check_users, checked_by
 from fedmeta.pipelines.divergence import marked, scores, warn_nonfinite
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions, checked
@@ -20,7 +23,13 @@ from fedmeta.pipelines.studies.options import (
     RecipesOptions,
     UserOptions,
 )
-from fedmeta.pipelines.training.setup import Data, prepare
+from fedmeta.pipelines.training.setup import (
+    Data,
+    judged_with,
+    made_with,
+    prepare,
+    settings_of,
+)
 from fedmeta.reporting.study_scores import micro
 
 
@@ -49,7 +58,8 @@ def measure(
     distances: DistanceOptions,
 ) -> pd.DataFrame:
     """How far apart the training users' data are, pair by pair."""
-    return client_distances(
+    data = Data(records, clients, client_split, None, codebook)
+    pairs = client_distances(
         records,
         clients,
         sorted(client_split["train"]),
@@ -58,6 +68,10 @@ def measure(
         sample=distances.sample,
         seed=distances.seed,
     )
+    settings = {**data.settings(), **identity.settings(distances=distances)}
+    settings |= identity.code(measure, benchmark.encoding, benchmark.labels)
+    pairs.attrs = made_with(settings)
+    return pairs
 
 
 @checked_by(check_model)
@@ -84,8 +98,18 @@ def personalise(
         A row a client and number of epochs: `client_id, epochs, num_support, num_query`
         and sums over the query records, `correct` and `loss`. No row, and a mark, where
         the training diverged.
+
+    Raises:
+        ValueError: if the checkpoint is of another training, or of fewer rounds.
     """
     data = Data(records, clients, client_split, support_query, codebook)
+    tuned_by = ALGORITHMS["fedavg"].factory
+    wanted = {
+        **settings_of(benchmark, data, training, model, [], {}),
+        **identity.settings(personalisation=personalisation),
+        ROUNDS: training.rounds,
+    }
+    origin = judged_with(checkpoint.reached, wanted, name, personalise, tuned_by)
 
     def scored() -> Iterator[dict[str, Any]]:
         for epochs in personalisation.epochs:
@@ -114,6 +138,7 @@ def personalise(
     table = scores(scored(), f"scores of {name}", checkpoint.diverged)
     cases = zip(table["client_id"], table["epochs"], strict=True)
     warn_nonfinite(dict(zip(cases, table["loss"], strict=True)), name)
+    table.attrs |= origin
     return table
 
 
@@ -166,4 +191,9 @@ def fine_tune(
             }
             for epochs in recipe.epochs
         ]
-    return marked(pd.DataFrame(rows), checkpoint.diverged)
+    table = pd.DataFrame(rows)
+    settings = {**personal.attrs["settings"], **identity.settings(recipes=recipes)}
+    table.attrs = made_with(
+        {k: v for k, v in settings.items() if not k.startswith("personalisation.")}
+    )
+    return marked(table, checkpoint.diverged)

@@ -8,10 +8,17 @@ import pandas as pd
 from kedro.pipeline import Node, Pipeline
 from matplotlib.figure import Figure
 
+from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.identity import Settings
 from fedmeta.pipelines.binding import bind
-from fedmeta.pipelines.reporting.nodes import source_of
+from fedmeta.pipelines.reporting.nodes import (
+    AGAIN,
+    compared,
+    settings_of_results,
+    source_of,
+)
 from fedmeta.pipelines.studies.experiment import Experiment
 from fedmeta.reporting import terminal
 from fedmeta.reporting.claims import claims_frame
@@ -50,9 +57,7 @@ def create_pipeline(study: Study) -> Pipeline:
         "records": study.experiments[0].records,
         **study.further,
         **results,
-    }
-    parameters = {
-        f"{e.home}__parameters": f"params:{e.home}" for e in study.experiments
+        **{f"{e.home}__parameters": f"params:{e.home}" for e in study.experiments},
     }
     return Pipeline(
         [
@@ -72,7 +77,7 @@ def create_pipeline(study: Study) -> Pipeline:
             ),
             Node(
                 bind(compose, study=study),
-                {**shared, **parameters},
+                shared,
                 f"{home}.page",
                 name=f"compose_{study.home}",
                 namespace="report",
@@ -134,7 +139,18 @@ def compose(study: Study, records: FederatedDataset, **results: Any) -> str:
 
 
 def _collected(study: Study, records: FederatedDataset, results: dict[str, Any]) -> Any:
-    """The results as the report's module wants them."""
+    """The results as the report's module wants them.
+
+    Raises:
+        ValueError: for results of other settings than this run's, or of other data or
+            code than the others.
+    """
+    for experiment in study.experiments:
+        made = _of_other_sources(experiment, study, results)
+        if experiment.records == study.experiments[0].records:
+            compared(records, made)
+        else:
+            identity.refuse_mixed(made, AGAIN)
 
     def of_kind(kind: str) -> dict[str, pd.DataFrame]:
         return {
@@ -146,3 +162,34 @@ def _collected(study: Study, records: FederatedDataset, results: dict[str, Any])
     further = {name: results[name] for name in study.further}
     source = source_of(study.benchmark, records)
     return study.collect(*map(of_kind, study.kinds), source, **further)
+
+
+def _of_other_sources(
+    experiment: Experiment, study: Study, results: Mapping[str, Any]
+) -> dict[str, Settings]:
+    """Data and code that results were made with, once their options are this run's.
+
+    The parameters say in which options the variants of a study differ.
+    """
+    home = experiment.home
+    blocks = results[f"{home}__parameters"]
+    common = {"model", "personalisation", "distances", "recipes"} & blocks.keys()
+    shared = {name: blocks[name] for name in common}
+    tables, wanted = {}, {}
+    for name, variant in experiment.variants.items():
+        own = {"training": blocks[variant.training], name: blocks[name]}
+        for kind in study.kinds:
+            tables[f"{name} {kind}"] = results[f"{home}__{name}__{kind}"]
+            wanted[f"{name} {kind}"] = identity.settings(**shared, **own)
+    for name, dataset in study.further.items():
+        if dataset.startswith(f"{home}."):
+            tables[name], wanted[name] = results[name], identity.settings(**shared)
+    made = settings_of_results(tables)
+    for name, held in made.items():
+        if names := identity.conflicts(held, wanted[name]):
+            words = identity.in_words(names, held, wanted[name])
+            raise ValueError(f"{home}: {name} was made with {words}; {AGAIN}")
+    return {
+        result: {k: v for k, v in held.items() if k.startswith(("code.", "data."))}
+        for result, held in made.items()
+    }

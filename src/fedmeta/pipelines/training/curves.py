@@ -50,7 +50,8 @@ class Curves:
             trained: what was seen of the training clients since the last row.
             spent: costs until now.
         """
-        common = {"round": state.round, **trained}
+        watched = {"validation_clients": len(self._watched)}
+        common = {"round": state.round, **trained, **watched}
         probed = self._probed(state)
         for suffix, setup in self._setups.items():
             for name in self._names:

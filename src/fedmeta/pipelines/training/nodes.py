@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.algorithms import options_of
 from fedmeta.core.engine import run_rounds
@@ -15,6 +16,7 @@ from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.tasks import sample_cohort
 from fedmeta.datasets import Checkpoint, EarlierCheckpoints
+from fedmeta.identity import ROUNDS, Settings
 from fedmeta.pipelines.checks import check_algorithms, checked_by
 from fedmeta.pipelines.divergence import inherited, marked, remedy
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
@@ -22,20 +24,15 @@ from fedmeta.pipelines.preparation.nodes import divide
 from fedmeta.pipelines.progress import Clock
 from fedmeta.pipelines.training.costs import COSTS, prices
 from fedmeta.pipelines.training.curves import Curves
-from fedmeta.pipelines.training.setup import Data, Setup, prepare
+from fedmeta.pipelines.training.setup import (
+    Data,
+    Setup,
+    made_with,
+    prepare,
+    settings_of,
+)
 
 log = logging.getLogger(__name__)
-
-# How long it goes on, which device and backend compute and who else is watched decide
-# nothing that has been computed.
-UNDECISIVE = {
-    "rounds",
-    "device",
-    "backend",
-    "clients_at_once",
-    "chunk",
-    "support_fractions",
-}
 
 
 @checked_by(check_algorithms)
@@ -74,10 +71,15 @@ def train(
         after the last: Kedro saves them as they come.
     """
     data = Data(records, clients, client_split, support_query, codebook)
+    settings = settings_of(
+        benchmark, data, training, model, names, algorithms, called, start
+    )
     called = called or names[-1]
 
     def chunk(checkpoint: Checkpoint) -> tuple[Any, ...]:
-        histories = (checkpoint.history[name] for name in names)
+        histories = [checkpoint.history[name] for name in names]
+        for history in histories:
+            history.attrs = made_with(checkpoint.reached)
         return checkpoint, *(marked(h, checkpoint.diverged) for h in histories)
 
     try:
@@ -89,6 +91,7 @@ def train(
             partition,
             training,
             model,
+            settings,
             start,
             called,
             algorithms,
@@ -108,6 +111,7 @@ def _checkpoints(
     partition: PartitionOptions,
     training: TrainingOptions,
     model: dict,
+    settings: Settings,
     start: Checkpoint | None,
     called: str,
     algorithms: dict[str, dict],
@@ -120,11 +124,8 @@ def _checkpoints(
     setup = prepare(benchmark, data, training, model, names, algorithms)
     trained, train_clients = setup.algorithms[names[0]], data.client_split["train"]
     cohort_of = _cohorts(train_clients, training)
-    options = {name: options_of(name, algorithms) for name in names}
-    before = start and (start.fingerprint, start.state.round, bool(start.diverged))
-    decisive = (training.model_dump(exclude=UNDECISIVE), model, options, before)
-    fingerprint = data.fingerprint(*decisive)
-    shared = data.undivided().fingerprint(*decisive) if trained.undivided else ""
+    undivided = {**settings, **data.undivided()} if trained.undivided else {}
+    shared = identity.fingerprint(undivided) if undivided else ""
 
     curves = _curves(
         benchmark, names, data, setup, partition, training, model, algorithms
@@ -134,13 +135,13 @@ def _checkpoints(
     def judged(state: ServerState, train_loss: float) -> Checkpoint:
         left_out = {"train_skipped_clients": skipped} if skips else {}
         history = curves.extended(state, {"train_loss": train_loss, **left_out}, spent)
-        return Checkpoint(fingerprint, state, history, training.rounds, shared)
+        return Checkpoint(settings, state, history, training.rounds, shared)
 
-    checkpoint = earlier.own(fingerprint, training.rounds)
+    checkpoint = earlier.own(identity.fingerprint(settings), training.rounds)
     if checkpoint is None and trained.undivided:
         finished = earlier.alike(shared, training.rounds)
         keys = {name: name + _under(partition.support_fraction) for name in names}
-        checkpoint = _adopted(finished, keys, fingerprint)
+        checkpoint = _adopted(finished, keys, settings)
     if checkpoint is not None:
         log.info("%s: goes on after round %d", called, checkpoint.state.round)
         yield checkpoint._replace(rounds=training.rounds, diverged=None)
@@ -151,6 +152,7 @@ def _checkpoints(
         state = _moved(checkpoint.state, setup)
         spent = curves.resumed(checkpoint.history)
     else:
+        _tell_others(called, earlier, {**settings, ROUNDS: training.rounds})
         theta = start.state.meta["theta"] if start else None
         state = trained.init(theta or setup.model.init(training.seed))
         state, spent = _moved(state, setup), dict.fromkeys(COSTS, 0)
@@ -239,21 +241,39 @@ def _divisions(
 
 
 def _adopted(
-    finished: Iterable[Checkpoint], keys: dict[str, str], fingerprint: str
+    finished: Iterable[Checkpoint], keys: dict[str, str], settings: Settings
 ) -> Checkpoint | None:
     """The same training under another support fraction, with the curves of this one.
 
     Args:
         finished: runs under any support fraction.
         keys: by name, what histories of this fraction are called there.
-        fingerprint: of this run.
+        settings: of this run.
     """
     for found in finished:
         if found.history.keys() >= set(keys.values()):
             log.info("%s: trained before, under another support fraction", [*keys][0])
             history = {name: found.history[key] for name, key in keys.items()}
-            return found._replace(fingerprint=fingerprint, history=history)
+            return found._replace(settings=settings, history=history)
     return None
+
+
+def _tell_others(called: str, earlier: EarlierCheckpoints, settings: Settings) -> None:
+    """Say what sets earlier trainings apart, where there are some: none is used."""
+    others = [
+        (identity.differences(other, settings), other) for other in earlier.others()
+    ]
+    if not others:
+        return
+    names, nearest = min(others, key=lambda pair: len(pair[0]))
+    log.info(
+        "%s: training from the start; of the checkpoints that are kept, the nearest one"
+        " is %s",
+        called,
+        f"of a training with {identity.in_words(names, nearest, settings)}"
+        if nearest
+        else "damaged, or of an earlier version of this project",
+    )
 
 
 def _sizes(

@@ -1,7 +1,5 @@
 """What training and evaluation share: a model, the clients' tasks, a backend."""
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,8 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.core.algorithms import options_of
+from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.core.allocator import keep_freed_memory
 from fedmeta.core.backends import sequential, threaded, vectorized
 from fedmeta.core.evaluation import evaluate_clients
@@ -24,6 +23,8 @@ from fedmeta.data.encoding import checksum as codebook_checksum
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.partition import checksum
 from fedmeta.data.tasks import Episode, pooled_task_maker, task_maker
+from fedmeta.datasets import Checkpoint
+from fedmeta.identity import Settings
 from fedmeta.pipelines.options import TrainingOptions, build, build_algorithm
 
 
@@ -33,26 +34,45 @@ class Data(NamedTuple):
     records: FederatedDataset
     clients: pd.DataFrame
     client_split: dict[str, list[ClientId]]
-    support_query: pd.DataFrame
+    support_query: pd.DataFrame | None  # None: it is not asked which are which
     codebook: Codebook
 
-    def fingerprint(self, *options: Any) -> str:
-        """Of the data and of options: equal ones give the same training."""
-        parts = [
-            self.records.checksum,
-            checksum(self.clients),
-            self.client_split["checksum"],
-            checksum(self.support_query),
-            codebook_checksum(self.codebook),
-            json.dumps(options, sort_keys=True, default=str),
-        ]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    def settings(self) -> Settings:
+        """Their checksums, and the options that they were made with.
 
-    def undivided(self) -> "Data":
-        """The same records, without saying which are support and which are query."""
+        Raises:
+            ValueError: if some were made from other data than these.
+        """
+        divided = self.support_query
+        found = {
+            "data.records": self.records.checksum,
+            "data.clients": checksum(self.clients),
+            "data.client_split": self.client_split["checksum"],
+            "data.codebook": codebook_checksum(self.codebook),
+            **({} if divided is None else {"data.support_query": checksum(divided)}),
+        }
+        for name, held in {
+            "clients table": self.clients.attrs.get("settings", {}),
+            "client split": self.client_split.get("settings", {}),
+            "codebook": self.codebook.settings,
+            "partition": {} if divided is None else divided.attrs.get("settings", {}),
+        }.items():
+            if names := identity.conflicts(held, found):
+                raise ValueError(
+                    f"the {name} was made with {identity.in_words(names, held, found)};"
+                    " without --from-nodes or --nodes, it is made again"
+                )
+            found |= held
+        return found
+
+    def undivided(self) -> Settings:
+        """What replaces settings where it does not matter which records are support."""
         used = self.support_query.drop(columns=["num_support", "num_query"])
         used["order"] = used["order"].map(np.sort)
-        return self._replace(support_query=used)
+        return {
+            "data.support_query": checksum(used),
+            "partition.support_fraction": None,
+        }
 
 
 class Setup(NamedTuple):
@@ -83,6 +103,73 @@ class Setup(NamedTuple):
             self.backend,
             self.chunk,
         )
+
+
+def settings_of(
+    benchmark: Benchmark,
+    data: Data,
+    training: TrainingOptions,
+    model: dict[str, Any],
+    names: list[str],
+    blocks: dict[str, dict[str, Any]],
+    called: str | None = None,
+    start: Checkpoint | None = None,
+) -> Settings:
+    """What decides a training: its options, data and code, but not for how long.
+
+    Args:
+        benchmark, data, training, model, names, blocks: as for `prepare`.
+        called: the name of the options of a training whose algorithm has another.
+        start: whose parameters it starts from.
+    """
+    factories = {name: ALGORITHMS[name].factory for name in names}
+    algorithms = {
+        called or name: {**identity.named(factory), **options_of(name, blocks)}
+        for name, factory in factories.items()
+    }
+    found = identity.settings(
+        training=training.model_dump(exclude={"rounds"}),
+        model={**identity.named(benchmark.model), **model},
+        encoding=identity.named(benchmark.encoding),
+        **algorithms,
+    )
+    functions = (benchmark.model, benchmark.encoding, *factories.values())
+    code = identity.code("pipelines.training.nodes", *functions)
+    if start is not None:
+        found |= {
+            "start": start.fingerprint,
+            "start.rounds": start.state.round,
+            "start.diverged": start.diverged is not None,
+        }
+    return {**found, **data.settings(), **code}
+
+
+def made_with(settings: Settings) -> dict[str, Any]:
+    """Attributes of results: see `fedmeta.datasets.ResultDataset`."""
+    return {"settings": settings, "environment": identity.environment()}
+
+
+def judged_with(
+    trained: Settings, wanted: Settings, name: str, *functions: Any
+) -> dict[str, Any]:
+    """Attributes of scores of a checkpoint.
+
+    Args:
+        trained: what it was trained with.
+        wanted: the settings of this run.
+        name: whose it is, for errors.
+        functions: that judge it.
+
+    Raises:
+        ValueError: if it was trained otherwise.
+    """
+    if names := identity.conflicts(trained, wanted):
+        raise ValueError(
+            f"the checkpoint of {name} was trained with"
+            f" {identity.in_words(names, trained, wanted)}; without --from-nodes or"
+            " --nodes, it is trained as this run wants it first"
+        )
+    return made_with({**trained, **wanted, **identity.code(*functions)})
 
 
 def prepare(
