@@ -98,7 +98,7 @@ def table(dataset: FederatedDataset, size: int) -> pd.DataFrame:
     """The clients table of the first ``size`` clients, all their records."""
     return pd.DataFrame(
         {
-            "client_id": dataset.client_ids[:size],
+            "client_id": dataset.client_ids[:size].to_pandas(),
             "start": 0,
             "stop": dataset.num_examples[:size],
         }

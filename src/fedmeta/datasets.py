@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from kedro.io import AbstractDataset
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.matplotlib import MatplotlibDataset
@@ -40,6 +42,7 @@ from fedmeta.identity import ROUNDS, Settings
 log = logging.getLogger(__name__)
 
 PREPARED = "prepared data"
+MADE_AGAIN = "delete it and run again, from the packed records on: it is made again"
 
 
 class PackedSource(NamedTuple):
@@ -250,19 +253,6 @@ class _Atomic:
             self._filepath = path
 
 
-class _Sealed(_Atomic):
-    """Mixed into a dataset of one file: damage is seen when it is read."""
-
-    def _write(self, data: Any, temporary: Path) -> None:
-        super()._write(self._marked(data, unsealed(PREPARED)), temporary)
-        seal(temporary, PREPARED)
-
-    def load(self) -> Any:
-        remedy = "delete it and run again, from the packed records on: it is made again"
-        verify(Path(self._filepath), PREPARED, remedy)
-        return self._unmarked(super().load())
-
-
 class AtomicCSVDataset(_Atomic, CSVDataset):
     """kedro_datasets.pandas.CSVDataset, written whole or not at all.
 
@@ -279,26 +269,37 @@ class AtomicCSVDataset(_Atomic, CSVDataset):
         return unguarded(super().load())
 
 
-class AtomicParquetDataset(_Sealed, ParquetDataset):
-    """kedro_datasets.pandas.ParquetDataset, written whole or not at all and sealed."""
+class AtomicParquetDataset(_Atomic, ParquetDataset):
+    """A table as Parquet, written whole or not at all and sealed; without its index.
 
-    def _marked(self, table: pd.DataFrame, mark: str) -> pd.DataFrame:
-        marked = table.copy(deep=False)
-        marked.attrs = {"seal": mark, **table.attrs}
-        return marked
+    A column of lists is read as one array, not as an array a row: see
+    `fedmeta.data.partition.record_orders`.
+    """
 
-    def _unmarked(self, table: pd.DataFrame) -> pd.DataFrame:
-        del table.attrs["seal"]
-        return table
+    def _write(self, data: pd.DataFrame, temporary: Path) -> None:
+        table = pa.Table.from_pandas(data, preserve_index=False)
+        sealed = table.replace_schema_metadata({"seal": unsealed(PREPARED)})
+        pq.write_table(sealed, temporary)
+        seal(temporary, PREPARED)
+
+    def load(self) -> pd.DataFrame:
+        path = Path(self._filepath)
+        verify(path, PREPARED, MADE_AGAIN)
+        return pq.read_table(path, partitioning=None).to_pandas(
+            types_mapper=lambda t: pd.ArrowDtype(t) if pa.types.is_nested(t) else None
+        )
 
 
-class AtomicJSONDataset(_Sealed, JSONDataset):
-    """kedro_datasets.json.JSONDataset of a mapping, written whole or not and sealed."""
+class AtomicJSONDataset(_Atomic, JSONDataset):
+    """A mapping as JSON, written whole or not at all and sealed."""
 
-    def _marked(self, mapping: dict[str, Any], mark: str) -> dict[str, Any]:
-        return {"seal": mark, **mapping}
+    def _write(self, data: dict[str, Any], temporary: Path) -> None:
+        super()._write({"seal": unsealed(PREPARED), **data}, temporary)
+        seal(temporary, PREPARED)
 
-    def _unmarked(self, mapping: dict[str, Any]) -> dict[str, Any]:
+    def load(self) -> dict[str, Any]:
+        verify(Path(self._filepath), PREPARED, MADE_AGAIN)
+        mapping = super().load()
         del mapping["seal"]
         return mapping
 

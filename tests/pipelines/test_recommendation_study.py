@@ -99,7 +99,7 @@ def test_what_is_learnt_from_comes_before_what_is_asked():
     clients = pd.DataFrame({"client_id": ["a", "b"], "start": [0, 3], "stop": [10, 9]})
     table = divided(clients, ["b"], options(query_fraction=0.2), 0.5)
     assert table["client_id"].tolist() == ["b"]
-    assert table["order"].iloc[0].tolist() == [0, 1, 2, 4, 5]
+    assert table["order"].iloc[0] == [0, 1, 2, 4, 5]
     for changes in ({"query_fraction": None}, {"strategy": "random"}):
         with pytest.raises(ValueError, match="the study needs 'order'"):
             divided(clients, ["b"], options(**{"query_fraction": 0.2} | changes), 0.5)

@@ -7,6 +7,7 @@ Both divisions are made once, from a seed, and shared by all algorithms (Chen et
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -14,12 +15,15 @@ from zlib import crc32
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from fedmeta.data.encoding import Labels
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.data.ids import Ids
 
 SPLITS = ("train", "validation", "test")
+ORDER = pa.large_list(pa.int32())  # a client's record numbers, all in one array
 # (number of records, their labels, random numbers) -> a permutation. Its prefix of
 # any length is a support set, so a larger support fraction contains a smaller one.
 Order = Callable[[int, np.ndarray | None, np.random.Generator], np.ndarray]
@@ -59,7 +63,8 @@ def split_clients(
             f"{count} clients cannot be split {wanted}: a split would be empty; lower "
             "min_records, raise the sampled fraction or add data"
         )
-    order = np.random.default_rng(seed).permutation(sorted(client_ids)).tolist()
+    ids = sorted(client_ids)
+    order = [ids[row] for row in np.random.default_rng(seed).permutation(count)]
     split = {
         "train": order[:train],
         "validation": order[train : train + validation],
@@ -126,38 +131,76 @@ def partition_examples(
             f"gap {gap} with partition strategy {strategy!r}: only records in order "
             "have a place for it; set gap to 0, or strategy to 'order'"
         )
-    rows = []
-    for client in clients.itertuples():
-        size = client.stop - client.start
-        if size < 2:
-            raise DataError(
-                f"client {client.client_id!r} has {size} records; support and query "
-                "need one each: raise min_records to 2 or more"
-            )
+    sizes = (clients["stop"] - clients["start"]).to_numpy()
+    if (sizes < 2).any():
+        small = np.argmax(sizes < 2)
+        raise DataError(
+            f"client {clients['client_id'].iloc[small]!r} has {sizes[small]} records;"
+            " support and query need one each: raise min_records to 2 or more"
+        )
+    before = support_fraction if query_fraction is None else left
+    support, query = _set_sizes(sizes, support_fraction, before, gap)
+    bounds = np.concatenate([[0], np.cumsum(support + query)])
+    numbers = np.empty(bounds[-1], dtype=np.int32)
+    for row, client in enumerate(clients.itertuples()):
         classes = None
         if dataset is not None and labels is not None:
             records = np.arange(client.start, client.stop)
             classes = labels(dataset.columns(client.client_id), records)
         rng = np.random.default_rng([seed, crc32(client.client_id.encode())])
-        support = min(max(1, math.floor(support_fraction * size + 1e-9)), size - 1)
-        order = ORDERS[strategy](size, classes, rng).astype(np.int32)
-        rest = size - support
-        query = rest
-        if query_fraction is not None:
-            query = min(max(1, size - math.floor(left * size + 1e-9)), rest)
-        omitted = max(rest - query, min(gap, rest - 1))
-        rows.append(
-            {
-                "client_id": client.client_id,
-                "num_support": support,
-                "num_query": rest - omitted,
-                "order": np.delete(order, slice(support, support + omitted)),
-            }
-        )
-    columns = ["client_id", "num_support", "num_query", "order"]
-    frame = pd.DataFrame(rows, columns=columns)
+        order = ORDERS[strategy](sizes[row], classes, rng)
+        used = order[: support[row]], order[sizes[row] - query[row] :]
+        numbers[bounds[row] : bounds[row + 1]] = np.concatenate(used)
+    lists = pa.LargeListArray.from_arrays(bounds, numbers).cast(ORDER)
+    columns = {
+        "client_id": clients["client_id"].reset_index(drop=True),
+        "num_support": support,
+        "num_query": query,
+        "order": pd.Series(lists, dtype=pd.ArrowDtype(ORDER)),
+    }
+    frame = pd.DataFrame(columns, copy=False)
     validate_partition(frame)
     return frame
+
+
+def _set_sizes(
+    sizes: np.ndarray, support_fraction: float, before: float, gap: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """int64 [clients] records of the support and of the query sets.
+
+    Args:
+        sizes: [clients] records.
+        support_fraction: of them, the first, are support.
+        before: fraction that lies before the query set.
+        gap: records left out between the two, where that leaves a query record.
+    """
+
+    def first(fraction: float) -> np.ndarray:
+        # a hair above, since 0.2 * 35 may come out as 6.999...
+        return np.floor(fraction * sizes + 1e-9).astype(np.int64)
+
+    support = first(support_fraction).clip(1, sizes - 1)
+    query = (sizes - first(before)).clip(1, sizes - support)
+    return support, np.minimum(query, (sizes - support - gap).clip(1))
+
+
+def record_orders(partition: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The column `order` of a partition as two arrays.
+
+    Returns:
+        numbers: int32, of all clients one after another.
+        bounds: int64 [clients + 1]; row r has numbers[bounds[r] : bounds[r + 1]].
+    """
+    lists = pa.array(partition["order"], ORDER)
+    if isinstance(lists, pa.ChunkedArray):
+        lists = lists.combine_chunks()
+    return lists.values.to_numpy(), lists.offsets.to_numpy()
+
+
+def _lists(numbers: np.ndarray, ends: np.ndarray) -> pd.Series:
+    bounds = np.concatenate([[0], ends])
+    lists = pa.LargeListArray.from_arrays(bounds, numbers)
+    return pd.Series(lists.cast(ORDER), dtype=pd.ArrowDtype(ORDER))
 
 
 def shrunk_gaps(clients: pd.DataFrame, partition: pd.DataFrame, gap: int) -> int:
@@ -172,6 +215,13 @@ def validate_split(split: dict[str, list[str] | str]) -> None:
     for name in SPLITS:
         if not split.get(name):
             raise DataError(f"client split: no {name} clients; make the split again")
+    if Ids(itertools.chain.from_iterable(split[n] for n in SPLITS)).repeated():
+        _refuse_repeated(split)
+    if split.get("checksum") != _split_checksum(split):
+        raise DataError("client split: changed after it was made; make it again")
+
+
+def _refuse_repeated(split: dict[str, list[str] | str]) -> None:
     for index, name in enumerate(SPLITS):
         for other in SPLITS[index + 1 :]:
             shared = sorted(set(split[name]) & set(split[other]))
@@ -184,8 +234,6 @@ def validate_split(split: dict[str, list[str] | str]) -> None:
             raise DataError(
                 f"client split: a client is twice in {name}; make the split again"
             )
-    if split.get("checksum") != _split_checksum(split):
-        raise DataError("client split: changed after it was made; make it again")
 
 
 def validate_partition(frame: pd.DataFrame) -> None:
@@ -193,21 +241,24 @@ def validate_partition(frame: pd.DataFrame) -> None:
     again = "make the partition again"
     if frame.empty:
         raise DataError(f"partition: no clients; {again}")
-    if frame["client_id"].duplicated().any():
-        twice = frame["client_id"][frame["client_id"].duplicated()].iloc[0]
+    twice = Ids(frame["client_id"]).repeated()
+    if twice is not None:
         raise DataError(f"partition: client {twice!r} comes twice; {again}")
-    for row in frame.itertuples():
-        if min(row.num_support, row.num_query) < 1:
+    numbers, bounds = record_orders(frame)
+    sides = (frame[name].to_numpy() for name in ("num_support", "num_query"))
+    for row, (support, query) in enumerate(zip(*sides, strict=True)):
+        if min(support, query) < 1:
             raise DataError(
-                f"partition: client {row.client_id!r} has {row.num_support} support "
-                f"and {row.num_query} query records; each side needs one: {again}"
+                f"partition: client {frame['client_id'].iloc[row]!r} has {support}"
+                f" support and {query} query records; each side needs one: {again}"
             )
-        order = np.asarray(row.order)
-        wanted = row.num_support + row.num_query
+        order = numbers[bounds[row] : bounds[row + 1]]
+        wanted = support + query
         if len(order) != wanted or len(np.unique(order)) != wanted or order.min() < 0:
             raise DataError(
-                f"partition: client {row.client_id!r}: support and query overlap, or "
-                f"are not the {wanted} records that they should be; {again}"
+                f"partition: client {frame['client_id'].iloc[row]!r}: support and"
+                f" query overlap, or are not the {wanted} records that they should be;"
+                f" {again}"
             )
 
 
@@ -226,8 +277,11 @@ def _plain(value: np.ndarray | np.generic) -> object:
 
 
 def _split_checksum(split: dict[str, list[str] | str]) -> str:
-    parts = [split[name] for name in SPLITS]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    digest = hashlib.sha256()
+    # In pieces: the text of many ids takes more memory than they do.
+    for piece in json.JSONEncoder().iterencode([split[name] for name in SPLITS]):
+        digest.update(piece.encode())
+    return digest.hexdigest()
 
 
 def _random(size: int, labels: np.ndarray | None, rng: np.random.Generator):

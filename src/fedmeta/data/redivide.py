@@ -15,6 +15,7 @@ from fedmeta.core.bounds import Count, Number, Rate, Seed
 from fedmeta.data.encoding import Labels
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords, FederatedDataset
+from fedmeta.data.ids import Ids
 from fedmeta.data.partition import checksum
 
 # (labels [n], options by keyword) -> user id -> the numbers of its records, shuffled
@@ -55,7 +56,7 @@ def redivide(
     made_of = {"records": records.checksum, "division": division, "options": options}
     if clients is None:
         sizes = {"start": 0, "stop": records.num_examples}
-        clients = pd.DataFrame({"client_id": records.client_ids, **sizes})
+        clients = pd.DataFrame({"client_id": records.client_ids.to_pandas(), **sizes})
     else:
         made_of["clients"] = checksum(clients)
     pooled = [
@@ -240,7 +241,7 @@ def _gathered(
     records: FederatedDataset, clients: pd.DataFrame, users: dict[str, np.ndarray]
 ) -> Iterator[ClientRecords]:
     """Users with their records, copied from the clients that hold them."""
-    ids = clients["client_id"].tolist()
+    ids = Ids(clients["client_id"])
     start, stop = (clients[name].to_numpy() for name in ("start", "stop"))
     first = np.cumsum(stop - start) - (stop - start)  # number of a client's first
     for user, numbers in users.items():

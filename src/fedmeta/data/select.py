@@ -41,7 +41,7 @@ def select_clients(
         rows = np.sort(chosen)
     return pd.DataFrame(
         {
-            "client_id": [records.client_ids[row] for row in rows],
+            "client_id": records.client_ids.take(rows).to_pandas(),
             "start": np.zeros(len(rows), dtype=np.int64),
             "stop": records.num_examples[rows],
         }

@@ -56,15 +56,16 @@ def client_statistics(
         known = ", ".join(QUANTITIES)
         raise DataError(f"unknown statistic {unknown[0]!r}; one of {known}")
     sizes = (clients["stop"] - clients["start"]).to_numpy()
-    present = [
-        np.unique(labels(dataset.columns(c.client_id), np.arange(c.start, c.stop)))
-        for c in clients.itertuples()
-    ]
-    classes = np.array([len(labels) for labels in present])
+    present: set[int] = set()
+    classes = np.empty(len(clients), dtype=np.int64)
+    for row, c in enumerate(clients.itertuples()):
+        own = np.unique(labels(dataset.columns(c.client_id), np.arange(c.start, c.stop)))
+        classes[row] = len(own)
+        present.update(own.tolist())
     values = {
         "clients": len(clients),
         "samples": sizes.sum(),
-        "classes": len(np.unique(np.concatenate(present))),
+        "classes": len(present),
         "samples_mean": sizes.mean(),
         "samples_sd": sizes.std(),
         "classes_min": classes.min(),

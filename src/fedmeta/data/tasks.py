@@ -6,6 +6,7 @@ run that was interrupted.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 from zlib import crc32
 
@@ -17,6 +18,8 @@ from fedmeta.core.bounds import Count, Share
 from fedmeta.core.types import Batch, ClientId, MakeTask, Task
 from fedmeta.data.encoding import Encoding
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.data.ids import Ids
+from fedmeta.data.partition import record_orders
 
 # Named random streams: drawing more from one never moves another.
 COHORT_STREAM, TASK_STREAM, PASS_STREAM = 1, 2, 3
@@ -74,16 +77,17 @@ def task_maker(
         episode: draw records of the client every round instead.
         device: where tasks are put.
     """
-    ranges = {c.client_id: (c.start, c.stop) for c in clients.itertuples()}
-    parts = {
-        row.client_id: (np.asarray(row.order), int(row.num_support))
-        for row in partition.itertuples()
-    }
+    used, divided = Ids(clients["client_id"]), Ids(partition["client_id"])
+    starts, stops = (clients[name].to_numpy() for name in ("start", "stop"))
+    numbers, bounds = record_orders(partition)
+    supports = partition["num_support"].to_numpy()
 
     def make_task(client: ClientId, round_number: int) -> Task:
         rng = stream(seed, TASK_STREAM, crc32(client.encode()), round_number)
-        order, num_support = parts[client]
-        start, stop = ranges[client]
+        row = divided.row(client)
+        order, num_support = numbers[bounds[row] : bounds[row + 1]], supports[row]
+        row = used.row(client)
+        start, stop = starts[row], stops[row]
         if episode is not None:
             order = episode.draw(stop - start, rng)
             num_support, _ = episode.size(stop - start)
@@ -142,7 +146,7 @@ def pooled_task_maker(
     Raises:
         ValueError: if there are not so many records.
     """
-    ids, starts = clients["client_id"].tolist(), clients["start"].to_numpy()
+    ids, starts = Ids(clients["client_id"]), clients["start"].to_numpy()
     ends = np.cumsum(clients["stop"].to_numpy() - starts)
     if not 2 <= records <= ends[-1]:
         raise ValueError(
@@ -178,7 +182,7 @@ def pooled_task_maker(
 
 
 def sample_cohort(
-    clients: list[ClientId], size: int, seed: int, round_number: int
+    clients: Sequence[ClientId], size: int, seed: int, round_number: int
 ) -> list[ClientId]:
     """``size`` different clients for a round, by seed and round alone.
 

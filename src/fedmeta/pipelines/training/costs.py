@@ -13,7 +13,7 @@ def prices(
     setup: Setup,
     name: str,
     state: ServerState,
-    sizes: dict[ClientId, tuple[int, int]],
+    sizes: Callable[[ClientId], tuple[int, int]],
     example: ClientId,
 ) -> Callable[[ClientId], dict[str, float]]:
     """What one client's work in one round costs, by client.
@@ -22,7 +22,7 @@ def prices(
         setup: with the model and the algorithms.
         name: of the algorithm that is trained.
         state: what is broadcast.
-        sizes: each client's support and query records of a round.
+        sizes: a client's support and query records in a round.
         example: a training client, on whom operations are counted.
     """
     algorithm = setup.algorithms[name]
@@ -30,9 +30,10 @@ def prices(
     counted = counted_flops(algorithm, state.meta, setup.training_task(example, 0))
 
     def price(client: ClientId) -> dict[str, float]:
-        work = algorithm.work(*sizes[client])
+        sides = sizes(client)
+        work = algorithm.work(*sides)
         flops = analytic_flops(work, setup.model.flops)
-        values = (down, up, flops, counted(*sizes[client]), 1)
+        values = (down, up, flops, counted(*sides), 1)
         return {n: int(v) for n, v in zip(COSTS, values, strict=True)}
 
     return price

@@ -14,6 +14,7 @@ from fedmeta.core.engine import run_rounds
 from fedmeta.core.types import ClientId, Diverged, ServerState
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.data.ids import Ids
 from fedmeta.data.tasks import sample_cohort
 from fedmeta.datasets import Checkpoint, EarlierCheckpoints
 from fedmeta.identity import ROUNDS, Settings
@@ -278,18 +279,23 @@ def _tell_others(called: str, earlier: EarlierCheckpoints, settings: Settings) -
 
 def _sizes(
     clients: pd.DataFrame, support_query: pd.DataFrame, training: TrainingOptions
-) -> dict[ClientId, tuple[int, int]]:
-    """Support and query records of each client in a round."""
+) -> Callable[[ClientId], tuple[int, int]]:
+    """Support and query records of a client in a round."""
     if training.pooled is not None:
         half = training.pooled // 2
-        return dict.fromkeys(clients["client_id"], (half, training.pooled - half))
+        return lambda client: (half, training.pooled - half)
     if training.episode is not None:
-        size = training.episode.size
-        return {c.client_id: size(c.stop - c.start) for c in clients.itertuples()}
-    return {
-        row.client_id: (row.num_support, row.num_query)
-        for row in support_query.itertuples()
-    }
+        used = Ids(clients["client_id"])
+        records = (clients["stop"] - clients["start"]).to_numpy()
+        return lambda client: training.episode.size(int(records[used.row(client)]))
+    divided = Ids(support_query["client_id"])
+    sides = [support_query[name].to_numpy() for name in ("num_support", "num_query")]
+
+    def sizes(client: ClientId) -> tuple[int, int]:
+        row = divided.row(client)
+        return int(sides[0][row]), int(sides[1][row])
+
+    return sizes
 
 
 def _moved(state: ServerState, setup: Setup) -> ServerState:
