@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.core.algorithms.maml import LocalSteps
@@ -10,6 +11,7 @@ from fedmeta.core.inner import Hessians, Plan
 from fedmeta.core.optimizers import adam, sgd
 from fedmeta.core.types import Batch, Task
 from fedmeta.models.cnn import femnist_cnn
+from fedmeta.models.mlp import mlp
 
 PARAMETERS = 6_603_710
 LOCAL = {"local": sgd(0.1)}
@@ -74,19 +76,58 @@ def test_analytic_and_counted_operations_agree(paper, name):
         assert counted(support, query) == pytest.approx(analytic, rel=0.02)
 
 
+def own_task(support, query, passes):
+    """A client whose records are all different."""
+    rows = Batch(torch.rand(support + query, 6), torch.arange(support + query) % 3)
+    order = torch.arange(support + query).flip(0)
+    first, second = (
+        Batch(rows.x[part], rows.y[part])
+        for part in (slice(support), slice(support, None))
+    )
+    return Task(first, second, order.expand(passes, -1))
+
+
+CHUNKED = {
+    **OPTIONS,
+    "maml": {**OPTIONS["maml"], "plan": Plan(2, 5)},
+    "meta_sgd": {
+        **OPTIONS["meta_sgd"],
+        "local": LocalSteps(adam(1e-4), support_size=5, query_size=3),
+    },
+    "per_fedavg": {**OPTIONS["per_fedavg"], "batches": "reused", "batch_size": 7},
+}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("chunk", [None, 3, 4, 8])
+@pytest.mark.parametrize("options", [OPTIONS, CHUNKED], ids=["whole", "in batches"])
+def test_what_is_counted_is_what_is_executed(name, chunk, options):
+    """Chunks included, in which gradients are computed again for Hessian products."""
+    model = mlp(features=6, classes=3, hidden=(5,))
+    algorithm = ALGORITHMS[name].factory(model.loss, **options[name], chunk=chunk)
+    meta = algorithm.init(model.init(0)).meta
+    counted = counted_flops(algorithm, meta, own_task(2, 2, algorithm.passes))
+    for support, query in [(12, 7), (9, 4), (3, 8)]:
+        with FlopCounterMode(display=False) as counter:
+            algorithm.client_update(meta, own_task(support, query, algorithm.passes))
+        assert counted(support, query) == counter.get_total_flops()
+        work = algorithm.work(support, query)
+        assert analytic_flops(work, model.flops) == counter.get_total_flops()
+
+
 def test_operations_of_a_round_by_hand():
     """A gradient is three forward passes, a Hessian product six: of the usual count,
     MAML is 9 F n_S + 3 F n_Q. The first layer has no input gradient: less."""
     first, rest = 1, 10
     work = ALGORITHMS["maml"].factory(None, inner_lr=1.0, server=sgd(1.0)).work(44, 176)
-    assert work == (44, 176, 220, 44)
+    assert work == (44, 176, 220, 44, 0)
     flops = type(femnist_cnn().flops)(first + rest, first)
     bound = 9 * (first + rest) * 44 + 3 * (first + rest) * 176
     spared = 1 * first * 220 + 4 * first * 44
     assert analytic_flops(work, flops) == bound - spared
     assert ALGORITHMS["fomaml"].factory(None, inner_lr=1.0, server=sgd(1.0)).work(
         44, 176
-    ) == (44, 176, 220, 0)
+    ) == (44, 176, 220, 0, 0)
 
 
 def test_local_steps_cost_what_their_pairs_do():
@@ -95,4 +136,4 @@ def test_local_steps_cost_what_their_pairs_do():
     algorithm = ALGORITHMS["maml"].factory(
         None, inner_lr=1.0, server=sgd(1.0), local=local
     )
-    assert algorithm.work(44, 176) == (44, 50, 94, 44)
+    assert algorithm.work(44, 176) == (44, 50, 94, 44, 0)

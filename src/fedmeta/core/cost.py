@@ -5,6 +5,8 @@ forward pass, and one that watches torch at work.
 """
 
 from collections.abc import Callable
+from functools import cache
+from itertools import count as numbers
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -40,8 +42,10 @@ def analytic_flops(work: Work, forward: ForwardFlops) -> int:
 def counted_flops(algorithm: Algorithm, meta: MetaParams, task: Task) -> CountFlops:
     """Operations of a client update, counted while torch computes three small ones.
 
-    The count is linear in the numbers of records, so that three updates on one or
-    two records of ``task`` give it for every client.
+    The count is linear in the numbers of records, so that three updates on one or two
+    records of ``task`` give it for every client. Where batches exceed the chunk and
+    gradients are computed again, one more of the smallest such size gives what that
+    takes a record. Exact for chunks of 3 records and more.
     """
 
     def flops(support: int, query: int) -> int:
@@ -53,9 +57,20 @@ def counted_flops(algorithm: Algorithm, meta: MetaParams, task: Task) -> CountFl
     base = flops(1, 1)
     per_support, per_query = flops(2, 1) - base, flops(1, 2) - base
 
+    def at_once(work: Work) -> int:
+        return base + (work.support - 1) * per_support + (work.query - 1) * per_query
+
+    @cache
+    def again() -> float:
+        work = next(
+            w for w in (algorithm.work(n, 1) for n in numbers(2)) if w.recomputed
+        )
+        return (flops(work.support, 1) - at_once(work)) / work.recomputed
+
     def count(support: int, query: int) -> float:
         work = algorithm.work(support, query)
-        return base + (work.support - 1) * per_support + (work.query - 1) * per_query
+        more = work.recomputed * again() if work.recomputed else 0
+        return at_once(work) + more
 
     return count
 

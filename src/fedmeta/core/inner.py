@@ -24,6 +24,7 @@ from fedmeta.core.gradients import (
     count,
     gradient_and_hessian,
     gradient_and_loss,
+    hessian_product,
     slices,
 )
 from fedmeta.core.optimizers import Optimizer, Round, fresh
@@ -46,6 +47,11 @@ class Plan(NamedTuple):
     def batches(self, support: Batch) -> list[Batch]:
         """The batches of all epochs, in order."""
         return list(slices(support, self.batch_size)) * self.epochs
+
+    def sizes(self, support: int) -> list[int]:
+        """Records in each of these batches, of so large a support set."""
+        size = self.batch_size or support
+        return [min(size, support - i) for i in range(0, support, size)] * self.epochs
 
 
 class Hessians(NamedTuple):
@@ -197,9 +203,6 @@ def _product(
 ) -> Callable[[Params], Params]:
     """``v -> H v`` of a batch that the step itself was not made from."""
 
-    def exact(vector: Params) -> Params:
-        return gradient_and_hessian(loss, params, batch, chunk)[1](vector)
-
     def by_difference(vector: Params) -> Params:
         above, below = (
             gradient_and_loss(loss, _step(params, vector, -width), batch, chunk)[0]
@@ -207,4 +210,6 @@ def _product(
         )
         return tree_map(lambda a, b: (a - b) / (2 * difference), above, below)
 
-    return exact if difference is None else by_difference
+    if difference is None:
+        return hessian_product(loss, params, batch, chunk)
+    return by_difference

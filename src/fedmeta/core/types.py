@@ -80,6 +80,7 @@ class Work(NamedTuple):
     query: int
     gradients: int  # passed forward and backward, each as often as it is
     hessian_products: int  # passed backward through that backward
+    recomputed: int = 0  # of the gradients, taken again since a batch exceeds the chunk
 
 
 class Algorithm(NamedTuple):

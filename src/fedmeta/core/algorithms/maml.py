@@ -8,7 +8,7 @@ import torch
 
 from fedmeta.core.algorithms.common import applied_by, theta_only, weight_of
 from fedmeta.core.bounds import Count, Rate, Weight
-from fedmeta.core.gradients import Loss, count, slices
+from fedmeta.core.gradients import Loss, count, recomputed, slices
 from fedmeta.core.inner import (
     FIRST_ORDER,
     Hessians,
@@ -203,7 +203,7 @@ def learner(
         adapt=adapt,
         client_update=_client_update(gradient, local, weights),
         server_update=server_update,
-        work=_work(plan, first_order, local),
+        work=_work(plan, first_order, local, chunk),
     )
 
 
@@ -267,12 +267,18 @@ def _first_alpha(
 
 
 def _work(
-    plan: Plan, first_order: bool, local: LocalSteps | None
+    plan: Plan, first_order: bool, local: LocalSteps | None, chunk: int | None
 ) -> Callable[[int, int], Work]:
     def work(support: int, query: int) -> Work:
+        sets = [support]
         if local is not None:
             support, query = local.used(support, query)
-        inner = plan.epochs * support
-        return Work(support, query, inner + query, 0 if first_order else inner)
+            sets = Plan(batch_size=local.support_size).sizes(support)
+        sizes = [size for each in sets for size in plan.sizes(each)]
+        inner = sum(sizes)
+        if first_order:
+            return Work(support, query, inner + query, 0)
+        again = sum(recomputed(size, chunk) for size in sizes)
+        return Work(support, query, inner + again + query, inner, again)
 
     return work

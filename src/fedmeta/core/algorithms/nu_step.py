@@ -22,7 +22,7 @@ from fedmeta.core.algorithms.common import (
     weight_of,
 )
 from fedmeta.core.bounds import Count, Rate
-from fedmeta.core.gradients import Loss, count
+from fedmeta.core.gradients import Loss, count, recomputed
 from fedmeta.core.inner import Hessians, Plan, descend, meta_gradient
 from fedmeta.core.optimizers import Optimizer, fresh, sgd
 from fedmeta.core.trees import tree_sub
@@ -120,12 +120,15 @@ def nu_step(
             tuned = behind = support + query
         else:
             tuned, behind = support, query
-        gradients, products = steps * tuned + behind, kept * tuned
+        gradients, products, again = steps * tuned + behind, kept * tuned, 0
         if hessians.difference is not None:  # two gradients for a product
             gradients, products = gradients + 2 * products, 0
         elif batches == "independent":  # the graph of a gradient of its own
             gradients += products
-        return Work(support, query, local_steps * gradients, local_steps * products)
+        else:
+            again = kept * recomputed(tuned, chunk)
+        done = (gradients + again, products, again)
+        return Work(support, query, *(local_steps * records for records in done))
 
     return Algorithm(
         init=theta_only(server),
