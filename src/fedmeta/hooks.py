@@ -93,10 +93,9 @@ class TellDivergence:
     def _note(self, dataset: str, data: Any) -> None:
         mark = getattr(data, "attrs", {}).get("diverged")
         if mark is not None:
-            # Late: torch takes seconds to import, and other commands do without.
-            from fedmeta.core.types import Divergence  # noqa: PLC0415
-
-            self._found[dataset.rpartition(".")[0]] = str(Divergence(**mark))
+            whose = f"client {mark['client']}" if mark["client"] else "the server"
+            words = f"diverged at round {mark['round']} ({whose}: {mark['cause']})"
+            self._found[dataset.rpartition(".")[0]] = words
 
 
 def known_keys(context: KedroContext) -> set[str]:

@@ -129,6 +129,13 @@ def test_a_round_of_none_but_such_clients_stops_in_any_case():
     assert caught.value.divergence == Divergence(2, "cat", "update")
 
 
+def test_finite_updates_may_have_a_mean_that_is_not():
+    outputs = {"ann": (3e38, 1.0, 1.0), "bob": (3e38, 1.0, 1.0)}
+    with pytest.raises(Diverged) as caught:
+        trained(outputs, [["ann", "bob"]])
+    assert caught.value.divergence == Divergence(1, "", "mean update")
+
+
 @pytest.mark.parametrize("skip", [False, True])
 def test_the_servers_own_overflow_is_seen(skip):
     # the square of the update is beyond float32: Adam would never move again

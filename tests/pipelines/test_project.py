@@ -159,7 +159,7 @@ def test_one_training_diverges_and_everything_else_is_finished(finished, monkeyp
     wild = {"inner_lr": 1e20, "server": {"lr": 1e20}}
     everything = {"seed": 9, "femnist": {"maml": wild}}
     for _ in range(2):
-        with pytest.raises(TrainingDiverged, match=r"femnist.maml diverged in round 1"):
+        with pytest.raises(TrainingDiverged, match=r"femnist.maml diverged at round 1"):
             run(finished, "femnist_fedmeta", **everything)
         home = finished / "data/07_model_output/smoke/femnist/p0.2_seed9"
         rows = {n: len(pd.read_csv(home / f"{n}_scores.csv")) for n in COMPARED}

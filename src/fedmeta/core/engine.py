@@ -54,23 +54,42 @@ def run_rounds(
             meta=state.meta,
         ) -> Iterator[tuple[Tensor, MetaParams]]:
             for client, output in for_each_client(meta, cohort, number):
-                cause = _nonfinite(output)
+                cause = _nonfinite(output) if skip_nonfinite else None
                 if cause is not None:
                     skipped.append(Divergence(number, client, cause))
-                    if not skip_nonfinite or len(skipped) == len(cohort):
-                        raise Diverged(skipped[0])
                     continue
                 for name, value in output.metrics.items():
                     metrics[name] = metrics.get(name, 0.0) + value
                 yield output.weight, output.update
+            if skipped and len(skipped) == len(cohort):
+                raise Diverged(skipped[0])
 
-        state = algorithm.server_update(state, weighted_mean(streamed()))
+        update = weighted_mean(streamed())
+        if not skip_nonfinite and not is_finite([update, metrics]):
+            again = for_each_client(state.meta, cohort, round_number)
+            raise Diverged(_first_nonfinite(again, round_number))
+        state = algorithm.server_update(state, update)
         if not is_finite([state.meta, state.opt_state]):
             raise Diverged(Divergence(round_number, "", "new state"))
         if skip_nonfinite:
             counts = [float(len(skipped)), float(len(cohort))]
             metrics["skipped_clients"] = torch.tensor(counts)
         yield round_number, state, metrics
+
+
+def _first_nonfinite(
+    outputs: Iterable[tuple[ClientId, ClientOutput]], round_number: int
+) -> Divergence:
+    """Whose output it was, of a round whose mean is not finite.
+
+    The work of a round is done again for that, since looking at the mean alone costs
+    one pass over the model in place of one a client.
+    """
+    for client, output in outputs:
+        cause = _nonfinite(output)
+        if cause is not None:
+            return Divergence(round_number, client, cause)
+    return Divergence(round_number, "", "mean update")
 
 
 def _nonfinite(output: ClientOutput) -> str | None:

@@ -1,5 +1,6 @@
 """Arithmetic on nested dictionaries of tensors."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -48,6 +49,8 @@ def is_finite(tree: Any) -> bool:
 def weighted_mean(pairs: Iterable[tuple[Tensor, Any]]) -> Any:
     """Mean of ``(weight, tree)`` pairs, consumed as a stream: one sum is held.
 
+    It is finite only if all weights and trees are.
+
     Raises:
         ValueError: if there is no pair, or the weights do not sum to a positive number.
     """
@@ -62,7 +65,7 @@ def weighted_mean(pairs: Iterable[tuple[Tensor, Any]]) -> Any:
         else:
             add = lambda sum_, leaf, w=share: sum_.add_(leaf, alpha=w)  # noqa: E731
             tree_map(add, total, tree)
-    if total is None or not weights > 0:
+    if total is None or -math.inf < weights <= 0:
         raise ValueError(
             f"a weighted mean needs clients of positive weight, their sum is {weights}"
         )
