@@ -18,9 +18,9 @@ from fedmeta.benchmarks.recommendation.parse import parse
 from fedmeta.cli import cli
 from fedmeta.core.algorithms import maml
 from fedmeta.core.optimizers import sgd
-from fedmeta.core.types import ServerState
+from fedmeta.core.types import Divergence, ServerState
 from fedmeta.data.errors import DataError
-from fedmeta.datasets import Checkpoint, PackedSource
+from fedmeta.datasets import Checkpoint, CheckpointDataset, PackedSource
 from fedmeta.models.tabular import tabular
 from fedmeta.pipelines.recommendation.methods import FEDERATED
 from fedmeta.recommend import TrainedMethod, load_method, recommend
@@ -67,7 +67,7 @@ def project(new_project):
         meta = {"theta": theta}
         if method.algorithm == "meta_sgd":
             meta["alpha"] = {n: torch.full_like(p, 0.5) for n, p in theta.items()}
-        # one is still being trained
+        # one is still being trained, or was until it diverged
         reached = 3 if name == "maml_lr" else 4
         history = {method.algorithm: pd.DataFrame({"round": [reached]})}
         checkpoint = Checkpoint({}, ServerState(meta, {}, reached), history, 4)
@@ -84,6 +84,16 @@ def own(tmp_path):
 @pytest.fixture(scope="module", params=["meta_sgd_lr", "maml_nn", "meta_sgd_nn"])
 def trained(request, project):
     return load_method(request.param, project=project, env="smoke")
+
+
+def test_what_diverged_recommends_nothing(project, monkeypatch):
+    genuine = CheckpointDataset.load
+    lost = Divergence(4, "ann", "update")
+    monkeypatch.setattr(
+        CheckpointDataset, "load", lambda self: genuine(self)._replace(diverged=lost)
+    )
+    with pytest.raises(ValueError, match="maml_lr diverged in round 4: client ann"):
+        load_method("maml_lr", project=project, env="smoke")
 
 
 def test_what_follows_in_the_users_circle_comes_first(trained, own):

@@ -172,6 +172,8 @@ def _loaded(catalog: CatalogProtocol, name: str, again: str) -> Any:
 
 
 def _check_finished(name: str, checkpoint: Checkpoint, again: str) -> None:
+    if checkpoint.diverged is not None:
+        raise ValueError(f"the training of {name} {checkpoint.diverged}; take another")
     if checkpoint.state.round < checkpoint.rounds:
         raise ValueError(
             f"{name} was trained for {checkpoint.state.round:,} of "

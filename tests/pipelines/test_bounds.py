@@ -108,12 +108,12 @@ def test_averages_forget(option):
 def test_an_error_deep_in_a_block_names_where():
     options = {"inner_lr": 0.1, "server": {"name": "adam", "lr": -1}}
     with pytest.raises(ValueError, match=r"femnist.maml: option 'server'.*adam.*'lr'"):
-        check_algorithm("femnist", "maml", "maml", options)
+        check_algorithm("femnist.maml", "maml", options)
     options = {"alpha_init": (0.2, 0.1), "server": {"name": "adam", "lr": 1}}
     with pytest.raises(ValueError, match=r"femnist.meta_sgd: alpha_init \[0.2, 0.1\]"):
-        check_algorithm("femnist", "meta_sgd", "meta_sgd", options)
+        check_algorithm("femnist.meta_sgd", "meta_sgd", options)
     good = {**options, "alpha_init": (0.0, 0.1), "alpha_range": (-1.0, 1.0)}
-    check_algorithm("femnist", "meta_sgd", "meta_sgd", good)
+    check_algorithm("femnist.meta_sgd", "meta_sgd", good)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

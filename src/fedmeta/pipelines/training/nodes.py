@@ -144,10 +144,10 @@ def _checkpoints(
         keys = {name: name + _under(partition.support_fraction) for name in names}
         checkpoint = _adopted(finished, keys, settings)
     if checkpoint is not None:
-        log.info("%s: goes on after round %d", called, checkpoint.state.round)
         yield checkpoint._replace(rounds=training.rounds, diverged=None)
         if checkpoint.diverged and checkpoint.diverged.round <= training.rounds:
             raise Diverged(checkpoint.diverged)
+        log.info("%s: goes on after round %d", called, checkpoint.state.round)
         if checkpoint.state.round == training.rounds:
             return
         state = _moved(checkpoint.state, setup)
