@@ -41,7 +41,9 @@ $(BIN)/python:
 		"be made; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 
 # torch first, alone, so that only it may come from TORCH_INDEX. The index is probed,
-# since pip would ask an unreachable one several times for each package.
+# since pip would ask an unreachable one several times for each package. The others are
+# held to their hashes; last comes what another platform needs beyond the lock, such as
+# the CUDA packages of PyPI's torch.
 $(VENV)/.ready: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "Setting up $(VENV) (2 GB, about 2 minutes): torch"
 	@index=$(TORCH_INDEX); $(BIN)/python -c "import sys, urllib.request; \
@@ -49,13 +51,14 @@ $(VENV)/.ready: requirements.lock pyproject.toml | $(BIN)/python
 		|| index=; $(INSTALL) --no-deps \
 		$$(grep ^torch== requirements.lock) $${index:+--extra-index-url $$index}
 	@echo "  and $$(grep -c == requirements.lock) packages around it"
-	@$(INSTALL) -r requirements.lock
-	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(INSTALL) --no-deps --require-hashes -r requirements.lock
+	@$(INSTALL) --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.lock
 	@echo "  and $$(grep -c == requirements-dev.lock) for tests, linters and docs"
-	@$(INSTALL) -r requirements.lock -r requirements-dev.lock
+	@$(INSTALL) --no-deps --require-hashes -r requirements-dev.lock
+	@$(INSTALL) --no-build-isolation --editable '.[test,docs,sweep]'
 	@touch $@
 
 femnist: setup ## the main job: FEMNIST, FedAvg against FedMeta
@@ -94,8 +97,9 @@ DATA ?= femnist
 fetch: setup ## download real data into data/01_raw; DATA=shakespeare, DATA=sent140
 	$(BIN)/python -m fedmeta.benchmarks.$(DATA).fetch
 
+UV := uv==0.13.9
 lock: setup-dev ## resolve both lock files anew from pyproject.toml
-	@mkdir -p build
+	@$(BIN)/python -m venv build/uv && build/uv/bin/pip install --quiet $(UV)
 	$(PIP) install --dry-run --ignore-installed --quiet --report build/run.json .
 	$(PIP) install --dry-run --ignore-installed --quiet --report build/dev.json \
 		'.[test,docs,sweep]'

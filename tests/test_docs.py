@@ -279,5 +279,12 @@ def test_locks_hold_what_the_project_needs() -> None:
         assert names <= locked, f"{lock}: run `make lock`"
 
 
+def test_every_locked_file_but_torchs_has_its_hash() -> None:
+    for lock in ("requirements.lock", "requirements-dev.lock"):
+        pins = re.split(r"^(?=[\w-]+==)", (ROOT / lock).read_text(), flags=re.M)[1:]
+        bare = [pin.strip() for pin in pins if "--hash=sha256:" not in pin]
+        assert all(pin.startswith("torch==") for pin in bare), bare[:3]
+
+
 def test_no_page_has_open_ends() -> None:
     assert [page.name for page in PAGES if "TODO(lead)" in page.read_text()] == []

@@ -17,6 +17,7 @@ from fedmeta.benchmarks.femnist import fetch
 from fedmeta.benchmarks.femnist.fetch import CHARACTERS, REPOSITORY, fetch_femnist
 from fedmeta.benchmarks.femnist.parse import femnist_shards, parse_femnist
 from fedmeta.data.errors import DataError
+from fedmeta.data.origin import RECORD
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -53,18 +54,19 @@ def hub(tmp_path, monkeypatch):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             server = self.server
-            prefix = f"/datasets/{REPOSITORY}/resolve/{REVISION}/"
+            prefix = f"/datasets/{REPOSITORY}/resolve/{server.revision}/"
             content, headers = None, {}
+            api = f"/api/datasets/{REPOSITORY}"
             if self.path.split("?")[0] in (
-                f"/api/datasets/{REPOSITORY}",
-                f"/api/datasets/{REPOSITORY}/revision/main",
+                api,
+                *(f"{api}/revision/{name}" for name in ("main", server.revision)),
             ):
                 siblings = [{"rfilename": name} for name in server.files]
-                info = {"id": REPOSITORY, "sha": REVISION, "siblings": siblings}
+                info = {"id": REPOSITORY, "sha": server.revision, "siblings": siblings}
                 content = json.dumps(info).encode()
             elif self.path.startswith(prefix):
                 content = server.files.get(self.path.removeprefix(prefix))
-                headers["X-Repo-Commit"] = REVISION
+                headers["X-Repo-Commit"] = server.revision
                 headers["ETag"] = f'"{hashlib.sha256(content or b"").hexdigest()}"'
             self.send_response(200 if content else 404)
             self.send_header("Content-Length", str(len(content or b"")))
@@ -83,7 +85,7 @@ def hub(tmp_path, monkeypatch):
         huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub")
     )
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.files = {"README.md": b"card"}
+    server.files, server.revision = {"README.md": b"card"}, REVISION
     server.endpoint = f"http://127.0.0.1:{server.server_port}"
     Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
@@ -158,3 +160,37 @@ def test_no_server_is_one_clear_error(tmp_path, hub):
     hub.server_close()
     with pytest.raises(DataError, match="could not be fetched .* check the network"):
         fetch_femnist(tmp_path / "raw", endpoint=hub.endpoint)
+
+
+def test_a_later_fetch_is_held_to_the_first(tmp_path, hub, monkeypatch):
+    image = np.zeros((1, 784), np.uint8)
+    hub.files["a.parquet"] = parquet(["f0"], [0], image)
+    folder, url = tmp_path / "raw", f"huggingface.co/datasets/{REPOSITORY}"
+    (shard,) = fetch_femnist(folder, endpoint=hub.endpoint)
+    first = json.loads((folder / RECORD).read_text())[url]
+    assert first["revision"] == REVISION
+    shard.rename(folder / "aside")
+    # the newest is another one now: the first is asked for, and is not there
+    hub.revision = REVISION[::-1]
+    with pytest.raises(DataError, match="could not be fetched"):
+        fetch_femnist(folder, endpoint=hub.endpoint)
+    # the same revision with other content
+    hub.revision = REVISION
+    hub.files["a.parquet"] = parquet(["f0"], [1], image)
+    monkeypatch.setattr(
+        huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "other")
+    )
+    with pytest.raises(
+        DataError, match=f"its sha256 is .*; expected {first['sha256']}"
+    ):
+        fetch_femnist(folder, endpoint=hub.endpoint)
+    assert not shard.exists()
+    # whoever wants the newest says so
+    hub.revision = REVISION[::-1]
+    with pytest.raises(DataError, match="its sha256 is"):
+        fetch_femnist(folder, endpoint=hub.endpoint, revision="main")
+    fetch_femnist(tmp_path / "new", endpoint=hub.endpoint)
+    found = json.loads((tmp_path / "new" / RECORD).read_text())[url]
+    assert found["revision"] == REVISION[::-1]
+    fetch_femnist(folder, endpoint=hub.endpoint, **found)
+    assert json.loads((folder / RECORD).read_text())[url] == found

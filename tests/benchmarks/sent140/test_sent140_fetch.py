@@ -1,6 +1,8 @@
 """Fetching from a server on this machine."""
 
+import hashlib
 import io
+import json
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -10,6 +12,7 @@ import pytest
 from fedmeta.benchmarks.sent140.fetch import GLOVE, fetch_sent140
 from fedmeta.benchmarks.sent140.stanford import TEST, TRAINING
 from fedmeta.data.errors import DataError
+from fedmeta.data.origin import RECORD
 
 
 def zipped(**members):
@@ -60,7 +63,7 @@ def web():
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != RECORD}
 
 
 def test_only_the_files_needed_stay(tmp_path, web):
@@ -119,3 +122,44 @@ def test_no_server_is_one_clear_error(tmp_path, web):
     web.server_close()
     with pytest.raises(DataError, match="could not be fetched .* check the network"):
         fetch_sent140(tmp_path, f"{web.url}/tweets.zip")
+
+
+CHANGED = zipped(**{TRAINING: b"T" * 100_000, TEST: b"m" * 10})
+
+
+def test_a_later_fetch_is_held_to_the_first(tmp_path, web):
+    url, sums = f"{web.url}/tweets.zip", {}
+    for content in (TWEETS, CHANGED):
+        sums[content] = hashlib.sha256(content).hexdigest()
+    fetch_sent140(tmp_path, url)
+    record = json.loads((tmp_path / RECORD).read_text())
+    assert record == {url: {"sha256": sums[TWEETS]}}
+    before = contents(tmp_path)
+    (tmp_path / TEST).rename(tmp_path / "aside")
+    web.files["/tweets.zip"] = CHANGED
+    with pytest.raises(DataError, match=f"its sha256 is {sums[CHANGED]}; expected"):
+        fetch_sent140(tmp_path, url)
+    # nothing has been replaced, and nothing of the other file is left
+    assert contents(tmp_path).keys() == {TRAINING, "aside"}
+    assert contents(tmp_path)[TRAINING] == before[TRAINING]
+    # the two remedies
+    fetch_sent140(tmp_path.with_name("other"), url)
+    fetch_sent140(tmp_path, url, sha256=sums[CHANGED].upper())
+    assert contents(tmp_path)[TRAINING] == b"T" * 100_000
+    assert json.loads((tmp_path / RECORD).read_text())[url]["sha256"] == sums[CHANGED]
+
+
+def test_a_checksum_that_is_given_counts_at_once(tmp_path, web):
+    with pytest.raises(DataError, match=r"expected 1234, as given: .*--sha256"):
+        fetch_sent140(tmp_path, f"{web.url}/tweets.zip", sha256="1234")
+    assert contents(tmp_path) == {}
+
+
+def test_a_full_disk_keeps_what_was_downloaded(tmp_path, web, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("fedmeta.benchmarks.sent140.fetch._extract", full)
+    with pytest.raises(OSError, match="No space"):
+        fetch_sent140(tmp_path, f"{web.url}/tweets.zip")
+    assert contents(tmp_path) == {".tweets.zip.partial": TWEETS}

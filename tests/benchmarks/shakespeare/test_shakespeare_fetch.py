@@ -16,6 +16,7 @@ from fedmeta.benchmarks.shakespeare.fetch import (
 )
 from fedmeta.benchmarks.shakespeare.synthetic import write_sample
 from fedmeta.data.errors import DataError
+from fedmeta.data.origin import RECORD
 
 CURRENT = (
     "*** START OF THE PROJECT GUTENBERG EBOOK A PLAY ***\n"
@@ -65,7 +66,7 @@ def test_the_archive_of_1994_becomes_a_text(tmp_path, server, plays, monkeypatch
     monkeypatch.setenv("GUTENBERG_URL", server.base + "/")
     (path,) = fetch_shakespeare(tmp_path / "raw")
     assert path.read_bytes() == plays
-    assert list(path.parent.iterdir()) == [path]
+    assert [p for p in path.parent.iterdir() if p.name != RECORD] == [path]
     assert not is_leafs_text(path)
     with pytest.raises(DataError, match=r"has shakespeare_1994\.txt already; move it"):
         fetch_shakespeare(tmp_path / "raw")
@@ -121,3 +122,16 @@ def test_no_server_is_one_clear_error(tmp_path, server):
     server.server_close()
     with pytest.raises(DataError, match="could not be fetched .* by hand"):
         fetch_shakespeare(tmp_path / "raw", server=server.base)
+
+
+def test_a_later_fetch_is_held_to_the_first(tmp_path, server, plays):
+    folder, name = tmp_path / "raw", EDITIONS["1994"].path
+    server.files[name] = archive(a=plays)
+    (path,) = fetch_shakespeare(folder, server=server.base)
+    path.rename(folder / "aside")
+    server.files[name] = archive(a=plays + b"\n")
+    with pytest.raises(DataError, match=r"its sha256 is .*; expected .*fetched\.json"):
+        fetch_shakespeare(folder, server=server.base)
+    assert not path.exists()
+    server.files[name] = archive(a=plays)
+    assert fetch_shakespeare(folder, server=server.base) == [path]

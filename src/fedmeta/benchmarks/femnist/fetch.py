@@ -4,16 +4,20 @@
 from the Hugging Face hub and writes about 4 GB of JSON. The copy of Flower Labs has
 LEAF's images and LEAF's order of labels, and not its doubled first samples; its card
 counts 814,277 records. The environment variable HF_ENDPOINT names another server.
+
+The commit on the hub and the files' SHA-256 are written down, and a later fetch into
+the folder is held to them; `--revision` and `--sha256` give them.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase, digits
@@ -28,6 +32,7 @@ from PIL import Image
 
 from fedmeta.data.errors import DataError
 from fedmeta.data.files import raw_files, whole_file
+from fedmeta.data.origin import check_origin, record_origin, recorded, secure
 
 REPOSITORY = "flwrlabs/femnist"
 FOLDER = Path("data/01_raw/femnist")
@@ -35,6 +40,7 @@ COLUMNS = ("image", "writer_id", "character")
 CHARACTERS = digits + ascii_uppercase + ascii_lowercase  # LEAF's labels 0..61
 WRITERS_A_SHARD = 100
 ROWS_AT_ONCE = 4096
+AFRESH = "fetch it afresh, with HF_HOME naming a folder that is empty"
 
 
 class _Writer(NamedTuple):
@@ -47,6 +53,8 @@ def fetch_femnist(
     out_dir: str | Path = FOLDER,
     repo_id: str = REPOSITORY,
     endpoint: str | None = None,
+    revision: str | None = None,
+    sha256: str | None = None,
 ) -> list[Path]:
     """Download FEMNIST and write LEAF shards of 100 writers.
 
@@ -59,6 +67,9 @@ def fetch_femnist(
         repo_id: a data set of the hub with the columns `image` (PNG), `writer_id`
             and `character`.
         endpoint: address of a server; None for HF_ENDPOINT or the public hub.
+        revision: a commit, a branch or a tag; None: the commit of an earlier fetch into
+            the folder, or else the newest.
+        sha256: of the Parquet files' names and SHA-256, as an earlier fetch has it.
 
     Returns:
         The shards.
@@ -70,16 +81,22 @@ def fetch_femnist(
     out_dir = Path(out_dir)
     if raw_files(out_dir, ".json"):
         raise DataError(f"{out_dir}: has JSON files already; move them or name another")
-    tables = _download(repo_id, endpoint)
+    source = f"huggingface.co/datasets/{repo_id}"
+    wanted = revision or recorded(out_dir, source).get("revision")
+    tables, commit = _download(repo_id, endpoint, wanted)
+    found = {"revision": commit, "sha256": _checksum(tables)}
+    given = {"revision": revision and commit, "sha256": sha256}
+    check_origin(out_dir, source, found, given)
     partial = out_dir.with_name(f".{out_dir.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        source = f"huggingface.co/datasets/{repo_id}"
-        names = [shard.name for shard in write_leaf_shards(tables, partial, source)]
+        shards = write_leaf_shards(list(tables.values()), partial, source)
+        names = [shard.name for shard in shards]
         out_dir.mkdir(exist_ok=True)
         for name in names:
             os.replace(partial / name, out_dir / name)
+        record_origin(out_dir, source, found)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return [out_dir / name for name in names]
@@ -111,18 +128,27 @@ def write_leaf_shards(
         yield path
 
 
-def _download(repo_id: str, endpoint: str | None) -> list[Path]:
-    """The Parquet files of a data set, all of one revision, in the hub's cache."""
+def _download(
+    repo_id: str, endpoint: str | None, revision: str | None
+) -> tuple[dict[str, Path], str]:
+    """The Parquet files of a data set by name, in the hub's cache, and their commit."""
+    secure(endpoint or HfApi().endpoint)
     try:
-        info = HfApi(endpoint).dataset_info(repo_id)
+        info = HfApi(endpoint).dataset_info(repo_id, revision=revision)
         names = [file.rfilename for file in info.siblings or ()]
-        tables = [
-            hf_hub_download(
-                repo_id, name, repo_type="dataset", revision=info.sha, endpoint=endpoint
+        tables = {
+            name: Path(
+                hf_hub_download(
+                    repo_id,
+                    name,
+                    repo_type="dataset",
+                    revision=info.sha,
+                    endpoint=endpoint,
+                )
             )
             for name in sorted(names)
             if name.endswith(".parquet")
-        ]
+        }
     # The client passes on the errors of its HTTP library, which has changed before.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -132,16 +158,23 @@ def _download(repo_id: str, endpoint: str | None) -> list[Path]:
         ) from error
     if not tables:
         raise DataError(f"{repo_id}: has no Parquet files; name another data set")
-    return [Path(table) for table in tables]
+    return tables, info.sha
+
+
+def _checksum(tables: Mapping[str, Path]) -> str:
+    digest = hashlib.sha256()
+    for name, path in tables.items():
+        with path.open("rb") as file:
+            own = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{name} {own}\n".encode())
+    return digest.hexdigest()
 
 
 def _open(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except pa.ArrowException as error:
-        raise DataError(
-            f"{path}: not a whole Parquet file; delete it and fetch again"
-        ) from error
+        raise DataError(f"{path}: not a whole Parquet file; {AFRESH}") from error
 
 
 def _last_rows(tables: Sequence[Path]) -> dict[str, tuple[int, int]]:
@@ -215,8 +248,7 @@ def _decode(image: bytes, writer_id: str) -> np.ndarray:
             pixels = np.asarray(picture.convert("L"))
     except (OSError, TypeError) as error:
         raise DataError(
-            f"client {writer_id!r}: an image that cannot be read ({error}); delete the "
-            "file from the hub's cache and fetch again"
+            f"client {writer_id!r}: an image that cannot be read ({error}); {AFRESH}"
         ) from error
     if pixels.shape != (28, 28):
         raise DataError(
@@ -231,8 +263,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
     parser.add_argument("--repo", default=REPOSITORY, help="a data set of the hub")
+    parser.add_argument("--revision", help="a commit, a branch or a tag of it")
+    parser.add_argument("--sha256", help="of its files, as an earlier fetch has it")
     arguments = parser.parse_args()
-    shards = fetch_femnist(arguments.folder, arguments.repo)
+    shards = fetch_femnist(
+        arguments.folder,
+        arguments.repo,
+        revision=arguments.revision,
+        sha256=arguments.sha256,
+    )
     print(f"{len(shards)} files in {arguments.folder}")  # noqa: T201
 
 

@@ -2,12 +2,14 @@
 
 `python -m fedmeta.benchmarks.sent140.fetch [FOLDER] [--glove]` downloads 80 MB of
 tweets, or 860 MB of vectors of which the 300-d file (1 GB) is kept. An interrupted
-download is continued by the next call.
+download is continued by the next call. The archives' SHA-256 are written down, and a
+later fetch into the folder is held to them; `--sha256` and `--glove-sha256` give them.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import shutil
 import zipfile
@@ -16,23 +18,26 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from fedmeta.benchmarks.sent140.stanford import TEST, TRAINING
 from fedmeta.data.errors import DataError
 from fedmeta.data.files import whole_file
+from fedmeta.data.origin import check_origin, open_url, record_origin
 
 FOLDER = Path("data/01_raw/sent140")
-TWEETS_URL = "http://cs.stanford.edu/people/alecmgo/trainingandtestdata.zip"
+TWEETS_URL = "https://cs.stanford.edu/people/alecmgo/trainingandtestdata.zip"
 GLOVE_URL = "https://nlp.stanford.edu/data/glove.6B.zip"
 GLOVE = "glove.6B.300d.txt"
 BLOCK = 1 << 20  # bytes
-TIMEOUT = 60  # seconds without an answer
 PARTIAL, RANGE_BEYOND = 206, 416  # HTTP
 
 
 def fetch_sent140(
-    out_dir: str | Path = FOLDER, url: str = TWEETS_URL, glove_url: str | None = None
+    out_dir: str | Path = FOLDER,
+    url: str = TWEETS_URL,
+    glove_url: str | None = None,
+    sha256: str | None = None,
+    glove_sha256: str | None = None,
 ) -> list[Path]:
     """Download the tweets, and word vectors where their address is given.
 
@@ -40,6 +45,8 @@ def fetch_sent140(
         out_dir: files that are there already are not fetched again.
         url: of the ZIP of Stanford's two CSV files.
         glove_url: of the ZIP of GloVe's files, such as `GLOVE_URL`.
+        sha256: of the first ZIP; None: as at an earlier fetch into the folder, if any.
+        glove_sha256: of the second.
 
     Returns:
         The files.
@@ -48,13 +55,15 @@ def fetch_sent140(
         DataError: when something cannot be fetched or is not what is expected.
     """
     out_dir = Path(out_dir)
-    paths = _fetch(url, (TRAINING, TEST), out_dir)
+    paths = _fetch(url, (TRAINING, TEST), out_dir, sha256)
     if glove_url is not None:
-        paths += _fetch(glove_url, (GLOVE,), out_dir)
+        paths += _fetch(glove_url, (GLOVE,), out_dir, glove_sha256)
     return paths
 
 
-def _fetch(url: str, members: Sequence[str], out_dir: Path) -> list[Path]:
+def _fetch(
+    url: str, members: Sequence[str], out_dir: Path, sha256: str | None
+) -> list[Path]:
     """Some files of a ZIP at an address."""
     paths = [out_dir / name for name in members]
     if not all(path.exists() for path in paths):
@@ -67,7 +76,15 @@ def _fetch(url: str, members: Sequence[str], out_dir: Path) -> list[Path]:
                 f"{url}: could not be fetched ({error}); check the network and call "
                 "again, which goes on where it stopped, or give another address"
             ) from error
-        _extract(archive, members, out_dir, url)
+        try:
+            with archive.open("rb") as file:
+                found = {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+            check_origin(out_dir, url, found, {"sha256": sha256})
+            _extract(archive, members, out_dir, url)
+        except DataError:  # of the archive, which a next call would go on with
+            archive.unlink()
+            raise
+        record_origin(out_dir, url, found)
         archive.unlink()
     return paths
 
@@ -79,9 +96,8 @@ def _download(url: str, path: Path) -> None:
         OSError: for any trouble with the server, the network or the disk.
     """
     size = path.stat().st_size if path.exists() else 0
-    request = Request(url, headers={"Range": f"bytes={size}-"} if size else {})
     try:
-        answer = urlopen(request, timeout=TIMEOUT)
+        answer = open_url(url, {"Range": f"bytes={size}-"} if size else {})
     except HTTPError as error:
         if error.code == RANGE_BEYOND:  # it was whole already
             return
@@ -102,7 +118,6 @@ def _extract(archive: Path, members: Sequence[str], out_dir: Path, url: str) -> 
                 with content.open(name) as source:
                     shutil.copyfileobj(source, file, BLOCK)
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
-        archive.unlink()
         raise DataError(
             f"{url}: not a whole ZIP with {', '.join(members)} ({error}); call again, "
             "or give another address"
@@ -114,11 +129,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
     parser.add_argument("--url", default=TWEETS_URL, help="of the ZIP of tweets")
+    parser.add_argument("--sha256", help="of that ZIP")
     parser.add_argument("--glove", action="store_true", help="word vectors as well")
     parser.add_argument("--glove-url", default=GLOVE_URL, help="of the ZIP of GloVe")
+    parser.add_argument("--glove-sha256", help="of that ZIP")
     arguments = parser.parse_args()
-    glove_url = arguments.glove_url if arguments.glove else None
-    for path in fetch_sent140(arguments.folder, arguments.url, glove_url):
+    for path in fetch_sent140(
+        arguments.folder,
+        arguments.url,
+        arguments.glove_url if arguments.glove else None,
+        arguments.sha256,
+        arguments.glove_sha256,
+    ):
         print(f"{path}: {os.path.getsize(path):,} bytes")  # noqa: T201
 
 

@@ -4,6 +4,8 @@
 edition of 1994 is the one that LEAF reads. It is copyright World Library and free for
 personal, non-commercial use only; the current one is in the public domain, and its
 roles are other clients. The environment variable GUTENBERG_URL names another server.
+The file's SHA-256 is written down, and a later fetch into the folder is held to it;
+`--sha256` gives it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
-from urllib.request import urlopen
 
 from fedmeta.benchmarks.shakespeare.parse import (
     CURRENT,
@@ -30,10 +31,10 @@ from fedmeta.benchmarks.shakespeare.parse import (
 )
 from fedmeta.data.errors import DataError
 from fedmeta.data.files import raw_files, whole_path
+from fedmeta.data.origin import check_origin, open_url, record_origin
 
 FOLDER = Path("data/01_raw/shakespeare")
 SERVER = "https://www.gutenberg.org"
-TIMEOUT = 60  # seconds without an answer
 
 
 class Edition(NamedTuple):
@@ -68,7 +69,10 @@ EDITIONS = {
 
 
 def fetch_shakespeare(
-    out_dir: str | Path = FOLDER, edition: str = "1994", server: str | None = None
+    out_dir: str | Path = FOLDER,
+    edition: str = "1994",
+    server: str | None = None,
+    sha256: str | None = None,
 ) -> list[Path]:
     """Download one edition; the folder gets it whole or not at all.
 
@@ -79,6 +83,7 @@ def fetch_shakespeare(
         out_dir: must have no text and no JSON yet.
         edition: a name in `EDITIONS`.
         server: address without the path; None for GUTENBERG_URL or Gutenberg's own.
+        sha256: of the file there; None: as at an earlier fetch into the folder, if any.
 
     Returns:
         The text.
@@ -97,12 +102,17 @@ def fetch_shakespeare(
         )
     path, unpack, layout, _ = EDITIONS[edition]
     base = server or os.environ.get("GUTENBERG_URL") or SERVER
-    content = _download(f"{base.rstrip('/')}/{path}", unpack)
+    url = f"{base.rstrip('/')}/{path}"
+    packed = _download(url)
+    found = {"sha256": hashlib.sha256(packed).hexdigest()}
+    check_origin(out_dir, url, found, {"sha256": sha256})
+    content = _unpack(url, packed, unpack)
     out = out_dir / f"shakespeare_{edition}.txt"
     with whole_path(out) as partial:
         partial.write_bytes(content)
         if text_layout(partial, read_text(partial)) is not layout:
             raise DataError(f"{base}: the text is not in {layout.name}; fetch it again")
+    record_origin(out_dir, url, found)
     return [out]
 
 
@@ -112,15 +122,20 @@ def is_leafs_text(path: Path) -> bool:
     return hashlib.md5(text, usedforsecurity=False).hexdigest() == LEAF_MD5
 
 
-def _download(url: str, unpack: Callable[[bytes], bytes]) -> bytes:
+def _download(url: str) -> bytes:
     try:
-        with urlopen(url, timeout=TIMEOUT) as answer:
-            return unpack(answer.read())
+        with open_url(url) as answer:
+            return answer.read()
     except (OSError, HTTPException) as error:
         raise DataError(
             f"{url}: could not be fetched ({error}); check the network or "
             "GUTENBERG_URL, or put a text into the folder by hand"
         ) from error
+
+
+def _unpack(url: str, packed: bytes, unpack: Callable[[bytes], bytes]) -> bytes:
+    try:
+        return unpack(packed)
     except (zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{url}: not a whole archive of one text ({error}); fetch it again"
@@ -132,8 +147,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
     parser.add_argument("--edition", choices=sorted(EDITIONS), default="1994")
+    parser.add_argument("--sha256", help="of the file on the server")
     arguments = parser.parse_args()
-    (path,) = fetch_shakespeare(arguments.folder, arguments.edition)
+    (path,) = fetch_shakespeare(
+        arguments.folder, arguments.edition, sha256=arguments.sha256
+    )
     print(f"{path}: {EDITIONS[arguments.edition].terms}")  # noqa: T201
     if arguments.edition == "1994" and not is_leafs_text(path):
         print("not byte for byte the text that LEAF reads")  # noqa: T201
