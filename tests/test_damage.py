@@ -72,6 +72,7 @@ KINDS = {
     "codebook": (CodebookDataset, {}, lambda: Codebook(VECTORS, "nöte"), "data"),
     "table": (AtomicParquetDataset, {}, lambda: TABLE, "data"),
     "split": (AtomicJSONDataset, {}, lambda: SPLIT, "data"),
+    "list": (AtomicJSONDataset, {}, lambda: ["raw/a.json", "raw/b.json"], "data"),
     "result": (ResultDataset, INDEX, lambda: RESULT, "data"),
     "origin": (ResultDataset, INDEX, lambda: RESULT, "data.json"),
 }

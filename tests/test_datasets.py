@@ -24,7 +24,6 @@ from fedmeta.data.files import remove_leftovers, whole_path
 from fedmeta.datasets import (
     AtomicCSVDataset,
     AtomicJSONDataset,
-    AtomicListDataset,
     AtomicParquetDataset,
     AtomicTextDataset,
     Checkpoint,
@@ -186,7 +185,7 @@ DATASETS = {
     "result": (ResultDataset, {"save_args": {"index": False}}, FRAME),
     "parquet": (AtomicParquetDataset, {}, FRAME),
     "json": (AtomicJSONDataset, {}, {"train": ["a", "b"], "checksum": "c"}),
-    "list": (AtomicListDataset, {}, ["a.json", "b.json"]),
+    "list": (AtomicJSONDataset, {}, ["a.json", "b.json"]),
     "text": (AtomicTextDataset, {}, "a page"),
 }
 

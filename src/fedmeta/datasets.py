@@ -42,7 +42,7 @@ from fedmeta.identity import ROUNDS, Settings
 log = logging.getLogger(__name__)
 
 PREPARED = "prepared data"
-MADE_AGAIN = "delete it and run again, from the packed records on: it is made again"
+MADE_AGAIN = "run the whole pipeline again: it is made again"
 
 
 class PackedSource(NamedTuple):
@@ -291,21 +291,19 @@ class AtomicParquetDataset(_Atomic, ParquetDataset):
 
 
 class AtomicJSONDataset(_Atomic, JSONDataset):
-    """A mapping as JSON, written whole or not at all and sealed."""
+    """A mapping or a list as JSON, written whole or not at all and sealed."""
 
-    def _write(self, data: dict[str, Any], temporary: Path) -> None:
-        super()._write({"seal": unsealed(PREPARED), **data}, temporary)
+    def _write(self, data: dict[str, Any] | list[Any], temporary: Path) -> None:
+        mark = unsealed(PREPARED)
+        marked = {"seal": mark, **data} if isinstance(data, dict) else [mark, *data]
+        super()._write(marked, temporary)
         seal(temporary, PREPARED)
 
-    def load(self) -> dict[str, Any]:
+    def load(self) -> dict[str, Any] | list[Any]:
         verify(Path(self._filepath), PREPARED, MADE_AGAIN)
-        mapping = super().load()
-        del mapping["seal"]
-        return mapping
-
-
-class AtomicListDataset(_Atomic, JSONDataset):
-    """kedro_datasets.json.JSONDataset of a list, written whole or not at all."""
+        marked = super().load()
+        del marked["seal" if isinstance(marked, dict) else 0]
+        return marked
 
 
 class AtomicTextDataset(_Atomic, TextDataset):
