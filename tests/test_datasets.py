@@ -244,6 +244,14 @@ def test_failure_in_the_middle_of_a_table(tmp_path):
     assert_holds(dataset, path, FRAME)
 
 
+def test_prepared_data_keep_what_they_were_made_with(tmp_path):
+    dataset = AtomicParquetDataset(filepath=str(tmp_path / "clients.parquet"))
+    table = FRAME.copy()
+    table.attrs = {"settings": {"selection.seed": 0}}
+    dataset.save(table)
+    assert dataset.load().attrs == table.attrs
+
+
 # Checkpoints
 
 
@@ -338,7 +346,7 @@ def test_a_disk_that_is_really_full(tiny_disk):
         ClientRecords(f"c{i}", {"label": np.zeros(100_000, np.uint8)}) for i in range(9)
     )
     with pytest.raises(DatasetError, match=FULL):
-        records.save(PackedSource(many, {"source_files": "two"}))
+        records.save(PackedSource(many, {}, {"data.raw_files": "two"}))
     assert labels(records) == [0, 0, 0]
     assert not [file for file in tiny_disk.iterdir() if file.name.startswith(".")]
 
@@ -405,7 +413,7 @@ def source(files, value=0):
         for name in ("ann", "bob"):
             yield ClientRecords(name, {"label": np.full(3, value, np.uint8)})
 
-    return PackedSource(clients(), {"source_files": files, "synthetic": "true"})
+    return PackedSource(clients(), {"synthetic": "true"}, {"data.raw_files": files})
 
 
 def labels(dataset):
@@ -458,7 +466,7 @@ def test_packing_that_fails_keeps_the_old_file(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        dataset.save(PackedSource(failing(), {"source_files": "two"}))
+        dataset.save(PackedSource(failing(), {}, {"data.raw_files": "two"}))
     assert labels(dataset) == [0, 0, 0]
     assert len(list(tmp_path.iterdir())) == 1
 

@@ -53,9 +53,7 @@ def project(new_project):
     catalog = context.catalog
     blocks = context.config_loader["parameters"]["recommendation"]
     clients, metadata = parse([raw], **blocks["raw"]["parse"])
-    source = PackedSource(
-        clients, {**metadata, "source_files": "", "synthetic": "true"}
-    )
+    source = PackedSource(clients, {**metadata, "synthetic": "true"}, {})
     catalog.save("recommendation.records", source)
     records = catalog.load("recommendation.records")
     used = pd.DataFrame({"client_id": records.client_ids, "start": 0, "stop": 288})

@@ -43,17 +43,22 @@ log = logging.getLogger(__name__)
 
 PREPARED = "prepared data"
 MADE_AGAIN = "run the whole pipeline again: it is made again"
+SETTINGS = "settings"  # among the metadata of packed data: what they were made with
 
 
 class PackedSource(NamedTuple):
     """Clients on their way into a packed file."""
 
     clients: Iterator[ClientRecords]
-    metadata: dict[str, str]  # its "source_files" tell whether packing is needed
+    metadata: dict[str, str]
+    settings: Settings  # that decide what is packed
 
 
 class PackedDataset(AbstractDataset[PackedSource, FederatedDataset]):
-    """The packed records of all clients; not packed again while the raw files stay."""
+    """The packed records of all clients; packed again when what decides them changes.
+
+    That is raw files, options and code: see `fedmeta.identity`.
+    """
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)
@@ -63,18 +68,27 @@ class PackedDataset(AbstractDataset[PackedSource, FederatedDataset]):
         return read_packed(self._filepath)
 
     def save(self, data: PackedSource) -> None:
-        if not self._holds(data.metadata["source_files"]):
-            write_packed(self._filepath, data.clients, data.metadata)
+        if not self._holds(data.settings):
+            settings = json.dumps(data.settings)
+            metadata = {**data.metadata, SETTINGS: settings}
+            write_packed(self._filepath, data.clients, metadata)
 
-    def _holds(self, source_files: str) -> bool:
+    def _holds(self, wanted: Settings) -> bool:
         if not self._exists():
             return False
+        again = "packing it again from the raw files"
         try:
-            verify(self._filepath, PACKED, "packing it again from the raw files")
+            verify(self._filepath, PACKED, again)
         except DataError as error:
             log.warning("%s", error)
             return False
-        return read_packed(self._filepath).metadata.get("source_files") == source_files
+        packed = json.loads(read_packed(self._filepath).metadata.get(SETTINGS, "{}"))
+        if names := identity.differences(packed, wanted):
+            words = identity.in_words(names, packed, wanted)
+            earlier = "by an earlier version of this project"
+            how = f"with {words}" if packed else earlier
+            log.info("%s: packed %s; %s", self._filepath, how, again)
+        return not names
 
     def _exists(self) -> bool:
         return self._filepath.is_file()
@@ -270,7 +284,7 @@ class AtomicCSVDataset(_Atomic, CSVDataset):
 
 
 class AtomicParquetDataset(_Atomic, ParquetDataset):
-    """A table as Parquet, written whole or not at all and sealed; without its index.
+    """A table and its attributes as Parquet, whole or not at all; without its index.
 
     A column of lists is read as one array, not as an array a row: see
     `fedmeta.data.partition.record_orders`.
@@ -278,16 +292,20 @@ class AtomicParquetDataset(_Atomic, ParquetDataset):
 
     def _write(self, data: pd.DataFrame, temporary: Path) -> None:
         table = pa.Table.from_pandas(data, preserve_index=False)
-        sealed = table.replace_schema_metadata({"seal": unsealed(PREPARED)})
+        attributes = {"seal": unsealed(PREPARED), "attrs": json.dumps(data.attrs)}
+        sealed = table.replace_schema_metadata(attributes)
         pq.write_table(sealed, temporary)
         seal(temporary, PREPARED)
 
     def load(self) -> pd.DataFrame:
         path = Path(self._filepath)
         verify(path, PREPARED, MADE_AGAIN)
-        return pq.read_table(path, partitioning=None).to_pandas(
+        stored = pq.read_table(path, partitioning=None)
+        table = stored.to_pandas(
             types_mapper=lambda t: pd.ArrowDtype(t) if pa.types.is_nested(t) else None
         )
+        table.attrs = json.loads(stored.schema.metadata.get(b"attrs", "{}"))
+        return table
 
 
 class AtomicJSONDataset(_Atomic, JSONDataset):

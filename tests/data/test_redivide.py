@@ -177,7 +177,7 @@ def records(tmp_path):
         )
         for i, own in enumerate(numbers)
     ]
-    metadata = {"synthetic": "true", "name": "toy", "source_files": "raw"}
+    metadata = {"synthetic": "true", "name": "toy"}
     write_packed(tmp_path / "source.arrow", clients, metadata)
     return read_packed(tmp_path / "source.arrow")
 
@@ -210,31 +210,6 @@ def test_only_the_records_of_a_clients_table_are_given(records):
     np.testing.assert_array_equal(np.sort(given), np.sort(np.concatenate(usable)))
 
 
-def test_packed_again_only_for_other_records_or_options(records, tmp_path):
-    dataset = PackedDataset(str(tmp_path / "users.arrow"))
-    clients = pd.DataFrame({"client_id": ["c30"], "start": [0], "stop": [30]})
-
-    def pack(clients=None, **options):
-        """Whether it was."""
-        before = tmp_path.joinpath("users.arrow")
-        before = before.stat().st_mtime_ns if before.exists() else None
-        options = {"users": 3, "alpha": 0.5, "records_per_user": 10} | options
-        made = redivide(records, labels, "dirichlet", clients, **options)
-        dataset.save(PackedSource(*made))
-        return tmp_path.joinpath("users.arrow").stat().st_mtime_ns != before
-
-    assert pack(seed=0)
-    assert not pack(seed=0)
-    assert pack(seed=1)
-    assert pack(seed=1, alpha=0.6)
-    assert pack(clients, seed=1, alpha=0.6)
-    assert not pack(clients, seed=1, alpha=0.6)
-    held = dataset.load()
-    assert held.client_ids == ["user-000", "user-001", "user-002"]
-    assert held.checksum != records.checksum
-    assert records.checksum in held.metadata["source_files"]
-
-
 def test_errors_come_before_anything_is_written(records):
     with pytest.raises(DataError, match="unknown division 'two'; one of dirichlet, tw"):
         redivide(records, labels, "two", users=4)
@@ -256,7 +231,7 @@ def test_scikit_learns_digits_in_the_papers_division(tmp_path, images):
     records = read_packed(tmp_path / "digits.arrow")
     made = redivide(records, labels, "two_kinds", users=50, images=images, seed=0)
     dataset = PackedDataset(str(tmp_path / "users.arrow"))
-    dataset.save(PackedSource(*made))
+    dataset.save(PackedSource(*made, {}))
 
     users = dataset.load()
     assert len(users.client_ids) == 50

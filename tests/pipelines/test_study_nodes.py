@@ -101,7 +101,7 @@ def dealt(data, **options):
 def test_users_are_packed_again_only_for_other_options(data, tmp_path):
     dataset = PackedDataset(str(tmp_path / "users.arrow"))
 
-    def packed(**options):
+    def packed(data=data, **options):
         dataset.save(dealt(data, **options))
         return (tmp_path / "users.arrow").stat().st_mtime_ns
 
@@ -109,7 +109,8 @@ def test_users_are_packed_again_only_for_other_options(data, tmp_path):
     assert records.num_examples.tolist() == [8] * 5
     assert records.metadata["synthetic"] == data["records"].metadata["synthetic"]
     assert packed() == first
-    assert packed(alpha=0.4) != first
+    few = {**data, "clients": data["clients"][:15]}
+    assert packed(few) != packed(few, alpha=0.4)
     assert dataset.load().checksum != records.checksum
     packed()
     assert dataset.load().checksum == records.checksum

@@ -44,8 +44,7 @@ def redivide(
 
     Returns:
         users: a stream of users with the columns of ``records``.
-        metadata: that of ``records``, but `source_files` tells the records and the
-            options instead: the same text, the same users.
+        metadata: that of ``records``.
 
     Raises:
         DataError: for an unknown division, or records that do not suffice for it.
@@ -53,22 +52,15 @@ def redivide(
     if division not in DIVISIONS:
         known = ", ".join(sorted(DIVISIONS))
         raise DataError(f"unknown division {division!r}; one of {known}")
-    made_of = {"records": records.checksum, "division": division, "options": options}
     if clients is None:
         sizes = {"start": 0, "stop": records.num_examples}
         clients = pd.DataFrame({"client_id": records.client_ids.to_pandas(), **sizes})
-    else:
-        made_of["clients"] = checksum(clients)
     pooled = [
         labels(records.columns(c.client_id), np.arange(c.start, c.stop))
         for c in clients.itertuples()
     ]
     users = DIVISIONS[division](np.concatenate(pooled), **options)
-    metadata = {
-        **records.metadata,
-        "source_files": json.dumps(made_of, sort_keys=True),
-    }
-    return _gathered(records, clients, users), metadata
+    return _gathered(records, clients, users), records.metadata
 
 
 def two_kinds(

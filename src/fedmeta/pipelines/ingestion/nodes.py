@@ -3,8 +3,12 @@
 import hashlib
 import json
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.datasets import PackedSource
 from fedmeta.pipelines.checks import check_raw, checked_by
@@ -25,7 +29,8 @@ def find_raw(benchmark: Benchmark, raw: RawOptions) -> list[str]:
             folder,
             benchmark.label,
         )
-        build(benchmark.write_sample, raw.sample, "raw.sample", folder)
+        with _times_kept(benchmark, folder):
+            build(benchmark.write_sample, raw.sample, "raw.sample", folder)
     return [str(path) for path in benchmark.find_raw(folder)]
 
 
@@ -35,8 +40,31 @@ def pack(benchmark: Benchmark, raw: RawOptions, raw_files: list[str]) -> PackedS
     shards = [Path(name) for name in raw_files]
     clients, metadata = build(benchmark.parse, raw.parse, "raw.parse", shards)
     stats = [(s.name, s.stat().st_size, s.stat().st_mtime_ns) for s in shards]
-    listing = json.dumps([stats, raw.parse], sort_keys=True)
-    digest = hashlib.sha256(listing.encode()).hexdigest()
-    return PackedSource(
-        progress(clients, "clients packed"), {**metadata, "source_files": digest}
-    )
+    settings = {
+        "data.raw_files": hashlib.sha256(json.dumps(stats).encode()).hexdigest(),
+        **identity.settings(
+            raw={"parse": {**identity.named(benchmark.parse), **raw.parse}}
+        ),
+        **identity.code(benchmark.parse),
+    }
+    return PackedSource(progress(clients, "clients packed"), metadata, settings)
+
+
+@contextmanager
+def _times_kept(benchmark: Benchmark, folder: Path) -> Iterator[None]:
+    """Raw files that are written again with the same bytes are as old as before."""
+
+    def content() -> dict[Path, tuple[str, int]]:
+        found = benchmark.find_raw(folder) if folder.is_dir() else []
+        return {path: (_sha256(path), path.stat().st_mtime_ns) for path in found}
+
+    before = content()
+    yield
+    for path, (digest, _) in content().items():
+        if path in before and before[path][0] == digest:
+            os.utime(path, ns=(before[path][1],) * 2)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.distances import client_distances
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.data.partition import checksum
 from fedmeta.data.redivide import DIVISIONS, redivide
 from fedmeta.datasets import Checkpoint, PackedSource
 from fedmeta.identity import ROUNDS
@@ -44,9 +45,14 @@ def deal_out(
     options = checked(
         DIVISIONS[users.division], users.options, f"users.{users.division}", given=1
     )
-    return PackedSource(
-        *redivide(records, benchmark.labels, users.division, clients, **options)
-    )
+    dealt = redivide(records, benchmark.labels, users.division, clients, **options)
+    settings = {
+        "data.records": records.checksum,
+        "data.clients": checksum(clients),
+        **identity.settings(users=users),
+        **identity.code("data.redivide", benchmark.labels),
+    }
+    return PackedSource(*dealt, settings)
 
 
 def measure(

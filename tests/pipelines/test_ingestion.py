@@ -1,0 +1,103 @@
+"""Raw files are packed again when they, their options or their parser change."""
+
+import json
+import logging
+
+import pytest
+
+from fedmeta import datasets, identity
+from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.data.federated import read_packed, write_packed
+from fedmeta.datasets import PackedDataset
+from fedmeta.pipelines.ingestion.nodes import find_raw, pack
+from fedmeta.pipelines.options import RawOptions
+
+SAMPLES = {
+    "femnist": {"writers": 3, "records_per_writer": [4, 6], "seed": 0},
+    "shakespeare": {"plays": 1, "roles_per_play": 3, "seed": 0},
+}
+
+
+class Packing:
+    """One benchmark's sample, and the file that it is packed into."""
+
+    def __init__(self, name, folder):
+        self.name, self.benchmark = name, BENCHMARKS[name]
+        self.path = folder / f"{name}.arrow"
+        self.raw = RawOptions(folder=str(folder / name), sample=SAMPLES[name])
+
+    def run(self):
+        """Whether it was packed by this run of ingestion."""
+        before = self.path.stat().st_mtime_ns if self.path.exists() else None
+        files = find_raw(self.benchmark, self.raw)
+        PackedDataset(str(self.path)).save(pack(self.benchmark, self.raw, files))
+        return self.path.stat().st_mtime_ns != before
+
+
+@pytest.fixture(params=SAMPLES)
+def packing(request, tmp_path):
+    made = Packing(request.param, tmp_path)
+    assert made.run()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def said(caplog):
+    caplog.set_level(logging.INFO, "fedmeta.datasets")
+    return caplog
+
+
+def test_the_same_sample_is_not_packed_again(packing, said):
+    assert not packing.run()
+    assert not [r for r in said.records if r.name == "fedmeta.datasets"]
+
+
+def test_another_sample_is(packing, said):
+    checksum = read_packed(packing.path).checksum
+    packing.raw = packing.raw.model_copy(
+        update={"sample": {**packing.raw.sample, "seed": 1}}
+    )
+    assert packing.run()
+    assert read_packed(packing.path).checksum != checksum
+    assert "packed with other data (raw_files); packing it again" in said.text
+
+
+def test_another_parser_is(packing, said, monkeypatch):
+    code = identity.code(packing.benchmark.parse)
+    name = f"code.benchmarks.{packing.name}.parse"
+    monkeypatch.setitem(identity.EQUIVALENT, code[name], "changed")
+    checksum = read_packed(packing.path).checksum
+    assert packing.run()
+    assert f"packed with other code (benchmarks/{packing.name}/parse.py)" in said.text
+    assert read_packed(packing.path).checksum == checksum  # so nothing trains again
+    assert not packing.run()
+
+
+def test_what_all_parsers_use_concerns_all(packing, monkeypatch):
+    code = identity.code(packing.benchmark.parse)
+    monkeypatch.setitem(identity.EQUIVALENT, code["code.data.leaf"], "changed")
+    assert packing.run()
+
+
+def test_other_code_does_not(packing, monkeypatch):
+    for other in set(BENCHMARKS) - {packing.name}:
+        own = identity.code(BENCHMARKS[other].parse)
+        name = f"code.benchmarks.{other}.parse"
+        monkeypatch.setitem(identity.EQUIVALENT, own[name], "changed")
+    model = identity.code(packing.benchmark.model, "pipelines.training.nodes")
+    own = identity.code(packing.benchmark.parse)
+    for name in model.keys() - own.keys():
+        monkeypatch.setitem(identity.EQUIVALENT, model[name], "changed")
+    assert not packing.run()
+
+
+def test_data_of_an_earlier_version_are_told(packing, said):
+    held = read_packed(packing.path)
+    clients = [
+        datasets.ClientRecords(name, held.columns(name)) for name in held.client_ids
+    ]
+    metadata = {k: v for k, v in held.metadata.items() if k != "settings"}
+    write_packed(packing.path, clients, metadata)
+    assert packing.run()
+    assert "packed by an earlier version of this project; packing" in said.text
+    assert json.loads(read_packed(packing.path).metadata["settings"])
