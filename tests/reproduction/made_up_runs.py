@@ -38,6 +38,7 @@ def recorded(
         "data_name": "",
         "data_checksum": "records",
         "store": "paper",
+        "diverged": "",
         "support_fraction": fraction,
         "seed": seed,
         "env": "paper",

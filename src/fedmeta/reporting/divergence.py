@@ -12,7 +12,10 @@ import pandas as pd
 
 
 class Diverged(float):
-    """A missing number that says why; a missing number to all arithmetic."""
+    """A missing number that says why: written it is words, and so are its differences.
+
+    To pandas and numpy it is a missing number like any other.
+    """
 
     words: str
 
@@ -20,6 +23,14 @@ class Diverged(float):
         number = super().__new__(cls, math.nan)
         number.words = words
         return number
+
+    def __format__(self, spec: str) -> str:
+        return self.words
+
+    def _itself(self, _: float) -> Self:
+        return self
+
+    __sub__ = __rsub__ = __mul__ = __rmul__ = _itself
 
 
 def divergence(results: pd.DataFrame | None) -> str:

@@ -262,8 +262,7 @@ def before_and_after(results: Results) -> Figure:
 
 def _finals(results: Results, column: str) -> dict[str, float]:
     """Of every reading, in percent, at its last round."""
-    found = {name: last(results.histories.get(name), column) for name in READINGS}
-    return {k: v if isinstance(v, Diverged) else 100 * v for k, v in found.items()}
+    return {name: 100 * last(results.histories.get(name), column) for name in READINGS}
 
 
 def _rounds(history: pd.DataFrame | None) -> float:

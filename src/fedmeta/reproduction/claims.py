@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from fedmeta.reporting.claims import Claim, every
-from fedmeta.reporting.tables import BASELINE, NOT_REACHED
+from fedmeta.reporting.claims import DIVERGED, Claim, Held, every, more
+from fedmeta.reporting.divergence import Diverged
+from fedmeta.reporting.tables import BASELINE, NOT_REACHED, REACHED
 from fedmeta.reproduction.tables import FEDMETA, Paper, gains, percent
 
 FINE_TUNED = "FedAvg(Meta)"
@@ -26,6 +27,10 @@ def headline(sources: str, ours: Sequence[float], published: Sequence[float]) ->
         published: The paper's.
     """
     paper = f"the paper's is {_range(published)}, over {len(published)} cells"
+    measured = [gain for gain in ours if not isinstance(gain, Diverged)]
+    lost = len(ours) - len(measured)
+    paper += f"; of {lost} more, a training diverged" if lost else ""
+    ours = measured
     if not ours:
         return f"FedMeta's gain over FedAvg is not measured on {sources}; {paper}."
     return (
@@ -67,7 +72,7 @@ def above_baseline(accuracies: Paper, fractions: Sequence[float]) -> Claim:
     return Claim(
         f"(a) FedMeta is above FedAvg{where}",
         "; ".join(figures),
-        every([gain > 0 for gain in ours.values()]),
+        every([more(gain, 0) for gain in ours.values()]),
     )
 
 
@@ -89,7 +94,7 @@ def fine_tuning(accuracies: Paper, paper: Paper, fractions: Sequence[float]) -> 
     return Claim(
         f"(b) FedAvg(Meta), beside FedAvg, is {' and '.join(sides)}",
         "; ".join(figures),
-        every([ours[p] * expected[p] > 0 for p in ours]),  # the same sign
+        every([more(ours[p] * expected[p], 0) for p in ours]),  # the same sign
     )
 
 
@@ -107,7 +112,7 @@ def shrinking_lead(accuracies: Paper) -> Claim:
         }
         if len(leads) > 1:
             ends |= {min(leads), max(leads)}
-            held.append(leads[max(leads)] < leads[min(leads)])
+            held.append(more(leads[min(leads)], leads[max(leads)]))
         shown = ", ".join(f"{lead:+.2f} at {percent(p)}" for p, lead in leads.items())
         figures.append(f"{label}: {shown or 'not measured'}")
     where = (
@@ -144,14 +149,16 @@ def fewer_rounds(
     )
 
 
-def _sooner(one: pd.Series, base: pd.Series) -> bool | None:
+def _sooner(one: pd.Series, base: pd.Series) -> Held:
+    if not {one["outcome"], base["outcome"]} <= {REACHED, NOT_REACHED}:
+        return DIVERGED
     if one["outcome"] == NOT_REACHED:
         return None if base["outcome"] == NOT_REACHED else False
     return base["outcome"] == NOT_REACHED or bool(one["rounds"] < base["rounds"])
 
 
 def _rounds(row: pd.Series) -> str:
-    return NOT_REACHED if row["outcome"] == NOT_REACHED else f"{row['rounds']:,}"
+    return f"{row['rounds']:,}" if row["outcome"] == REACHED else row["outcome"]
 
 
 def _fine_tuning_gains(accuracies: Paper) -> dict[float, float]:

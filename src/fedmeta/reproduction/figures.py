@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
+from fedmeta.reporting.divergence import divergence
 from fedmeta.reporting.fairness import GRID, client_accuracies, density
 from fedmeta.reporting.style import (
     INK,
@@ -116,6 +117,8 @@ def client_density(scores: BySeed, source: str, min_query: int = 1) -> Figure:
     ) -> None:
         nonlocal lowest
         for label, tables in by_label.items():
+            if any(map(divergence, tables)):
+                continue  # clients of the other seeds alone would say too much
             after = np.concatenate(
                 [
                     client_accuracies(table, min_query)["after"].to_numpy(float)
@@ -192,6 +195,8 @@ def _bands(
     means = {label: mean_history(tables) for label, tables in by_label.items()}
     drawn = []
     for label, mean in means.items():
+        if solid not in mean:
+            continue
         sd = sd_history(by_label[label])[solid].to_numpy()
         rounds, values = mean["round"].to_numpy(), mean[solid].to_numpy()
         colour = colours[label]
@@ -199,8 +204,11 @@ def _bands(
         low, high = values - sd, values + sd
         panel.fill_between(rounds, low, high, color=colour, alpha=BAND, linewidth=0)
         drawn.append(values)
+        if (words := divergence(mean)) and len(mean):
+            style = {"color": colour, "fontsize": SMALL_SIZE}
+            panel.annotate(words, (rounds[-1], values[-1]), **style)
     for label, mean in means.items():
-        if dashed is None:
+        if dashed is None or dashed not in mean:
             continue
         values = mean[dashed].to_numpy()
         # FedAvg(Meta) before adapting is FedAvg: its dashes would cover that line

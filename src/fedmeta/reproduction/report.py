@@ -14,6 +14,7 @@ from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.framework.project import settings as kedro_settings
 
 from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.cells import write_table
 from fedmeta.data.errors import DataError
 from fedmeta.reporting.page import Page, render
@@ -86,8 +87,14 @@ def read_studies(recorded: Recorded, runs: pd.DataFrame, project: Path) -> list[
     runs = runs[runs["benchmark"].isin(list(BENCHMARKS))]
     for name, rows in runs.groupby("experiment"):
         for metric, make in ((TABLE2, table2_study), (TABLE3, table3_study)):
-            measured = [_has(metrics, metric) for metrics in rows["metrics"]]
-            chosen = choose(rows[measured])
+            measured = [
+                _has(run.metrics, metric)
+                or (
+                    run.diverged and (run.algorithm in ALGORITHMS) == (metric == TABLE2)
+                )
+                for run in rows.itertuples()
+            ]
+            chosen = choose(rows[pd.Series(measured, rows.index, dtype=bool)])
             if chosen.runs.empty:
                 continue
             newest = chosen.runs.loc[chosen.runs["ended"].idxmax()]
@@ -229,6 +236,13 @@ def slugs(studies: Sequence[Study]) -> dict[str, str]:
 def slug(name: str) -> str:
     """An experiment's name as a folder's."""
     return re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _belongs(run: Any, metric: str) -> bool:
+    """Whether a run has such a metric, or would have if it had not diverged."""
+    if run.diverged:
+        return (run.algorithm in ALGORITHMS) == (metric == TABLE2)
+    return _has(run.metrics, metric)
 
 
 def _has(metrics: Mapping[str, float], beginning: str) -> bool:

@@ -6,6 +6,7 @@ histories take a query a metric.
 """
 
 import logging
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from fedmeta.data.names import listed
 
 PAGE = 1000  # runs a query
 TAGS = ("benchmark", "algorithm", "source", "data_name", "data_checksum", "store")
+TAGS += ("diverged",)  # such as "round 12, client f1234"
 FINISHED = "FINISHED"
 
 
@@ -84,10 +86,17 @@ class Recorded:
         return pd.DataFrame(rows).astype({"seed": "Int64", "support_fraction": float})
 
     def tables(self, runs: pd.DataFrame, kind: str) -> dict[str, pd.DataFrame]:
-        """The runs' "history" or "scores", by run id; what is not there is left out."""
+        """The runs' "history" or "scores", by run id; what is not there is left out.
+
+        Those of a training that diverged are marked: `fedmeta.reporting.divergence`.
+        """
         found = {}
         for run in runs.itertuples():
             table = self.table(run, f"{run.algorithm}_{kind}.csv")
+            if run.diverged:
+                table = pd.DataFrame({"round": []}) if table is None else table
+                number = re.search(r"\d+", run.diverged)
+                table.attrs["diverged"] = {"round": int(number[0]) if number else 0}
             if table is not None:
                 found[run.run_id] = table
         return found

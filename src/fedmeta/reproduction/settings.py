@@ -41,7 +41,8 @@ class Chosen(NamedTuple):
     """The runs that count.
 
     Attributes:
-        runs: A row a cell: algorithm, support fraction and seed.
+        runs: A row a cell: algorithm, support fraction and seed. Those of which the
+            training diverged are among them, and have no metrics.
         settings: By algorithm.
         others: Finished runs of other settings.
         repeated: How many finished runs a newer one of the same cell has replaced.
@@ -64,7 +65,8 @@ def choose(runs: pd.DataFrame) -> Chosen:
     Args:
         runs: Of one experiment; see `fedmeta.reproduction.runs.Recorded.runs`.
     """
-    done = runs[runs["status"] == "FINISHED"].reset_index(drop=True)
+    ended = (runs["status"] == "FINISHED") | (runs["diverged"] != "")
+    done = runs[ended].reset_index(drop=True)
     unfinished = len(runs) - len(done)
     if done.empty:
         return Chosen(done, {}, [], 0, unfinished)

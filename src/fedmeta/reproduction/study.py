@@ -42,6 +42,7 @@ from fedmeta.reproduction.tables import (
     means,
     percent,
     table2,
+    together,
 )
 from fedmeta.reproduction.wording import (
     Shown,
@@ -219,7 +220,7 @@ def table3_study(
     benchmark, source = _benchmark(runs), source_of(runs)
     methods = _methods(runs, described)
     tested = {
-        method.label: pd.concat(frames, ignore_index=True)
+        method.label: together(frames)
         for method in methods
         if (frames := _frames(runs[runs["algorithm"] == method.id], scores))
     }
@@ -298,7 +299,8 @@ def source_of(runs: pd.DataFrame) -> str:
 
 def runs_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Which run stands for which cell."""
-    table = runs[["algorithm", "support_fraction", "seed", "run_id", "commit"]].copy()
+    columns = ["algorithm", "support_fraction", "seed", "diverged", "run_id", "commit"]
+    table = runs[columns].copy()
     table["ended"] = pd.to_datetime(runs["ended"], unit="ms").dt.strftime(
         "%Y-%m-%d %H:%M:%S"
     )
@@ -465,6 +467,12 @@ def _notes(chosen: Chosen, histories: Frames, scores: Frames) -> list[str]:
         notes.append(
             f"{counted(chosen.repeated)} of the same cells left out: newer ones count."
         )
+    notes += [
+        f"{label_of(run.algorithm)}, {percent(run.support_fraction)} support"
+        f"{'' if pd.isna(run.seed) else f', seed {run.seed}'}: diverged in"
+        f" {run.diverged}; no mean is taken over what is left."
+        for run in runs[runs["diverged"] != ""].itertuples()
+    ]
     if chosen.unfinished:
         notes.append(f"{counted(chosen.unfinished)} did not finish, or still go on.")
     notes += [other_words(other) for other in chosen.others]

@@ -11,6 +11,7 @@ import pandas as pd
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.reporting.divergence import Diverged, divergence
 from fedmeta.reporting.recommendation_tables import column
 from fedmeta.reporting.tables import BASELINE
 
@@ -42,12 +43,14 @@ def accuracy_cells(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         ``algorithm`` (its label), ``support_fraction``, ``n`` (seeds), then the mean of
         each of `MEASURES` and its sample standard deviation, ``after_sd`` and so on,
-        missing where n is 1.
+        missing where n is 1. Both are missing where the training of a seed diverged:
+        ``diverged`` is the number of those.
     """
     values = pd.DataFrame(
         {
             "algorithm": [label_of(name) for name in runs["algorithm"]],
             "support_fraction": runs["support_fraction"].to_numpy(),
+            "diverged": (runs["diverged"] != "").to_numpy(),
             **{
                 name: [100 * m.get(metric, np.nan) for m in runs["metrics"]]
                 for name, metric in MEASURES.items()
@@ -56,9 +59,10 @@ def accuracy_cells(runs: pd.DataFrame) -> pd.DataFrame:
     )
     groups = values.groupby(["algorithm", "support_fraction"], sort=False)
     cells = groups.size().rename("n").to_frame()
+    cells["diverged"] = groups["diverged"].sum()
     for name in MEASURES:
-        cells[name] = groups[name].mean()
-        cells[f"{name}_sd"] = groups[name].std(ddof=1)
+        cells[name] = groups[name].mean(skipna=False)
+        cells[f"{name}_sd"] = groups[name].std(ddof=1, skipna=False)
     return cells.reset_index()
 
 
@@ -86,9 +90,9 @@ def table2(
         source: What the data are; repeated in every row.
 
     Returns:
-        ``algorithm, source``, then ``after_20, after_sd_20, n_20, before_20,
-        before_sd_20, macro_after_20, macro_after_sd_20, paper_20, difference_20`` and
-        so on; ``difference`` is ours less the paper's.
+        ``algorithm, source``, then ``after_20, after_sd_20, n_20, diverged_20,
+        before_20, before_sd_20, macro_after_20, macro_after_sd_20, paper_20,
+        difference_20`` and so on; ``difference`` is ours less the paper's.
     """
     table = pd.DataFrame({"algorithm": list(labels)})
     table["source"] = source
@@ -98,7 +102,8 @@ def table2(
         for name in ("after", "before", "macro_after"):
             table[column(name, p)] = rows[name].to_numpy()
             table[column(f"{name}_sd", p)] = rows[f"{name}_sd"].to_numpy()
-        table[column("n", p)] = rows["n"].fillna(0).astype(int).to_numpy()
+        for name in ("n", "diverged"):
+            table[column(name, p)] = rows[name].fillna(0).astype(int).to_numpy()
         if paper is not None:
             published = [paper.get(p, {}).get(label, np.nan) for label in labels]
             table[column("paper", p)] = published
@@ -122,11 +127,31 @@ def gains(accuracies: Paper) -> dict[tuple[str, float], float]:
 
 
 def means(cells: pd.DataFrame) -> dict[float, dict[str, float]]:
-    """Accuracies after adaptation in the form of the paper's."""
+    """Accuracies after adaptation in the form of the paper's, or `Diverged`."""
     found: dict[float, dict[str, float]] = {}
-    for cell in cells.dropna(subset="after").itertuples():
-        found.setdefault(cell.support_fraction, {})[cell.algorithm] = cell.after
+    for cell in cells.itertuples():
+        value = cell.after
+        if cell.diverged:
+            value = Diverged(diverged_words(cell.diverged, cell.n))
+        elif pd.isna(value):
+            continue
+        found.setdefault(cell.support_fraction, {})[cell.algorithm] = value
     return found
+
+
+def diverged_words(diverged: int, seeds: int) -> str:
+    """ "1 of 3 seeds diverged"."""
+    return f"{diverged} of {seeds} seeds diverged" if seeds > 1 else "diverged"
+
+
+def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Scores of all seeds; of none where one has diverged, and its mark."""
+    marked = [frame for frame in frames if divergence(frame)]
+    if not marked:
+        return pd.concat(frames, ignore_index=True)
+    table = pd.concat(frames, ignore_index=True).iloc[:0]
+    table.attrs = marked[0].attrs
+    return table
 
 
 def paper_gains() -> list[float]:
@@ -152,15 +177,22 @@ def gains_table(
 def mean_history(histories: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Every column's mean over seeds, at the rounds that all seeds were evaluated at.
 
+    It is missing where it is of one seed. Marked where a training diverged.
+
     Args:
         histories: A row an evaluated round; at least one.
     """
     rounds = pd.concat(histories).groupby("round")
-    return rounds.mean()[rounds.size() == len(histories)].reset_index()
+    means = rounds.mean(skipna=False)[rounds.size() == len(histories)].reset_index()
+    marks = [history.attrs for history in histories if divergence(history)]
+    means.attrs = marks[0] if marks else {}
+    return means
 
 
 def sd_history(histories: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Sample standard deviations, in the rows of ``mean_history``; 0 for one seed."""
     rounds = pd.concat(histories).groupby("round")
-    deviations = rounds.std(ddof=1)[rounds.size() == len(histories)]
-    return deviations.fillna(0.0).reset_index()
+    deviations = rounds.std(ddof=1, skipna=False)[rounds.size() == len(histories)]
+    if len(histories) == 1:
+        deviations = deviations.fillna(0.0)
+    return deviations.reset_index()

@@ -9,7 +9,7 @@ from fedmeta.reporting.recommendation_tables import column
 from fedmeta.reporting.recommendation_wording import Cell, cells, headings
 from fedmeta.reporting.wording import MISSING, readable
 from fedmeta.reproduction.settings import Other
-from fedmeta.reproduction.tables import label_of, percent
+from fedmeta.reproduction.tables import diverged_words, label_of, percent
 
 NOT_RUN = "missing"
 
@@ -160,7 +160,8 @@ def _mean(row: pd.Series, name: str, p: float, best: float | None) -> Cell:
     """ "88.46 ± 0.25 (3)": mean, standard deviation, number of seeds."""
     value, sd = row[column(name, p)], row[column(f"{name}_sd", p)]
     if pd.isna(value):
-        return Cell(NOT_RUN, False)
+        lost, seeds = row[column("diverged", p)], row[column("n", p)]
+        return Cell(diverged_words(lost, seeds) if lost else NOT_RUN, False)
     deviation = "" if pd.isna(sd) else f" ± {sd:.2f}"
     text = f"{value:.2f}{deviation} ({row[column('n', p)]})"
     return Cell(text, value == best)

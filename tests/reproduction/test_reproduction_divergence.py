@@ -1,0 +1,132 @@
+"""A training that diverged is named by `kedro reproduce`, and averaged by nothing."""
+
+import re
+
+import numpy as np
+import pytest
+from made_up_runs import LEVELS, frame, history, recorded, scores
+
+from fedmeta.reporting.claims import DIVERGED
+from fedmeta.reproduction.claims import headline
+from fedmeta.reproduction.report import TABLE2, TABLE3, _belongs, html, page_of
+from fedmeta.reproduction.runs import Recorded
+from fedmeta.reproduction.settings import choose
+from fedmeta.reproduction.study import table2_study
+from fedmeta.reproduction.tables import mean_history, sd_history, together
+
+LOST = ("maml", 0.2, 1)
+WHERE = "round 150, client f1234"
+
+
+class Store(Recorded):
+    """Tables from memory."""
+
+    def __init__(self):
+        pass
+
+    def table(self, run, path):
+        kind = path.removesuffix(".csv").rpartition("_")[2]
+        if kind == "scores":
+            table = scores(run.algorithm, run.seed)
+            return table[:0] if run.diverged else table
+        table = history(run.algorithm, run.seed)
+        return table[table["round"] < 150] if run.diverged else table
+
+
+@pytest.fixture(scope="module")
+def runs():
+    rows = [
+        recorded(name, p, seed, after=high, before=low)
+        for name, (high, low) in LEVELS.items()
+        for p in (0.2, 0.5)
+        for seed in (0, 1, 2)
+        if (name, p, seed) != LOST
+    ]
+    lost = recorded(*LOST, metrics={}, status="FAILED", diverged=WHERE)
+    return frame([*rows, lost])
+
+
+@pytest.fixture(scope="module")
+def study(runs):
+    chosen, store = choose(runs), Store()
+    tables = [store.tables(chosen.runs, kind) for kind in ("history", "scores")]
+    configured = {"report": {"target_accuracy": 0.5}}
+    return table2_study("femnist", chosen, *tables, configured)
+
+
+def test_the_cell_says_so_and_has_no_mean(study):
+    table = study.tables["table2"].set_index("algorithm")
+    row = table.loc["FedMeta(MAML)"]
+    assert row[["after_20", "after_sd_20", "before_20"]].isna().all()
+    assert row[["n_20", "diverged_20", "diverged_50"]].tolist() == [3, 1, 0]
+    assert row["after_50"] == pytest.approx(88)
+    assert table["diverged_20"].sum() == 1
+    words = [cell.text for row in study.shown["table2"].rows for cell in row]
+    assert words.count("1 of 3 seeds diverged") == 1
+    assert not any("FedMeta(MAML)" in command.fills for command in study.missing)
+
+
+def test_the_page_names_the_cell(study):
+    text = re.sub(r"<[^>]+>", " ", html(page_of([study])))
+    assert (
+        "FedMeta(MAML), 20 % support, seed 1: diverged in round 150, client f1234"
+        in text
+    )
+
+
+def test_no_claim_about_it_is_held_or_not(study):
+    above, _, shrinking, rounds = study.claims
+    assert [above.held, shrinking.held, rounds.held] == [DIVERGED] * 3
+    assert "FedMeta(MAML) 1 of 3 seeds diverged" in above.figures
+    assert "diverged at round 150" in rounds.figures
+    cost = study.tables["overhead"].set_index(["algorithm", "support_fraction"])
+    assert cost.loc[("FedMeta(MAML)", 0.2), "outcome"] == "diverged at round 150"
+    text = headline("x", study.gains, [1.0, 2.0])
+    assert "over 3 cells" in text and "of 1 more, a training diverged" in text
+
+
+def test_no_curve_and_no_hump_is_of_the_other_seeds_alone(study):
+    accuracy, density = (
+        study.figures[name].axes[0] for name in ("accuracy", "density")
+    )
+    ends = [
+        line.get_xdata()[-1] for line in accuracy.lines if line.get_linewidth() == 2
+    ]
+    assert sorted(ends) == [100, 2000, 2000, 2000, 2000]
+    assert "diverged at round 150" in [text.get_text() for text in accuracy.texts]
+    assert len(density.lines) == 2 * 4  # a hump and a triangle each
+
+
+def test_runs_without_files_are_no_others_mean(runs):
+    class Empty(Store):
+        def table(self, run, path):
+            return None if run.diverged else super().table(run, path)
+
+    chosen = choose(runs)
+    tables = [Empty().tables(chosen.runs, kind) for kind in ("history", "scores")]
+    study = table2_study(
+        "femnist", chosen, *tables, {"report": {"target_accuracy": 0.5}}
+    )
+    cost = study.tables["overhead"].set_index(["algorithm", "support_fraction"])
+    assert cost.loc[("FedMeta(MAML)", 0.2), "outcome"] == "diverged at round 150"
+
+
+def test_which_table_it_would_be_in(runs):
+    (lost,) = runs[runs["diverged"] != ""].itertuples()
+    assert _belongs(lost, TABLE2) and not _belongs(lost, TABLE3)
+    recommender = lost._replace(algorithm="maml_nn")
+    assert _belongs(recommender, TABLE3) and not _belongs(recommender, TABLE2)
+
+
+def test_a_mean_over_seeds_skips_nothing():
+    one, other = history("maml", 0, 200), history("maml", 1, 200)
+    other.loc[1, "validation_loss_after"] = np.nan
+    mean, sd = mean_history([one, other]), sd_history([one, other])
+    assert mean["validation_loss_after"].isna().tolist() == [False, True, False]
+    assert sd["validation_loss_after"].isna().tolist() == [False, True, False]
+    assert (sd_history([one])["validation_loss_after"] == 0).all()
+    marked = scores("maml")[:0]
+    marked.attrs["diverged"] = {"round": 3}
+    found = together([scores("maml"), marked])
+    assert found.empty and found.attrs["diverged"] == {"round": 3}
+    assert len(together([scores("maml"), scores("maml")])) == 2 * len(scores("maml"))
