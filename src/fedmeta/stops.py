@@ -5,6 +5,7 @@ by itself dies on the spot. Here each raises `Stop`, a KeyboardInterrupt, so tha
 whatever tidies up after Ctrl-C does so after the others.
 """
 
+import ctypes
 import signal
 import sys
 import threading
@@ -114,3 +115,12 @@ class _Handler:
 def stop_main_thread(number: int = signal.SIGTERM) -> None:
     """Signal this process, called from a thread; wakes the main one if it waits."""
     signal.pthread_kill(threading.main_thread().ident, number)
+
+
+def stop_thread(thread: int) -> None:
+    """Raise KeyboardInterrupt in a thread that no signal reaches, by its identifier.
+
+    It is raised at the thread's next step in Python, as signals are in the main one.
+    """
+    stop = ctypes.py_object(KeyboardInterrupt)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), stop)

@@ -33,7 +33,9 @@ def noted(task: Task) -> Outcome:
     if task.params.get("stops"):
         os.kill(os.getpid(), signal.SIGTERM)
     try:
-        time.sleep(task.params.get("seconds", 0))
+        until = time.monotonic() + task.params.get("seconds", 0)
+        while time.monotonic() < until:
+            time.sleep(0.01)  # a thread is stopped between two calls
     except KeyboardInterrupt:
         say(task, f"tidies {task.number}")
         raise

@@ -206,7 +206,8 @@ def wait_for(count: int, address: str) -> None:
         client.wait_for_workers(count, timeout=60)
 
 
-def test_a_cluster_that_loses_a_worker_loses_no_cell(scheduler, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_cluster_that_loses_a_worker_loses_no_cell(scheduler, tmp_path, number):
     tasks = [task(tmp_path, n, seconds=0.5) for n in range(6)]
     tasks[5] = task(tmp_path, 5, error="no")
     with worker(scheduler, tmp_path) as first, worker(scheduler, tmp_path) as second:
@@ -214,15 +215,16 @@ def test_a_cluster_that_loses_a_worker_loses_no_cell(scheduler, tmp_path):
         ours = {str(first.pid), str(second.pid)}
 
         def stop_one() -> None:
-            while {pid for _, pid in said(tmp_path, "begins")} != ours:
+            while set(pids(tmp_path)) != ours:
                 time.sleep(0.01)
-            first.send_signal(signal.SIGKILL)
+            first.send_signal(number)
 
         thread = threading.Thread(target=stop_one)
         thread.start()
         with cluster(scheduler, noted) as run:
             outcomes = [(o.task.number, o.error) for o in run(tasks)]
         thread.join()
+        first.wait(10)
     assert sorted(outcomes, key=str) == sorted(
         [*((n, None) for n in range(5)), (5, "no")], key=str
     )
@@ -230,6 +232,31 @@ def test_a_cluster_that_loses_a_worker_loses_no_cell(scheduler, tmp_path):
     assert ended == [0, 1, 2, 3, 4, 5]  # each once
     begun = [number for number, _ in said(tmp_path, "begins")]
     assert len(begun) == 7  # one of them twice: its first worker was stopped
+    assert len(said(tmp_path, "tidies")) == (number == signal.SIGTERM)
+
+
+def test_workers_of_a_cluster_stop_with_the_sweep(
+    scheduler, tmp_path, heeds_interrupts
+):
+    """And are there for the next one."""
+
+    def stop() -> None:
+        while not said(tmp_path, "begins"):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    with worker(scheduler, tmp_path):
+        wait_for(1, scheduler)
+        with stoppable(), pytest.raises(Stop), cluster(scheduler, noted) as run:
+            thread.start()
+            list(run([task(tmp_path, n, seconds=600) for n in range(2)]))
+        thread.join()
+        with cluster(scheduler, noted) as run:
+            (outcome,) = run([task(tmp_path, 2)])
+    assert outcome.error is None
+    assert said(tmp_path, "tidies") == [["0"]]
+    assert [number for number, _ in said(tmp_path, "begins")] == ["0", "2"]
 
 
 def test_a_worker_of_several_threads_is_refused(scheduler, tmp_path):

@@ -27,7 +27,7 @@ from filelock import FileLock
 from kedro.framework.startup import bootstrap_project
 
 from fedmeta.session import USER_ERRORS, Session, message_of
-from fedmeta.stops import Stop, stop_main_thread, stoppable
+from fedmeta.stops import Stop, stop_main_thread, stop_thread, stoppable
 from fedmeta.sweep.cells import code_version, read_record, write_record
 from fedmeta.sweep.shared import Remaining
 
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 ONE_AT_A_TIME = threading.Lock()  # Kedro's configuration belongs to the whole process
 THREADS = "OMP_NUM_THREADS"  # read by torch, numpy, Arrow, and by our own backends
 PASSED_ON = ("MLFLOW_TRACKING_URI", "DO_NOT_TRACK")  # to machines of a cluster
+WATCH_S = 0.2  # between two looks at whether a cell is still wanted
 ANSWER_S = 10.0  # for a scheduler to answer
 GRACE_S = 30.0  # for a process to end after a stop
 STOPPED = 128  # and the signal's number: the exit code
@@ -242,7 +243,8 @@ def _named(name: str, record: Callable[..., Any]) -> Callable[..., Any]:
 def cluster(address: str, work: Work = run_cell) -> Iterator[Execute]:
     """Workers of a running dask.distributed scheduler, that share a file system.
 
-    A cell whose worker is lost is begun again by another one.
+    A cell whose worker is lost is begun again by another one. What workers are at is
+    stopped when the sweep is.
 
     Raises:
         ValueError: where dask is missing, no scheduler answers, or a worker takes
@@ -267,6 +269,7 @@ def cluster(address: str, work: Work = run_cell) -> Iterator[Execute]:
         def execute(tasks: Iterable[Task]) -> Iterator[Outcome]:
             futures = {
                 client.submit(
+                    _watched,
                     work,
                     task,
                     key=f"{task.name} {uuid.uuid4()}",
@@ -281,6 +284,42 @@ def cluster(address: str, work: Work = run_cell) -> Iterator[Execute]:
                 client.cancel(list(futures))
 
         yield execute
+
+
+def _watched(work: Work, task: Task) -> Outcome:
+    """Work in a thread of a dask worker, that is stopped when nobody waits for it.
+
+    A thread gets no signals, and goes on while its process ends, until that is gone.
+    """
+    from distributed import Reschedule, get_worker  # noqa: PLC0415
+    from distributed.worker import WORKER_ANY_RUNNING  # noqa: PLC0415
+
+    worker, thread, over = get_worker(), threading.get_ident(), threading.Event()
+    key = worker.get_current_task()
+
+    def wanted() -> bool:
+        state = worker.state.tasks.get(key)
+        return (
+            threading.main_thread().is_alive()
+            and worker.status in WORKER_ANY_RUNNING
+            and state is not None
+            and state.state != "cancelled"
+        )
+
+    def watch() -> None:  # no daemon: the process waits for what it does
+        while not over.wait(WATCH_S):
+            if not wanted():
+                stop_thread(thread)
+                over.wait(GRACE_S)
+                return
+
+    threading.Thread(target=watch).start()
+    try:
+        return work(task)
+    except KeyboardInterrupt:
+        raise Reschedule from None  # to another worker, if it is wanted at all
+    finally:
+        over.set()
 
 
 def _check_workers(workers: dict[str, dict[str, Any]]) -> None:
