@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedmeta import identity
-from fedmeta.core.types import Divergence, ServerState
+from fedmeta.core.types import Divergence, MetaParams, ServerState
 from fedmeta.data.cells import READ, guarded, unguarded
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
@@ -132,6 +132,17 @@ class Checkpoint(NamedTuple):
     shared: str = ""
     # Where the training diverged, after the state that is here: it never finishes.
     diverged: Divergence | None = None
+    # Mean of the server's parameters after the last ``averaged`` rounds: of the last
+    # quarter of the rounds that the run was asked for, as far as it has come.
+    average: MetaParams | None = None
+    averaged: int = 0
+
+    @property
+    def learned(self) -> MetaParams:
+        """The parameters that are judged and used, by the option training.iterate."""
+        if self.settings.get("training.iterate") == "average" and self.averaged:
+            return self.average
+        return self.state.meta
 
     @property
     def fingerprint(self) -> str:
@@ -386,9 +397,12 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "rounds": checkpoint.rounds,
         "shared": checkpoint.shared,
         "diverged": checkpoint.diverged,
+        "averaged": checkpoint.averaged,
         "history": {name: frame.to_dict(orient="list") for name, frame in histories},
     }
-    tensors = dict(_flatten({"meta": state.meta, "opt_state": state.opt_state}))
+    average = {} if checkpoint.average is None else {"average": checkpoint.average}
+    tree = {"meta": state.meta, "opt_state": state.opt_state, **average}
+    tensors = dict(_flatten(tree))
     _write_tensors(path, "checkpoint", tensors, header)
 
 
@@ -408,7 +422,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
     settings, rounds, shared = (header[k] for k in ("settings", "rounds", "shared"))
     found = header.get("diverged")
     diverged = None if found is None else Divergence(*found)
-    return Checkpoint(settings, state, history, rounds, shared, diverged)
+    return Checkpoint(
+        settings,
+        state,
+        history,
+        rounds,
+        shared,
+        diverged,
+        tree.get("average"),
+        header["averaged"],
+    )
 
 
 def _write_tensors(

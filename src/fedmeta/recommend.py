@@ -91,7 +91,7 @@ def load_method(
     _check_finished(name, checkpoint, again)
     parameters = context.config_loader["parameters"]
     examples, model, algorithm = _built(name, parameters, codebook)
-    meta = checkpoint.state.meta
+    meta = checkpoint.learned
     _check_shapes(name, algorithm.init(model.init(0)).meta, meta, again)
     return TrainedMethod(records.metadata, examples, model, algorithm, meta)
 

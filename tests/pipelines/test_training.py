@@ -134,6 +134,8 @@ def assert_same_end(one, other, one_folder, other_folder):
         assert a.state.round == b.state.round == TRAINING.rounds
         for part in ("meta", "opt_state"):
             assert_same_bits(*(_sorted(getattr(c.state, part)) for c in (a, b)))
+        assert a.averaged == b.averaged == 2  # the last quarter of 7 rounds
+        assert_same_bits(_sorted(a.average), _sorted(b.average))
         for name in a.history:
             pd.testing.assert_frame_equal(
                 a.history[name], b.history[name], check_exact=True
@@ -149,7 +151,7 @@ def _sorted(tree):
 
 
 @pytest.mark.parametrize("name", TRAINED)
-@pytest.mark.parametrize("kept", [1, 3])
+@pytest.mark.parametrize("kept", [1, 4])
 def test_left_between_rounds_and_resumed(data, unbroken, tmp_path, name, kept):
     """Stopped after some evaluations: the generator is closed, as on Ctrl-C."""
     whole, folder = unbroken[name]
@@ -320,3 +322,41 @@ def test_seeds_decide(data, unbroken, tmp_path):
     other = run(data, tmp_path, "maml", training)[0].state.meta["theta"]
     ours = unbroken["maml"][0][0].state.meta["theta"]
     assert not any(torch.equal(ours[n], other[n]) for n in ours)
+
+
+AVERAGED = TRAINING.model_copy(
+    update={"rounds": 8, "evaluate_every": 1, "iterate": "average"}
+)
+
+
+def test_the_average_is_that_of_the_last_quarter(data, tmp_path):
+    checkpoints = [c for c, *_ in chunks(data, tmp_path, "meta_sgd", AVERAGED)]
+    assert [c.averaged for c in checkpoints] == [0] * 7 + [1, 2]
+    *_, before, last = checkpoints
+    for group, params in last.state.meta.items():
+        for name, leaf in params.items():
+            mean = (leaf + before.state.meta[group][name]) / 2
+            torch.testing.assert_close(last.average[group][name], mean)
+            assert torch.equal(last.learned[group][name], last.average[group][name])
+    plain = AVERAGED.model_copy(update={"iterate": "last"})
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    other = run(data, folder, "meta_sgd", plain)[0]
+    assert_same_bits(other.average, last.average)  # it is kept in any case
+    assert_same_bits(other.learned, last.state.meta)  # and used where it is asked for
+
+
+@pytest.mark.parametrize(
+    ("rounds", "begins"),
+    [(12, 8), (10, 0)],  # the average begins after round 9: ahead; after round 7: past
+)
+def test_more_rounds_with_an_average(data, tmp_path, rounds, begins):
+    run(data, tmp_path, "maml", AVERAGED)
+    longer = AVERAGED.model_copy(update={"rounds": rounds})
+    first, *_, last = (c for c, *_ in chunks(data, tmp_path, "maml", longer))
+    assert (first.state.round, last.state.round) == (begins, rounds)
+    folder = tmp_path / "unbroken"
+    folder.mkdir()
+    unbroken = run(data, folder, "maml", longer)[0]
+    assert last.averaged == unbroken.averaged == 3
+    assert_same_bits(_sorted(last.average), _sorted(unbroken.average))

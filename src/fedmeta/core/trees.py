@@ -46,6 +46,19 @@ def is_finite(tree: Any) -> bool:
     return all(bool(leaf.isfinite().all()) for leaf in leaves)
 
 
+def running_mean(mean: Any, tree: Any, count: int) -> Any:
+    """Mean of ``count`` trees from that of all but the last, which it overwrites.
+
+    Args:
+        mean: of the trees before; None: there are none.
+        tree: the last one.
+        count: trees, with the last one.
+    """
+    if mean is None:
+        return tree_clone(tree)
+    return tree_map(lambda m, leaf: m.lerp_(leaf, 1 / count), mean, tree)
+
+
 def weighted_mean(pairs: Iterable[tuple[Tensor, Any]]) -> Any:
     """Mean of ``(weight, tree)`` pairs, consumed as a stream: one sum is held.
 

@@ -94,8 +94,9 @@ def _alone(folder: Path, timeout: float = -1) -> Iterator[Path]:
     """
     lock = FileLock(folder / LOCK)
     while not lock.is_locked:
-        folder.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # who had it has just removed it
+        # Who had it may be removing it at this moment: then again.
+        with suppress(FileNotFoundError, FileExistsError):
+            folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout)
     try:
         _empty(folder)

@@ -105,6 +105,9 @@ class TrainingOptions(Options):
     episode: Episode | None = None  # or records drawn anew from all of a client's
     pooled: PositiveInt | None = None  # or so many from all clients, in one place
     probe: ProbeOptions | None = None  # what else to record; None: nothing
+    # The parameters that are judged at the end and used: those after the last round, or
+    # their average over the last quarter of the rounds.
+    iterate: Literal["last", "average"] = "last"
     seed: Seed
     device: Literal["auto", "cpu", "cuda"]
     backend: Literal["auto", "sequential", "threaded", "vectorized"]

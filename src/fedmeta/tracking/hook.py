@@ -143,7 +143,7 @@ class MlflowHook:
             known = now.provenance.setdefault(node.name, {})
             known["split_checksum"] = data["checksum"]
         elif mark == "checkpoint":
-            now.checkpoints[node.name] = (data.fingerprint, data.state.meta)
+            now.checkpoints[node.name] = (data.fingerprint, data.learned)
 
     @hook_impl
     @harmless

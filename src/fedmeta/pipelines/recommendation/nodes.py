@@ -317,7 +317,7 @@ def score_federated(
                 blocks,
             )
             for row in setup.evaluated(
-                algorithm, checkpoint.state.meta, client_split["test"]
+                algorithm, checkpoint.learned, client_split["test"]
             ):
                 losses[row["client_id"], fraction] = row["loss_after"]
                 yield {

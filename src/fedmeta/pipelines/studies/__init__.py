@@ -4,12 +4,19 @@ To add one: a module of this package, a line here, a parameters file.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from kedro.pipeline import Pipeline
 
 from fedmeta.pipelines import recommendation
-from fedmeta.pipelines.studies import nustep, perfedavg, personalized, readings
+from fedmeta.pipelines.studies import (
+    nustep,
+    perfedavg,
+    personalized,
+    readings,
+    tuning,
+)
 from fedmeta.pipelines.studies.report import Study
 
 
@@ -26,4 +33,5 @@ STUDIES: dict[str, Entry] = {
     nustep.HOME: Entry(nustep.create_pipeline, nustep.STUDY),
     personalized.HOME: Entry(personalized.create_pipeline, personalized.STUDY),
     readings.HOME: Entry(readings.create_pipeline, readings.STUDY),
+    "femnist_tuning": Entry(partial(tuning.create_pipeline, "femnist")),
 }

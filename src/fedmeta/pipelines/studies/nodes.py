@@ -130,7 +130,7 @@ def personalise(
                 benchmark, data, training, model, ["fedavg"], {"fedavg": options}
             )
             for row in setup.evaluated(
-                "fedavg", checkpoint.state.meta, client_split[part]
+                "fedavg", checkpoint.learned, client_split[part]
             ):
                 yield {
                     "client_id": row["client_id"],

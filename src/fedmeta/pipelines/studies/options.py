@@ -2,7 +2,14 @@
 
 from typing import Any
 
-from pydantic import Field, NonNegativeInt, PositiveInt, RootModel, field_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    RootModel,
+    field_validator,
+)
 
 from fedmeta.data.redivide import DIVISIONS
 from fedmeta.pipelines.options import Options, Seed, optimizer_from
@@ -52,3 +59,20 @@ class PersonalisationOptions(Options):
 
 class RecipesOptions(RootModel[dict[str, PersonalisationOptions]]):
     """Several ways to personalise, by name."""
+
+
+class Rung(Options):
+    """A stage of successive halving."""
+
+    rounds: PositiveInt  # that trainings have had at its end
+    keep: PositiveInt  # so many of the best go on; at the last rung: are chosen
+
+
+class TuningOptions(Options):
+    """What is tried to choose hyperparameters, and how long."""
+
+    rungs: tuple[Rung, ...] = Field(min_length=1)
+    work_limit: PositiveFloat  # a client update's operations over the reference's
+    # By algorithm: options in place of those of its block. Those of an algorithm that
+    # shares another's training say how clients adapt.
+    configurations: dict[str, list[dict[str, Any]]]

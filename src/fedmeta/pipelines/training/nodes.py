@@ -23,6 +23,7 @@ from fedmeta.pipelines.divergence import inherited, marked, remedy
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.preparation.nodes import divide
 from fedmeta.pipelines.progress import Clock
+from fedmeta.pipelines.training.averaging import IterateAverage
 from fedmeta.pipelines.training.costs import COSTS, prices
 from fedmeta.pipelines.training.curves import Curves
 from fedmeta.pipelines.training.setup import (
@@ -136,13 +137,17 @@ def _checkpoints(
     def judged(state: ServerState, train_loss: float) -> Checkpoint:
         left_out = {"train_skipped_clients": skipped} if skips else {}
         history = curves.extended(state, {"train_loss": train_loss, **left_out}, spent)
-        return Checkpoint(settings, state, history, training.rounds, shared)
+        checkpoint = Checkpoint(settings, state, history, training.rounds, shared)
+        return average.kept_in(checkpoint)
 
+    average = IterateAverage(training.rounds)
     checkpoint = earlier.own(identity.fingerprint(settings), training.rounds)
+    if training.iterate == "average":
+        checkpoint = average.completable(called, checkpoint)
     if checkpoint is None and trained.undivided:
         finished = earlier.alike(shared, training.rounds)
-        keys = {name: name + _under(partition.support_fraction) for name in names}
-        checkpoint = _adopted(finished, keys, settings)
+        checkpoint = _adopted(finished, names, partition, settings)
+    spent = dict.fromkeys(COSTS, 0)
     if checkpoint is not None:
         yield checkpoint._replace(rounds=training.rounds, diverged=None)
         if checkpoint.diverged and checkpoint.diverged.round <= training.rounds:
@@ -152,25 +157,31 @@ def _checkpoints(
             return
         state = _moved(checkpoint.state, setup)
         spent = curves.resumed(checkpoint.history)
+        average.resume(checkpoint, setup.placed)
     else:
         _tell_others(called, earlier, {**settings, ROUNDS: training.rounds})
-        theta = start.state.meta["theta"] if start else None
-        state = trained.init(theta or setup.model.init(training.seed))
-        state, spent = _moved(state, setup), dict.fromkeys(COSTS, 0)
-        begun = judged(state, float("nan"))
+        state = trained.init(
+            start.state.meta["theta"] if start else setup.model.init(training.seed)
+        )
+        begun = judged(state := _moved(state, setup), float("nan"))
         if start is not None and start.diverged:
             yield begun._replace(history={n: t[:0] for n, t in begun.history.items()})
             raise Diverged(inherited(start.diverged))
         yield begun
 
-    sizes = _sizes(data.clients, data.support_query, training)
-    price = prices(setup, names[0], state, sizes, train_clients[0])
-    loss = _Mean()
-    clock = Clock(called, state.round, training.rounds)
+    price = prices(
+        setup,
+        names[0],
+        state,
+        _sizes(data.clients, data.support_query, training),
+        train_clients[0],
+    )
+    loss, clock = _Mean(), Clock(called, state.round, training.rounds)
     cohorts = (cohort_of(t) for t in range(state.round + 1, training.rounds + 1))
     for_each = setup.backend(trained.client_update, setup.training_task)
     for number, state, metrics in run_rounds(trained, state, cohorts, for_each, skips):
         loss.add(metrics["loss"])
+        average.add(state)
         skipped += int(metrics["skipped_clients"][0]) if skips else 0
         for cost in map(price, cohort_of(number)):
             spent = {name: spent[name] + cost[name] for name in COSTS}
@@ -242,15 +253,20 @@ def _divisions(
 
 
 def _adopted(
-    finished: Iterable[Checkpoint], keys: dict[str, str], settings: Settings
+    finished: Iterable[Checkpoint],
+    names: list[str],
+    partition: PartitionOptions,
+    settings: Settings,
 ) -> Checkpoint | None:
     """The same training under another support fraction, with the curves of this one.
 
     Args:
         finished: runs under any support fraction.
-        keys: by name, what histories of this fraction are called there.
+        names: of the algorithms that it serves.
+        partition: with the support fraction of this run.
         settings: of this run.
     """
+    keys = {name: name + _under(partition.support_fraction) for name in names}
     for found in finished:
         if found.history.keys() >= set(keys.values()):
             log.info("%s: trained before, under another support fraction", [*keys][0])

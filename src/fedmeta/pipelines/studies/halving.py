@@ -1,0 +1,248 @@
+"""Choosing hyperparameters on validation clients, by successive halving.
+
+All configurations of an algorithm are trained for the rounds of the first rung, the
+best of them on to those of the next, and so on (Jamieson and Talwalkar 2016, arXiv
+1502.07943). No test client is looked at.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.core.algorithms import options_of
+from fedmeta.core.cost import analytic_flops
+from fedmeta.data.encoding import Codebook
+from fedmeta.data.federated import FederatedDataset
+from fedmeta.datasets import Checkpoint, EarlierCheckpoints
+from fedmeta.identity import settings
+from fedmeta.pipelines.checks import Block, check_model, checked_by
+from fedmeta.pipelines.options import (
+    PartitionOptions,
+    TrainingOptions,
+    check_algorithm,
+)
+from fedmeta.pipelines.studies.options import TuningOptions
+from fedmeta.pipelines.training.nodes import train
+from fedmeta.pipelines.training.setup import Data, Setup, prepare
+
+log = logging.getLogger(__name__)
+
+JUDGED = "tuning"  # the name under which a checkpoint's history keeps its judgements
+KEYS = ["algorithm", "adaptation", "iterate"]  # that tell them apart
+
+Blocks = dict[str, dict[str, Any]]  # options by the name of their block
+
+
+class Configuration(NamedTuple):
+    """One setting of an algorithm's options."""
+
+    words: str  # the options that differ from the algorithm's block
+    blocks: Blocks
+
+
+def configurations(
+    name: str, blocks: Blocks, changes: list[dict[str, Any]]
+) -> list[Configuration]:
+    """The configurations of an algorithm: its block with each of some changes."""
+    return [
+        Configuration(
+            ", ".join(f"{k}={v}" for k, v in settings(**changed).items()),
+            {**blocks, name: {**blocks.get(name, {}), **changed}},
+        )
+        for changed in changes
+    ]
+
+
+def check_tuning(
+    benchmark: Benchmark,
+    names: list[str],
+    reference: str,
+    tuning: Block,
+    model: Block,
+    training: Block,
+    partition: Block,
+    **algorithms: Block,
+) -> None:
+    """Options of a model and of every configuration of the algorithms."""
+    check_model(benchmark, model)
+    blocks = {name: block.options for name, block in algorithms.items()}
+    changes = TuningOptions(**tuning.options).configurations
+    for name in names:
+        if not changes.get(name):
+            raise ValueError(
+                f"{tuning.name}.configurations.{name}: missing; list at least one"
+                " configuration, {} for the options of the algorithm's block"
+            )
+        for number, own in enumerate(configurations(name, blocks, changes[name]), 1):
+            what = f"{tuning.name}.configurations.{name}, number {number}"
+            check_algorithm(what, name, options_of(name, own.blocks))
+
+
+@checked_by(check_tuning)
+def tune(
+    benchmark: Benchmark,
+    names: list[str],
+    reference: str,
+    records: FederatedDataset,
+    clients: pd.DataFrame,
+    client_split: dict,
+    support_query: pd.DataFrame,
+    codebook: Codebook,
+    earlier: EarlierCheckpoints,
+    partition: PartitionOptions,
+    training: TrainingOptions,
+    model: dict,
+    tuning: TuningOptions,
+    **algorithms: dict,
+) -> Iterator[tuple[Checkpoint, pd.DataFrame]]:
+    """Train configurations of the first of ``names``; choose one for each of ``names``.
+
+    The other names share its trainings: each of their configurations is judged on each
+    training. A training that is among the best for any name is continued.
+
+    Yields:
+        (checkpoint, table) as trainings go on. The table has a row an algorithm,
+        training, configuration of adaptation, iterate ("last", or "average" over the
+        last quarter of the rounds) and rung: ``accuracy`` after adaptation, in percent
+        of all query records of the validation clients; ``work``, operations of a client
+        update over those of the reference; ``kept``, whether the training went on to
+        the next rung, or was chosen at the last.
+
+    Raises:
+        ValueError: for a configuration whose client update costs more than
+            ``tuning.work_limit`` times the reference's.
+    """
+    data = Data(records, clients, client_split, support_query, codebook)
+    trained, watched = names[0], client_split["validation"]
+    candidates = configurations(trained, algorithms, tuning.configurations[trained])
+
+    def prepared(name: str, blocks: Blocks) -> Setup:
+        return prepare(benchmark, data, training, model, [name], blocks)
+
+    def judged(checkpoint: Checkpoint, blocks: Blocks) -> pd.DataFrame:
+        """Judgements of a finished training; those that its checkpoint has are kept."""
+        iterates = {"last": checkpoint.state.meta, "average": checkpoint.average}
+        wanted = [
+            (name, words, own, iterate)
+            for name in names
+            for words, own in (
+                [("as trained", blocks)]
+                if name == trained
+                else configurations(name, blocks, tuning.configurations[name])
+            )
+            for iterate in iterates
+        ]
+        held = checkpoint.history.get(JUDGED, pd.DataFrame(columns=[*KEYS, "rounds"]))
+        held = held[held["rounds"] == checkpoint.state.round]
+        known = {tuple(row[k] for k in KEYS): row for row in held.to_dict("records")}
+        rows = []
+        for name, words, own, iterate in wanted:
+            key = name, words, iterate
+            if key not in known:
+                setup = prepared(name, own)
+                scores = pd.DataFrame(setup.evaluated(name, iterates[iterate], watched))
+                hits = scores["accuracy_after"].sum() / scores["num_query"].sum()
+                known[key] = dict(zip(KEYS, key, strict=True)) | {
+                    "rounds": checkpoint.state.round,
+                    "accuracy": 100 * float(hits),
+                }
+            rows.append(known[key])
+        return pd.DataFrame(rows)
+
+    def work(name: str, blocks: Blocks) -> float:
+        """Operations of all training clients' updates in a round."""
+        setup = prepared(name, blocks)
+        sizes = support_query[support_query["client_id"].isin(client_split["train"])]
+        return sum(
+            analytic_flops(
+                setup.algorithms[name].work(row.num_support, row.num_query),
+                setup.model.flops,
+            )
+            for row in sizes.itertuples()
+        )
+
+    unit = work(reference, algorithms)
+    shares = [work(trained, own) / unit for _, own in candidates]
+    for (words, _), share in zip(candidates, shares, strict=True):
+        if share > tuning.work_limit:
+            raise ValueError(
+                f"tuning.configurations.{trained}: a client update with {words} costs"
+                f" {share:.2f} times one of {reference}, above the work_limit of"
+                f" {tuning.work_limit:g}; leave it out, or raise the limit"
+            )
+
+    tables: list[pd.DataFrame] = []
+    going = list(range(len(candidates)))
+    for rung in tuning.rungs:
+        loop = training.model_copy(update={"rounds": rung.rounds})
+        found = []
+        for number in going:
+            words, own = candidates[number]
+            log.info(
+                "%s, configuration %d of %d, to round %d: %s",
+                trained,
+                number + 1,
+                len(candidates),
+                rung.rounds,
+                words,
+            )
+            for checkpoint, _ in train(
+                benchmark,
+                [trained],
+                records,
+                clients,
+                client_split,
+                support_query,
+                codebook,
+                earlier,
+                partition,
+                loop,
+                model,
+                **own,
+            ):
+                yield checkpoint, _joined(tables)
+            if checkpoint.diverged is not None:
+                said = [trained, "diverged", "last", float("nan")]
+                judgement = pd.DataFrame([said], columns=[*KEYS, "accuracy"])
+            else:
+                judgement = judged(checkpoint, own)
+                history = {**checkpoint.history, JUDGED: judgement}
+                checkpoint = checkpoint._replace(history=history)
+                yield checkpoint, _joined(tables)
+            found.append(
+                judgement.assign(
+                    training=number + 1,
+                    configuration=words,
+                    rounds=rung.rounds,
+                    work=shares[number],
+                )
+            )
+        table = pd.concat(found, ignore_index=True)
+        tables.append(table.assign(kept=_kept(table, rung.keep)))
+        going = sorted({n - 1 for n in tables[-1].loc[tables[-1]["kept"], "training"]})
+        yield checkpoint, _joined(tables)
+
+
+def _kept(table: pd.DataFrame, keep: int) -> pd.Series:
+    """The best row of each of the ``keep`` best trainings for each algorithm."""
+    best = table.sort_values("accuracy", ascending=False, kind="stable")
+    best = best.dropna(subset="accuracy").drop_duplicates(["algorithm", "training"])
+    return table.index.to_series().isin(best.groupby("algorithm").head(keep).index)
+
+
+def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    columns = [
+        "algorithm",
+        "training",
+        "configuration",
+        "adaptation",
+        "rounds",
+        "iterate",
+        "accuracy",
+        "work",
+        "kept",
+    ]
+    return pd.concat([pd.DataFrame(columns=columns), *tables])[columns]
