@@ -253,5 +253,8 @@ def test_adaptation_that_diverges_on_a_test_client_is_said(data, tmp_path, caplo
 
 
 def test_the_remedy_names_the_rates():
-    text = remedy({"inner_lr": 0.5, "plan": {"epochs": 1}, "server": HUGE})
-    assert text.startswith("lower inner_lr (0.5) or server.lr (1e+20), or ")
+    options = {"inner_lr": 0.5, "plan": {"epochs": 1}, "server": HUGE}
+    lower = "lower inner_lr (0.5) or server.lr (1e+20)"
+    assert remedy(options, Divergence(1, "ann", "update")).startswith(f"{lower}, or ")
+    # what the server computes is not mended by leaving a client out
+    assert remedy(options, Divergence(1, "", "new state")) == lower

@@ -6,7 +6,7 @@ from recommendation_report_samples import METHODS, paper_scores
 from recommendation_report_samples import make_history as episodes
 from report_samples import all_figures, make_history, make_scores
 from rich.console import Console
-from study_samples import study_history, study_scores, words_in
+from study_samples import study_history, study_html, study_scores, words_in
 
 from fedmeta.reporting import nustep, perfedavg, personalized, readings, terminal
 from fedmeta.reporting.claims import DIVERGED, every, more, number
@@ -135,6 +135,14 @@ def test_the_study_of_nu_steps():
         numbers = row.drop(["setting", "source", "training"])
         assert numbers.isna().all()
     assert WORDS in words_in(nustep.figures(results)["accuracy"])
+
+
+def test_a_study_page_says_so():
+    scores = {1: study_scores({1: [5, 5]}), 5: marked(study_scores({1: [9, 9]}), 0)}
+    results = nustep.Results({"skew": scores}, {}, "sample")
+    page = study_html(nustep, results)
+    assert "a training diverged" in page and WORDS in page
+    assert ">held<" not in page and ">not held<" not in page
 
 
 def test_the_study_of_per_fedavg():

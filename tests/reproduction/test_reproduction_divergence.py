@@ -67,11 +67,9 @@ def test_the_cell_says_so_and_has_no_mean(study):
 
 
 def test_the_page_names_the_cell(study):
-    text = re.sub(r"<[^>]+>", " ", html(page_of([study])))
-    assert (
-        "FedMeta(MAML), 20 % support, seed 1: diverged in round 150, client f1234"
-        in text
-    )
+    text = " ".join(re.sub(r"<[^>]+>", " ", html(page_of([study]))).split())
+    assert f"FedMeta(MAML), 20 % support, seed 1: diverged in {WHERE}" in text
+    assert "(a) FedMeta is above FedAvg at 20 % and 50 % a training diverged" in text
 
 
 def test_no_claim_about_it_is_held_or_not(study):

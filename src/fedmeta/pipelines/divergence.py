@@ -50,13 +50,13 @@ def inherited(found: Divergence) -> Divergence:
     return found._replace(cause=f"{found.cause}, in the training before,")
 
 
-def remedy(options: Mapping[str, Any]) -> str:
-    """What most likely helps: the rates to lower, by name, or to skip such clients."""
+def remedy(options: Mapping[str, Any], found: Divergence) -> str:
+    """What most likely helps: the rates to lower, by name, or to skip a client."""
     rates = [f"{name} ({_short(value)})" for name, value in _rates(options)]
-    return (
-        f"lower {' or '.join(rates) or 'the rates'}, or leave such clients out and"
-        f" count them ({SKIP})"
-    )
+    lower = f"lower {' or '.join(rates) or 'the rates'}"
+    if not found.client:
+        return lower
+    return f"{lower}, or leave such clients out and count them ({SKIP})"
 
 
 def warn_nonfinite(losses: Mapping[Any, float], name: str) -> None:

@@ -205,7 +205,7 @@ def pretrain(
         history = {"unified": empty}
         checkpoint = Checkpoint(settings, state, history, options.steps)
     if found is not None:
-        log.error("unified: %s; %s", found, remedy(options.model_dump()))
+        log.error("unified: %s; %s", found, remedy(options.model_dump(), found))
         return
     clock = Clock("unified", state.round, options.steps)
     try:
@@ -228,7 +228,7 @@ def pretrain(
             yield chunk(checkpoint)
     except Diverged as error:
         found = error.divergence
-        log.error("unified: %s; %s", found, remedy(options.model_dump()))
+        log.error("unified: %s; %s", found, remedy(options.model_dump(), found))
         yield chunk(checkpoint._replace(diverged=found))
 
 

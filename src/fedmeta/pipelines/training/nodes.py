@@ -101,7 +101,7 @@ def train(
             yield chunk(checkpoint)
     except Diverged as error:
         options = options_of(names[0], algorithms)
-        log.error("%s: %s; %s", called, error, remedy(options))
+        log.error("%s: %s; %s", called, error, remedy(options, error.divergence))
         yield chunk(checkpoint._replace(diverged=error.divergence))
 
 
