@@ -1,15 +1,18 @@
 """Tasks and cohorts: drawn by seed, client and round alone."""
 
+import tracemalloc
 from collections import Counter
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
 from fedmeta.data.federated import ClientRecords, read_packed, write_packed
 from fedmeta.data.encoding import Encoding
-from fedmeta.data.partition import partition_examples
+from fedmeta.data.partition import partition_examples, split_clients
+from fedmeta.data.select import select_clients
 from fedmeta.data.tasks import (
     Episode,
     pooled_task_maker,
@@ -283,3 +286,29 @@ def test_more_or_fewer_pooled_records_than_can_be(dataset, records):
         f"pooled is {records}; expected at least 2 and at most 27, the records of all"
         " training clients"
     )
+
+
+def test_a_client_takes_little_memory(tmp_path):
+    """What grows with the number of clients: ids, splits, orders, no Python objects."""
+    count = 4000
+
+    def clients():
+        for number in range(count):
+            own = np.arange(5, dtype=np.uint8)
+            yield ClientRecords(f"client_{number:07d}", {"pixels": own, "label": own})
+
+    write_packed(tmp_path / "a.arrow", clients(), {})
+    tracemalloc.start()
+    arrow = pa.total_allocated_bytes()
+    try:
+        data = read_packed(tmp_path / "a.arrow")
+        table = select_clients(data, min_records=2)
+        split = split_clients(table["client_id"].tolist(), [0.8, 0.1, 0.1], 0)
+        partition = partition_examples(table, 0.2, 0)
+        make_task = task_maker(data, table, partition, ENCODING, seed=0)
+        make_task(split["train"][0], 1)
+        arrow = pa.total_allocated_bytes() - arrow
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (held + arrow) / count < 300  # 240, of which 70 are the id as a str

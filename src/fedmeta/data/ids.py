@@ -39,10 +39,11 @@ class Ids(Sequence[str]):
             KeyError: for one that is not there.
         """
         hashes, rows = self._index
-        place = hashes.searchsorted(hash(wanted))
-        while place < len(hashes) and hashes[place] == hash(wanted):
-            row = int(rows[place])
-            if self[row] == wanted:
+        sought = hash(wanted)
+        place = int(hashes.searchsorted(sought))
+        while place < len(rows) and hashes.item(place) == sought:
+            row = rows.item(place)
+            if self._array[row].as_py() == wanted:
                 return row
             place += 1
         raise KeyError(wanted)
