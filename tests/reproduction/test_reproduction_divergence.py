@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from made_up_runs import LEVELS, frame, history, recorded, scores
 
+from fedmeta.core.types import Divergence
 from fedmeta.reporting.claims import DIVERGED
 from fedmeta.reproduction.claims import headline
 from fedmeta.reproduction.report import TABLE2, TABLE3, _belongs, html, page_of
@@ -15,7 +16,7 @@ from fedmeta.reproduction.study import table2_study
 from fedmeta.reproduction.tables import mean_history, sd_history, together
 
 LOST = ("maml", 0.2, 1)
-WHERE = "round 150, client f1234"
+WHERE = str(Divergence(150, "f1234", "update"))
 
 
 class Store(Recorded):
@@ -68,7 +69,7 @@ def test_the_cell_says_so_and_has_no_mean(study):
 
 def test_the_page_names_the_cell(study):
     text = " ".join(re.sub(r"<[^>]+>", " ", html(page_of([study]))).split())
-    assert f"FedMeta(MAML), 20 % support, seed 1: diverged in {WHERE}" in text
+    assert f"FedMeta(MAML), 20 % support, seed 1: {WHERE}" in text
     assert "(a) FedMeta is above FedAvg at 20 % and 50 % a training diverged" in text
 
 

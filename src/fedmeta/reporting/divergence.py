@@ -53,6 +53,16 @@ def training_cell(results: Mapping[str, pd.DataFrame | None]) -> dict[str, str]:
     return {"training": words} if words else {}
 
 
+def columns_in_sight(table: pd.DataFrame) -> list[str]:
+    """The table's columns, "training" before the first that has no number for it."""
+    names = [name for name in table if name != "training"]
+    if len(names) == len(table.columns):
+        return names
+    lost = table.loc[table["training"].notna(), names].isna().any()
+    place = int(lost.to_numpy().argmax()) if lost.any() else len(names)
+    return [*names[:place], "training", *names[place:]]
+
+
 def sentences(results: Mapping[str, pd.DataFrame | None]) -> str:
     """A sentence for each training that diverged, by name."""
     return " ".join(f"{words}." for words in _words(results))

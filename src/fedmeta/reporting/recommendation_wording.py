@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from fedmeta.reporting.wording import MISSING, Column, column_of
+from fedmeta.reporting.divergence import columns_in_sight
+from fedmeta.reporting.wording import MISSING, TRAINING, Column, column_of
 
 KINDS = {
     "alone": "Alone: nothing but the user's own records",
@@ -55,7 +56,11 @@ def cells(table: pd.DataFrame) -> list[list[Cell]]:
 
 def _shown(table: pd.DataFrame) -> list[str]:
     """Columns for people; what a page says once, or as a heading, is left out."""
-    return [name for name in table if name in LABELS or _measure(name) in MEASURES]
+    return [
+        name
+        for name in columns_in_sight(table)
+        if name in LABELS or _measure(name) in MEASURES
+    ]
 
 
 def _measure(name: str) -> str:
@@ -83,8 +88,8 @@ def _two_decimals(value: float) -> str:
 
 LABELS = {
     "method": Column("Method", str),
-    "training": Column("Training", str),
-    "steps": Column("Steps", lambda steps: f"{steps:,}" if steps else MISSING),
+    "training": TRAINING,
+    "steps": Column("Steps", lambda steps: f"{int(steps):,}" if steps else MISSING),
     "parameters": Column("Parameters", column_of("parameters").text),
 }
 MEASURES = {

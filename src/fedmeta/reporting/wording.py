@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from fedmeta.reporting.divergence import columns_in_sight
+
 MISSING = "–"
 NOT_FINITE = "not finite"
 PREFIXES = ["", "k", "M", "G", "T", "P", "E"]
@@ -48,7 +50,7 @@ def readable(
                 column.missing if pd.isna(value) else column.text(value)
                 for value in table[name]
             ]
-            for name in table.columns
+            for name in columns_in_sight(table)
             for column in [column_of(name, columns)]
         }
     )
@@ -61,7 +63,7 @@ def headline_columns(accuracy: pd.DataFrame) -> list[str]:
 
 def column_of(name: str, columns: Mapping[str, Column] | None = None) -> Column:
     """How to show a column; a name that is not among ``columns`` is taken as it is."""
-    known = COLUMNS if columns is None else columns
+    known = COLUMNS if columns is None else {"training": TRAINING, **columns}
     return known.get(name, Column(str(name).replace("_", " "), _plain))
 
 
@@ -95,10 +97,11 @@ def _decimals(digits: int) -> Callable[[float], str]:
     return lambda value: f"{value:.{digits}f}"
 
 
+TRAINING = Column("Training", str)
 COLUMNS = {
     "algorithm": Column("Algorithm", str),
     "source": Column("Data", str),
-    "training": Column("Training", str),
+    "training": TRAINING,
     "test_clients": Column("Test clients", _plain, "never seen in training"),
     "test_records": Column("Test records", _plain, "the test clients' query records"),
     "micro_before": Column(

@@ -21,7 +21,7 @@ from fedmeta.data.names import listed
 
 PAGE = 1000  # runs a query
 TAGS = ("benchmark", "algorithm", "source", "data_name", "data_checksum", "store")
-TAGS += ("diverged",)  # such as "round 12, client f1234"
+TAGS += ("diverged",)  # where: a `fedmeta.core.types.Divergence` in words
 FINISHED = "FINISHED"
 
 
