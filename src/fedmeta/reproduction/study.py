@@ -469,7 +469,8 @@ def _notes(chosen: Chosen, histories: Frames, scores: Frames) -> list[str]:
         )
     notes += [
         f"{label_of(run.algorithm)}, {percent(run.support_fraction)} support"
-        f"{'' if pd.isna(run.seed) else f', seed {run.seed}'}: {run.diverged}; no mean is taken over what is left."
+        f"{'' if pd.isna(run.seed) else f', seed {run.seed}'}: {run.diverged}; no mean"
+        " is taken over what is left."
         for run in runs[runs["diverged"] != ""].itertuples()
     ]
     if chosen.unfinished:
