@@ -47,7 +47,7 @@ def scores(
 
 def inherited(found: Divergence) -> Divergence:
     """The divergence of a training that starts from what a diverged one has learned."""
-    return found._replace(cause=f"{found.cause}, in the training before,")
+    return found._replace(cause=f"{found.cause} in the training before")
 
 
 def remedy(options: Mapping[str, Any], found: Divergence) -> str:

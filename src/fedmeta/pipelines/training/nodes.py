@@ -100,9 +100,12 @@ def train(
         ):
             yield chunk(checkpoint)
     except Diverged as error:
-        options = options_of(names[0], algorithms)
-        log.error("%s: %s; %s", called, error, remedy(options, error.divergence))
-        yield chunk(checkpoint._replace(diverged=error.divergence))
+        found = error.divergence
+        advice = remedy(options_of(names[0], algorithms), found)
+        if start is not None and start.diverged:
+            advice = "that one is to be trained otherwise first"
+        log.error("%s: %s; %s", called, found, advice)
+        yield chunk(checkpoint._replace(diverged=found))
 
 
 def _checkpoints(
