@@ -9,8 +9,11 @@ import threading
 import time
 import weakref
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from fedmeta.session import Stopped, told_in_a_line
 from fedmeta.stops import SIGNALS, Stop, stoppable
 
 
@@ -126,3 +129,23 @@ def test_other_threads_leave_signals_alone():
     thread.start()
     thread.join()
     assert found == [signal.SIG_DFL]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_command_says_what_is_kept(number):
+    @click.command()
+    def command():
+        with told_in_a_line("All is as it was."):
+            send(number)
+
+    done = CliRunner().invoke(command)
+    assert done.exit_code == 128 + number
+    assert done.output == "\nStopped. All is as it was.\n"
+
+
+def test_a_terminal_that_is_gone_is_no_other_error(monkeypatch):
+    def gone(*args, **kwargs):
+        raise OSError("Input/output error")
+
+    monkeypatch.setattr(click, "echo", gone)
+    Stopped(Stop(signal.SIGHUP), "").show()

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 from made_up_runs import LEVELS, frame, history, recorded, scores, write_store
+from matplotlib.figure import Figure
 
 from fedmeta.cli import cli
 from fedmeta.data.errors import DataError
@@ -136,6 +137,21 @@ def test_files(real, tmp_path):
     held = pd.read_csv(tmp_path / "claims.csv", keep_default_na=False)["held"]
     assert held.tolist() == ["True", "True", "", "True"]
     assert b"/FontFile2" in (tmp_path / "femnist" / "accuracy.pdf").read_bytes()
+
+
+def test_a_stop_leaves_former_files_whole(real, tmp_path, monkeypatch):
+    write([one_figure(real)], tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def stopped(figure, file, **options):
+        Path(file).write_bytes(b"half of a fig")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Figure, "savefig", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write([one_figure(real)], tmp_path)
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
 
 
 def test_the_same_runs_give_the_same_files(tmp_path):

@@ -17,6 +17,7 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.cells import write_table
 from fedmeta.data.errors import DataError
+from fedmeta.data.files import whole_path
 from fedmeta.reporting.page import Page, render
 from fedmeta.reproduction.claims import headline
 from fedmeta.reproduction.runs import Recorded, matching
@@ -131,15 +132,17 @@ def write(studies: Sequence[Study], folder: Path) -> Path:
     page, places = page_of(studies), slugs(studies)
     for study in studies:
         place = folder / places[study.name]
-        place.mkdir(parents=True, exist_ok=True)
         for name, table in study.tables.items():
-            write_table(table, place / f"{name}.csv", float_format="%.6g")
+            with whole_path(place / f"{name}.csv") as file:
+                write_table(table, file, float_format="%.6g")
         for name, shown in study.shown.items():
-            (place / f"{name}.md").write_text(markdown(shown), encoding="utf-8")
+            with whole_path(place / f"{name}.md") as file:
+                file.write_text(markdown(shown), encoding="utf-8")
         with matplotlib.rc_context(PAPER):
             for name, figure in study.figures.items():
                 for kind, metadata in SAVE.items():
-                    figure.savefig(place / f"{name}.{kind}", metadata=metadata)
+                    with whole_path(place / f"{name}.{kind}") as file:
+                        figure.savefig(file, format=kind, metadata=metadata)
                     # found once, it holds for the other formats: a third of the time
                     figure.set_layout_engine("none")
     checked = [
@@ -147,9 +150,11 @@ def write(studies: Sequence[Study], folder: Path) -> Path:
         for study in studies
         for claim in study.claims
     ]
-    write_table(pd.DataFrame(checked), folder / "claims.csv")
+    with whole_path(folder / "claims.csv") as file:
+        write_table(pd.DataFrame(checked), file)
     path = folder / "report.html"
-    path.write_text(html(page), encoding="utf-8")
+    with whole_path(path) as file:
+        file.write_text(html(page), encoding="utf-8")
     return path
 
 
