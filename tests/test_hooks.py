@@ -10,11 +10,11 @@ import click
 import pytest
 import torch
 from kedro.config import OmegaConfigLoader
-from kedro.framework.project import configure_project, settings
+from kedro.framework.project import configure_project, pipelines, settings
 from kedro.io import DatasetError
 
 from fedmeta.data.errors import DataError
-from fedmeta.hooks import known_keys, refuse_unknown
+from fedmeta.hooks import CheckParameters, known_keys, refuse_unknown, refuse_unread
 from fedmeta.reporting.terminal import claims_table, show
 from fedmeta.session import Session, message_of, store_of, tolerate
 
@@ -168,6 +168,44 @@ def test_options_that_no_block_gives_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=f"unknown parameter '{key}': .*{nearest}"):
         refuse_unknown({key: 2}, keys)
+
+
+@pytest.mark.parametrize("env", ["local", "paper", "smoke", "reduced", "larger_steps"])
+def test_every_block_of_the_projects_own_files_is_read(env: str) -> None:
+    configure_project("fedmeta")
+    args = settings.CONFIG_LOADER_ARGS
+    loader = settings.CONFIG_LOADER_CLASS(str(ROOT / "conf"), env=env, **args)
+    parameters = loader["parameters"]
+    for pipeline in pipelines.values():
+        refuse_unread(pipeline, parameters)
+
+
+def test_a_block_that_nothing_reads_is_refused() -> None:
+    parameters = loader_of()["parameters"]
+    parameters["femnist"] |= {"traning": {"rounds": 3}, "_shared": {}}
+    refuse_unread(pipelines["sent140_maml"], parameters)  # has nothing to do with it
+    with pytest.raises(ValueError, match="femnist.traning .*mean femnist.training"):
+        refuse_unread(pipelines["femnist_maml"], parameters)
+
+
+def test_a_path_that_kedro_cannot_take_is_named() -> None:
+    context = SimpleNamespace(project_path=Path("/work/{old}"))
+    with pytest.raises(
+        ValueError, match=r"^/work/\{old\}: Kedro's catalog takes braces"
+    ):
+        CheckParameters().after_context_created(context)
+
+
+@pytest.mark.parametrize(
+    "name", ["[old] *?", "a'b\"c", "50% #1&2", "x::y", "\xfcn\xef\nb"]
+)
+def test_the_project_may_lie_in_a_folder_of_any_name(name: str, tmp_path: Path) -> None:
+    conf = shutil.copytree(ROOT / "conf", tmp_path / name / "conf")
+    args = settings.CONFIG_LOADER_ARGS
+    loader = settings.CONFIG_LOADER_CLASS(str(conf), env="smoke", **args)
+    own = settings.CONFIG_LOADER_CLASS(str(ROOT / "conf"), env="smoke", **args)
+    for kind in ("parameters", "catalog", "globals"):
+        assert loader[kind] == own[kind]
 
 
 def test_the_error_below_kedros_is_told() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
@@ -26,8 +27,14 @@ class CheckParameters:
         """Kedro adds whatever is given by --params, where nothing may ever read it.
 
         Raises:
-            ValueError: for a key that is in no parameters file and not in globals.yml.
+            ValueError: for a key that is in no parameters file and not in globals.yml,
+                and for a project's path that Kedro cannot take.
         """
+        if set("{}") & set(str(context.project_path)):
+            raise ValueError(
+                f"{context.project_path}: Kedro's catalog takes braces in a path for a"
+                " placeholder; move or rename the project's folder"
+            )
         given = context.config_loader.runtime_params
         if given:
             refuse_unknown(given, known_keys(context))
@@ -40,11 +47,13 @@ class CheckParameters:
         Without this, an error in the last algorithm's block shows after hours.
 
         Raises:
-            ValueError: for a missing block, an unknown option, or a wrong type.
+            ValueError: for a missing block or one that nothing reads, an unknown
+                option, or a wrong type.
         """
         # Late: torch takes seconds to import, and other commands do without.
         from fedmeta.pipelines.checks import check_pipeline  # noqa: PLC0415
 
+        refuse_unread(pipeline, self._parameters)
         check_pipeline(pipeline, self._parameters)
 
 
@@ -112,6 +121,34 @@ def known_keys(context: KedroContext) -> set[str]:
     finally:
         loader.runtime_params = given
     return keys | set(inherited(keys))
+
+
+def refuse_unread(pipeline: Pipeline, parameters: Mapping[str, Any]) -> None:
+    """Refuse a block beside those that a pipeline reads, if no pipeline reads it.
+
+    In a file a misspelt block would change nothing, and nobody would be told.
+
+    Raises:
+        ValueError: names the block and the nearest that is read.
+    """
+    own = _blocks_read(pipeline)
+    read = own.union(*map(_blocks_read, pipelines.values()))
+    for home in sorted({name.partition(".")[0] for name in own}):
+        for block in parameters.get(home, {}):
+            name = f"{home}.{block}"
+            if name not in read and not block.startswith("_"):
+                near = difflib.get_close_matches(name, sorted(read), n=1)
+                hint = f"did you mean {near[0]}?" if near else "none is like it"
+                raise ValueError(
+                    f"{name} in the parameters files: no pipeline reads such a block;"
+                    f" {hint}"
+                )
+
+
+def _blocks_read(pipeline: Pipeline) -> set[str]:
+    """ "femnist.maml" of "params:femnist.maml.inner_lr"."""
+    names = (n.partition(":")[2] for n in pipeline.inputs() if n.startswith("params:"))
+    return {".".join(name.split(".")[:2]) for name in names if "." in name}
 
 
 def inherited(keys: set[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import sys
 import warnings
 
+from fedmeta.configuration import Loader
 from fedmeta.hooks import CheckParameters, ShowTheWay, TellDivergence
 from fedmeta.session import Session, tolerate
 from fedmeta.tracking import MlflowHook
@@ -10,6 +11,7 @@ from fedmeta.tracking import MlflowHook
 SESSION_CLASS = Session
 HOOKS = (CheckParameters(), MlflowHook(), ShowTheWay(), TellDivergence())
 
+CONFIG_LOADER_CLASS = Loader
 # An environment such as conf/paper names only the parameters that differ.
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -11,6 +11,7 @@ from typing import (
     Annotated,
     Any,
     Literal,
+    Self,
     TypeVar,
     Union,
     get_args,
@@ -27,6 +28,7 @@ from pydantic import (
     PositiveInt,
     ValidationError,
     create_model,
+    model_validator,
 )
 from torch import Tensor
 
@@ -115,6 +117,16 @@ class TrainingOptions(Options):
     nonfinite_updates: Literal["stop", "skip"] = "stop"
     clients_at_once: PositiveInt | None  # None: one a core, or a round's on a GPU
     chunk: PositiveInt  # records differentiated at once: bounds memory
+
+    @model_validator(mode="after")
+    def _drawn_in_one_way(self) -> Self:
+        chosen = [n for n in ("resample", "episode", "pooled") if getattr(self, n)]
+        if len(chosen) > 1:
+            raise ValueError(
+                f"{' and '.join(chosen)}: each decides which records a round trains on,"
+                " so only one of them can be given; set the others to false or null"
+            )
+        return self
 
 
 class ReportOptions(Options):

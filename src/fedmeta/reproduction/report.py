@@ -10,7 +10,7 @@ from typing import Any
 
 import matplotlib
 import pandas as pd
-from kedro.config import MissingConfigException, OmegaConfigLoader
+from kedro.config import MissingConfigException
 from kedro.framework.project import settings as kedro_settings
 
 from fedmeta.benchmarks.registry import BENCHMARKS
@@ -215,7 +215,7 @@ def html(page: ReproductionPage) -> str:
 @cache
 def configuration(project: Path, env: str) -> Mapping[str, Any]:
     """Parameters as the files have them now; empty for an unknown environment."""
-    loader = OmegaConfigLoader(
+    loader = kedro_settings.CONFIG_LOADER_CLASS(
         str(project / kedro_settings.CONF_SOURCE),
         env=env,
         **kedro_settings.CONFIG_LOADER_ARGS,
