@@ -257,7 +257,7 @@ def test_the_command_tells_errors_in_a_line_and_keeps_none(project, own, tmp_pat
     [
         (["--context", "battery"], "'battery': expected NAME=VALUE"),
         (["--top", "0"], "0 is not in the range x>=1"),
-        (["--params", "seed"], "must contain a key and a value"),
+        (["--params", "seed"], "expected NAME=VALUE"),
     ],
 )
 def test_words_of_the_command(project, own, words, message):
