@@ -1,6 +1,7 @@
 """Top-k hits, by hand."""
 
 import numpy as np
+import pytest
 
 from fedmeta.recommenders.ranking import by_slot, top_k_hits
 
@@ -27,6 +28,14 @@ def test_what_is_not_recommended_or_not_known_is_never_hit():
     scores = np.array([[-3.0, NONE, NONE], [-3.0, NONE, NONE], [-3.0, 0.0, NONE]])
     hits = top_k_hits(scores, np.array([0, 1, -1]), (1, 4))
     assert hits.tolist() == [[True, True], [False, False], [False, False]]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_scores_that_are_no_numbers_are_a_miss(bad):
+    scores = np.array([[1.0, 2.0, 3.0]] * 4)
+    scores[np.arange(3), np.arange(3)] = bad
+    hits = top_k_hits(scores, np.array([0, 0, 2, 2]), (1, 3, 4))
+    assert hits.tolist() == [[False] * 3] * 3 + [[True] * 3]
 
 
 def test_more_recommendations_than_services():

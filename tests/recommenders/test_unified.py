@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from fedmeta.core.algorithms.common import theta_only
 from fedmeta.core.optimizers import adam
+from fedmeta.core.trees import is_finite
+from fedmeta.core.types import Diverged
 from fedmeta.recommenders.unified import (
     Records,
     fine_tune,
@@ -291,6 +293,24 @@ def test_hits_by_hand():
     few = {n: p[:3] if n.startswith("output") else p for n, p in params.items()}
     three = Records(*(column[:2] for column in query))
     assert hits(few, three, 0) == (2, 2)  # three services: the four best are they
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_diverged_hits_nothing(bad):
+    params = {name: torch.zeros_like(p) for name, p in network().items()}
+    labels = torch.arange(9)  # whichever service is the right one
+    query = Records(torch.zeros(9, FEATURES), labels, torch.full((9,), -1))
+    wild = {**params, "output.bias": torch.full((9,), bad)}
+    assert hits(wild, query, 0) == (0, 0)
+
+
+def test_pre_training_that_diverges_yields_no_state():
+    state = start(network(hidden=4), lr=1e30)
+    steps = pretrain(state, ["ann"], ring_of, USER_OF, steps=9, lr=1e30, report_every=1)
+    with pytest.raises(Diverged) as caught:
+        for step, reached, _ in steps:
+            assert is_finite(reached.meta)
+    assert caught.value.divergence.round == step + 1
 
 
 def ring_of(client):
