@@ -253,8 +253,8 @@ def test_an_odd_text_makes_no_category_of_numbers(tmp_path, odd):
     wanted = [*range(5), np.nan, *range(6, 11), np.nan]
     np.testing.assert_array_equal(log.table["battery"], np.float32(wanted)[:-1])
     assert log.notes[0] == (
-        f"1 of 11 values of 'battery' are no numbers and count as missing, the first, "
-        f"{odd!r}, in {path}: line 7"
+        f"values of 'battery' that are no numbers count as missing: 1 of 11, the first,"
+        f" {odd!r}, in {path}: line 7"
     )
 
 

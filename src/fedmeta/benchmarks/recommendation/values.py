@@ -79,8 +79,8 @@ def circumstances(
         odd = np.flatnonzero(np.isnan(numbers) & there)
         if raw.path.suffix in DELIMITERS and len(odd) < (1 - NUMBERS) * there.sum():
             return numbers, [
-                f"{len(odd):,} of {there.sum():,} values of {name!r} are no numbers and"
-                f" count as missing, the first, {values[first]!r}, in"
+                f"values of {name!r} that are no numbers count as missing: {len(odd):,}"
+                f" of {there.sum():,}, the first, {values[first]!r}, in"
                 f" {raw.place(first)}"
                 for first in odd[:1].tolist()
             ]
