@@ -201,6 +201,24 @@ def reproduce_command(
     click.echo(f"Report: {page}")
 
 
+@cli.command("track")
+@click.pass_obj
+def track_command(metadata: Any) -> None:
+    """Log to MLflow what it lacks of the recorded runs.
+
+    Everything that is logged while a run goes on is also under data/. Runs that MLflow
+    has lost, or never got because it could not be reached, are logged from there, in
+    the project's mlflow.db or where MLFLOW_TRACKING_URI says.
+    """
+    from fedmeta.session import USER_ERRORS, message_of  # noqa: PLC0415
+    from fedmeta.tracking.sender import track  # noqa: PLC0415
+
+    try:
+        track(metadata.project_path, click.echo)
+    except USER_ERRORS as error:
+        raise click.ClickException(message_of(error)) from None
+
+
 def _axes(
     ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
 ) -> list[dict[str, str]]:

@@ -44,7 +44,7 @@ class Session(KedroSession):
                 remove_leftovers(self._project_path / "data")
                 return super().run(*args, **kwargs)
             except KeyboardInterrupt:
-                for plugin in self._hook_manager.get_plugins():
+                for _, plugin in reversed(self._hook_manager.list_name_plugin()):
                     getattr(plugin, "on_interrupt", lambda: None)()
                 raise
 

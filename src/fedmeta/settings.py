@@ -7,9 +7,17 @@ from fedmeta.configuration import Loader
 from fedmeta.hooks import CheckParameters, ShowTheWay, TellDivergence
 from fedmeta.session import Session, tolerate
 from fedmeta.tracking import MlflowHook
+from fedmeta.turns import TakeTurns
 
 SESSION_CLASS = Session
-HOOKS = (CheckParameters(), MlflowHook(), ShowTheWay(), TellDivergence())
+# Told of an end from the last to the first: a turn is over when all has been tracked.
+HOOKS = (
+    CheckParameters(),
+    TakeTurns(),
+    MlflowHook(),
+    ShowTheWay(),
+    TellDivergence(),
+)
 
 CONFIG_LOADER_CLASS = Loader
 # An environment such as conf/paper names only the parameters that differ.

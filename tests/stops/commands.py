@@ -118,7 +118,7 @@ def files(folder: Path) -> dict[str, Any]:
             read_packed(path).checksum if path.name == RECORDS else path.read_bytes()
         )
         for path in found
-        if UNFINISHED not in str(path)
+        if UNFINISHED not in str(path) and not path.match(OF_THE_MOMENT)
     }
 
 

@@ -3,13 +3,21 @@
 import logging
 import shutil
 import sqlite3
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy_pipeline as toy
+from filelock import FileLock
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from safetensors import safe_open
+
+from fedmeta.reproduction.runs import Recorded
+from fedmeta.tracking.sender import track
+from fedmeta.tracking.store import Store, open_client
+from fedmeta.tracking.uri import file_uri, tracking_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names")
 
@@ -18,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new store takes seconds to make: made once, and copied."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}")
+    open_client(file_uri(path))
     return path
 
 
@@ -30,7 +38,7 @@ def project(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def client(project: Path) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{project}/mlflow.db")
+    return MlflowClient(tracking_uri(project))
 
 
 def runs(project: Path, experiment: str = "toy (synthetic demo)") -> dict[str, Run]:
@@ -45,12 +53,43 @@ def runs(project: Path, experiment: str = "toy (synthetic demo)") -> dict[str, R
 
 def steps(project: Path, run: Run, metric: str) -> list[int]:
     points = client(project).get_metric_history(run.info.run_id, metric)
-    return [point.step for point in points]
+    return sorted(point.step for point in points)
 
 
 def files(project: Path, run: Run, folder: str = "") -> set[str]:
     listed = client(project).list_artifacts(run.info.run_id, folder)
     return {file.path for file in listed}
+
+
+def content(project: Path) -> dict[str, dict[str, Any]]:
+    """All that MLflow holds of runs, by their names, but for its own numbers."""
+    found = {}
+    for experiment in client(project).search_experiments():
+        for run in client(project).search_runs([experiment.experiment_id]):
+            name = f"{experiment.name}: {run.info.run_name} {run.data.tags['record']}"
+            assert name not in found
+            number = run.info.run_id
+            files = Path(client(project).download_artifacts(number, ""))
+            found[name] = {
+                "note": experiment.tags.get("mlflow.note.content"),
+                "status": run.info.status,
+                "times": (run.info.start_time, run.info.end_time),
+                "tags": run.data.tags,
+                "parameters": run.data.params,
+                "metrics": {
+                    name: sorted(
+                        (point.step, point.value, point.timestamp)
+                        for point in client(project).get_metric_history(number, name)
+                    )
+                    for name in run.data.metrics
+                },
+                "files": {
+                    str(path.relative_to(files)): path.read_bytes()
+                    for path in files.rglob("*")
+                    if path.is_file()
+                },
+            }
+    return found
 
 
 def test_one_run_an_algorithm(project: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -117,7 +156,9 @@ def test_artifacts(project: Path) -> None:
     run = runs(project)["beta"]
     assert files(project, run) == {
         "beta_history.csv",
+        "beta_history.json",
         "beta_scores.csv",
+        "beta_scores.json",
         "parameters.safetensors",
         "report",
     }
@@ -167,12 +208,12 @@ def test_resuming_goes_on_with_the_same_run(project: Path) -> None:
 
 def test_running_again_adds_nothing_and_harms_nothing(project: Path) -> None:
     toy.run(project)
+    before = content(project)
     toy.run(project, begin=4)
+    assert content(project) == before
     with pytest.raises(ValueError, match="late"):
         toy.run(project, begin=4, fails=ValueError("late"))
-    run = runs(project)["alpha"]
-    assert run.info.status == "FINISHED"
-    assert steps(project, run, "cost/bytes_up") == [0, 2, 4]
+    assert content(project) == before
 
 
 def test_other_rounds_are_another_run(project: Path) -> None:
@@ -198,41 +239,131 @@ def test_other_options_are_another_run(project: Path) -> None:
     assert len(client(project).search_runs([experiment.experiment_id])) == 4
 
 
-def test_training_anew_is_another_run(project: Path) -> None:
+def test_training_anew_is_the_same_run(project: Path) -> None:
     toy.run(project)
-    toy.run(project)  # from round 0: the checkpoint is gone
+    with pytest.raises(ValueError, match="late"):
+        toy.run(project, fails=ValueError("late"))  # from round 0
+    assert runs(project)["alpha"].info.status == "FINISHED"
+    toy.run(project)
+    assert steps(project, runs(project)["alpha"], "cost/bytes_up") == [0, 2, 4]
+    assert steps(project, runs(project)["alpha"], "test/accuracy_after") == [0]
+
+
+def test_training_anew_with_another_outcome_is_another_run(project: Path) -> None:
+    toy.run(project)
+    for _ in range(2):
+        toy.run(project, worse=1e-9)  # as on another machine
     experiment = client(project).get_experiment_by_name("toy (synthetic demo)")
     listed = client(project).search_runs([experiment.experiment_id])
     assert len(listed) == 4
     assert all(steps(project, run, "cost/bytes_up") == [0, 2, 4] for run in listed)
 
 
-def test_trouble_with_mlflow_costs_no_training(
+def test_a_run_that_was_killed_is_ended_by_the_next(project: Path) -> None:
+    """Nobody could say that it ended: neither its record nor MLflow."""
+
+    def die(last: int) -> None:
+        if last == 4:
+            time.sleep(1)  # MLflow has been told of the rounds before
+            raise SystemExit  # told to no hook
+
+    with pytest.raises(SystemExit):
+        toy.run(project, pause=die)
+    track(project, print)
+    lost = runs(project)["alpha"]
+    assert lost.info.status == "KILLED"
+    assert "without a word" in lost.data.tags["error"]
+    assert steps(project, lost, "cost/bytes_up") == [0, 2]
+
+    with pytest.raises(SystemExit):
+        toy.run(project, pause=die, lr=0.3)
+    toy.run(project)  # other options: the one that was killed is not taken up
+    experiment = client(project).get_experiment_by_name("toy (synthetic demo)")
+    listed = client(project).search_runs([experiment.experiment_id])
+    ends = sorted((r.data.params["algorithm.lr"], r.info.status) for r in listed)
+    assert ends == [("0.1", "FINISHED")] * 2 + [("0.3", "KILLED")] * 2
+
+    toy.run(project, begin=2, lr=0.3)
+    taken_up = client(project).search_runs(
+        [experiment.experiment_id], "params.`algorithm.lr` = '0.3'"
+    )
+    assert [run.info.status for run in taken_up] == ["FINISHED"] * 2
+    assert not [run for run in taken_up if "error" in run.data.tags]
+
+
+def test_everything_is_made_again_from_data(project: Path) -> None:
+    toy.run(project)
+    toy.run(project, lr=0.2)  # its files take the place of the first one's
+    with pytest.raises(ValueError, match="cut"):
+        toy.run(project, rounds=6, lr=0.4, fails=ValueError("cut"))
+    with pytest.raises(KeyboardInterrupt):
+        toy.run(project, lr=0.5, fails=KeyboardInterrupt())
+    before = content(project)
+    assert len(before) == 8
+    assert {run["status"] for run in before.values()} == {
+        "FINISHED",
+        "FAILED",
+        "KILLED",
+    }
+    (project / "mlflow.db").unlink()
+    shutil.rmtree(project / "mlartifacts")
+    said = []
+    track(project, said.append)
+    assert content(project) == before
+    assert said[-1].startswith("8 runs") and "8 were not complete" in said[-1]
+    track(project, said.append)
+    assert content(project) == before
+    assert "0 were not complete" in said[-1]
+
+
+def test_what_was_missed_is_logged_by_the_command(
     project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlflow.db")
-    (project / "mlflow.db").write_bytes(b"no database at all" * 100)
-    with caplog.at_level(logging.WARNING):
-        toy.run(project)
-    warnings = [r.message for r in caplog.records if r.name.startswith("fedmeta")]
-    assert len(warnings) == 1
-    assert "Tracking in sqlite:" in warnings[0]
-    assert (project / "table.csv").is_file()  # the pipeline came to its end
-
-
-def test_what_was_missed_is_logged_by_the_next_run(
-    project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    from fedmeta.tracking.store import Run as Tracked  # noqa: PLC0415
-
     def full(*args: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as trouble:
-        trouble.setattr(Tracked, "log_final", full)
+        trouble.setattr(Store, "_log_values", full)
         toy.run(project)
-    assert "disk is full" in caplog.text
-    assert "test/accuracy_after" not in runs(project)["alpha"].data.metrics
-    toy.run(project, begin=4)
-    assert runs(project)["alpha"].info.status == "FINISHED"
-    assert "test/accuracy_after" in runs(project)["alpha"].data.metrics
+    warnings = [r.message for r in caplog.records if r.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    assert "disk is full" in warnings[0]
+    assert "kedro track logs what is missing" in warnings[0]
+    track(project, print)
+    tracked = content(project)
+    assert {run["status"] for run in tracked.values()} == {"FINISHED"}
+
+    (project / "mlflow.db").unlink()
+    shutil.rmtree(project / "mlartifacts")
+    toy.run(project, begin=4)  # or by the same command, run again
+    assert content(project) == tracked
+
+
+def test_a_run_under_way_is_left_to_itself(project: Path) -> None:
+    toy.run(project)
+    (project / "mlflow.db").unlink()
+    said = []
+    with FileLock(project / toy.RESULTS / "runs" / "alpha.lock"):
+        track(project, said.append)
+    assert "alpha" in said[0] and "still running" in said[0]
+    assert set(runs(project)) == {"beta"}
+
+
+@pytest.mark.parametrize(
+    "name", ["proj_feature%2Fx", "a#b", "what? 1 %", "ü ß", 'it\'s "so"', "[1]"]
+)
+def test_any_character_in_a_path(
+    tmp_path: Path, empty_store: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    project = tmp_path / name
+    project.mkdir()
+    shutil.copy(empty_store, project)
+    toy.run(project, called=f"{name}.csv")  # the data bear that name, too
+    assert set(runs(project, f"toy ({name}.csv)")) == {"alpha", "beta"}
+    run = runs(project, f"toy ({name}.csv)")["alpha"]
+    assert "parameters.safetensors" in files(project, run)
+    recorded = Recorded(tracking_uri(project))
+    rows = recorded.runs()
+    assert recorded.tables(rows, "scores").keys() == set(rows["run_id"])
+    assert [path.name for path in tmp_path.iterdir()] == [name]  # nothing beside it

@@ -31,18 +31,21 @@ def test_sections(column: str, name: str) -> None:
     assert metric_name(column) == name
 
 
-def test_only_new_rounds_and_no_nan() -> None:
+def test_only_finite_numbers() -> None:
     history = pd.DataFrame(
-        {"round": [0, 5, 10], "train_loss": [math.nan, 2.0, 1.0], "flops": [0, 3, 6]}
+        {
+            "round": [0, 5, 10, 15],
+            "train_loss": [math.nan, 2.0, 1.0, math.inf],
+            "flops": [0, 3, 6, -math.inf],
+        }
     )
-    assert list(curve_points(history, after=0)) == [
+    assert list(curve_points(history)) == [
+        Point("cost/flops", 0.0, 0),
         Point("train/loss", 2.0, 5),
         Point("cost/flops", 3.0, 5),
         Point("train/loss", 1.0, 10),
         Point("cost/flops", 6.0, 10),
     ]
-    assert list(curve_points(history, after=-1))[0] == Point("cost/flops", 0.0, 0)
-    assert list(curve_points(history, after=10)) == []
 
 
 def test_equal_options_of_two_algorithms_meet_in_one_column() -> None:

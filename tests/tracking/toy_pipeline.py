@@ -1,6 +1,7 @@
 """A Kedro pipeline with the shape of the real ones, over in milliseconds."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -11,11 +12,13 @@ from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
-from kedro_datasets.pandas import CSVDataset
 
+from fedmeta.core.types import ServerState
+from fedmeta.datasets import Checkpoint, CheckpointDataset, ResultDataset
 from fedmeta.pipelines.binding import bind
 from fedmeta.tracking import MlflowHook
 
+RESULTS = Path("data", "07_model_output", "demo", "toy")
 PARAMETERS = {
     "toy": {
         "partition": {"support_fraction": 0.2},
@@ -31,22 +34,13 @@ class Records(NamedTuple):
     checksum: str
 
 
-class State(NamedTuple):
-    meta: dict[str, dict[str, torch.Tensor]]
-
-
-class Checkpoint(NamedTuple):
-    fingerprint: str
-    state: State
-
-
-def history(last: int) -> pd.DataFrame:
+def history(last: int, worse: float = 0) -> pd.DataFrame:
     """Rounds 0, 2, .. ``last``."""
     rounds = list(range(0, last + 1, 2))
     return pd.DataFrame(
         {
             "round": rounds,
-            "train_loss": [float("nan")] + [1.0 / r for r in rounds[1:]],
+            "train_loss": [float("nan")] + [1.0 / r + worse for r in rounds[1:]],
             "validation_accuracy_after": [r / 10 for r in rounds],
             "bytes_up": [100 * r for r in rounds],
         }
@@ -62,14 +56,21 @@ def train(
     beta: dict,
     begin: int,
     fails: BaseException | None,
+    worse: float,
+    pause: Callable[[int], None],
 ) -> Iterator[tuple]:
-    checkpoint = Checkpoint(
-        f"fingerprint of lr {alpha['lr']}", State({"theta": {"w": torch.ones(2)}})
-    )
+    fingerprint = hashlib.sha256(str(alpha["lr"]).encode()).hexdigest()
     for last in range(begin, training["rounds"] + 1, 2):
         if fails is not None and last == 4:
             raise fails
-        yield checkpoint, history(last), history(last)
+        pause(last)
+        state = ServerState({"theta": {"w": torch.full((2,), last)}}, {}, last)
+        table = history(last, worse)
+        yield (
+            Checkpoint(fingerprint, state, {}, training["rounds"]),
+            table,
+            table.copy(),
+        )
 
 
 def evaluate(checkpoint: Checkpoint, records: Records) -> pd.DataFrame:
@@ -91,9 +92,12 @@ def run(
     begin: int = 0,
     fails: BaseException | None = None,
     synthetic: bool = True,
+    called: str = "",
     lr: float = 0.1,
     device: str = "cpu",
     rounds: int = 4,
+    worse: float = 0,
+    pause: Callable[[int], None] = lambda last: None,
 ) -> None:
     """As `KedroSession.run` does it: the hooks are told, the runner runs.
 
@@ -102,9 +106,12 @@ def run(
         begin: the round up to which an earlier training got.
         fails: raised after two rounds.
         synthetic: what the data say of themselves.
+        called: the name of real data that are not the benchmark's.
         lr: of the algorithm.
         device: an option that changes no result.
         rounds: asked for.
+        worse: added to the loss, as another machine might.
+        pause: called before every evaluation, with its round.
     """
     blocks = PARAMETERS["toy"]
     blocks = {
@@ -116,7 +123,7 @@ def run(
     pipeline = Pipeline(
         [
             Node(
-                bind(train, begin=begin, fails=fails),
+                bind(train, begin=begin, fails=fails, worse=worse, pause=pause),
                 {
                     "records": "toy.records",
                     "split": "toy.client_split",
@@ -142,12 +149,15 @@ def run(
             ),
         ]
     )
-    records = Records({"synthetic": str(synthetic).lower()}, "data-checksum")
+    origin = {"synthetic": str(synthetic and not called).lower(), "name": called}
+    records = Records(origin, "data-checksum")
     catalog = DataCatalog(
         {
             "toy.records": _memory(records, "data"),
             "toy.client_split": _memory({"checksum": "split-checksum"}, "split"),
-            "toy.alpha.checkpoint": _memory(mark="checkpoint"),
+            "toy.alpha.checkpoint": CheckpointDataset(
+                str(project / RESULTS / "alpha.safetensors"), {"mlflow": "checkpoint"}
+            ),
             **{
                 f"toy.{name}.{kind}": _file(project, f"{name}_{kind}", kind)
                 for name in names
@@ -188,9 +198,9 @@ def _memory(data: Any = None, mark: str = "") -> MemoryDataset:
     return MemoryDataset(**given, copy_mode="assign", metadata={"mlflow": mark})
 
 
-def _file(project: Path, name: str, mark: str) -> CSVDataset:
-    return CSVDataset(
-        filepath=str(project / f"{name}.csv"),
+def _file(project: Path, name: str, mark: str) -> ResultDataset:
+    return ResultDataset(
+        filepath=str(project / RESULTS / f"{name}.csv"),
         save_args={"index": False},
         metadata={"mlflow": mark},
     )

@@ -5,7 +5,6 @@ scores are the CSV files that each run logged: one file a run, where MLflow's ow
 histories take a query a metric.
 """
 
-import logging
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,8 @@ import pandas as pd
 from fedmeta.data.cells import read_table
 from fedmeta.data.errors import DataError
 from fedmeta.data.names import listed
+from fedmeta.tracking.sender import told
+from fedmeta.tracking.uri import database_file, shown
 
 PAGE = 1000  # runs a query
 TAGS = ("benchmark", "algorithm", "source", "data_name", "data_checksum", "store")
@@ -35,19 +36,24 @@ class Recorded:
             uri: MLflow's tracking URI.
 
         Raises:
-            DataError: Where there is no such file; MLflow would make an empty one.
+            DataError: Where there is no such file, since MLflow would make an empty
+                one, or no server that answers.
         """
-        place = Path(uri.removeprefix("sqlite:///"))
-        if uri.startswith("sqlite:///") and not place.is_file():
+        place = database_file(uri)
+        if place is not None and not place.is_file():
             raise DataError(
                 f"{place}: there is no such store, expected runs that MLflow recorded; "
                 "kedro run --pipeline femnist_fedmeta makes some"
             )
-        # Late, as in `fedmeta.tracking`: MLflow takes a second to import.
-        from mlflow.tracking import MlflowClient  # noqa: PLC0415
+        # Late: MLflow takes a second to import.
+        from fedmeta.tracking.store import impatient, open_client  # noqa: PLC0415
 
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        self._client = MlflowClient(uri)
+        try:
+            with impatient():
+                self._client = open_client(uri)
+                self._client.search_experiments(max_results=1)
+        except Exception as error:
+            raise DataError(f"MLflow ({shown(uri)}): {told(error)}") from error
 
     def runs(self, experiments: Sequence[str] = ()) -> pd.DataFrame:
         """A row a run of this project's algorithms.

@@ -6,10 +6,13 @@ femnist.maml.history says whose: benchmark, algorithm. There is no list of eithe
 """
 
 import functools
+import hashlib
+import json
 import logging
 import subprocess
 import threading
 from collections.abc import Callable
+from os.path import relpath
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,14 +24,17 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from fedmeta.session import store_of
-from fedmeta.tracking.measures import (
-    curve_points,
-    experiment_name,
-    final_metrics,
-    run_name,
-    run_parameters,
+from fedmeta.tracking.measures import experiment_name, run_name, run_parameters
+from fedmeta.tracking.record import (
+    FAILED,
+    FINISHED,
+    KILLED,
+    RECORDS,
+    Record,
+    find,
+    lost_records,
 )
-from fedmeta.tracking.uri import tracking_uri
+from fedmeta.tracking.sender import LIMIT_S, STOP_S, Sender
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +55,14 @@ class Followed(NamedTuple):
     files: dict[str, Path]  # dataset -> its file
     tags: dict[str, str]  # of every MLflow run
     provenance: dict[str, dict[str, str]]  # node -> tags of the data that it reads
-    checkpoints: dict[str, tuple[str, Any]]  # node -> fingerprint, learned parameters
-    runs: dict[Owner, Any]  # MLflow runs that were opened
+    checkpoints: dict[str, tuple[str, Path]]  # node -> fingerprint, file
+    records: dict[Owner, Record]
     artifacts: set[str]  # datasets of that mark that were saved
+    sender: Sender
 
 
 def harmless(method: Callable[..., None]) -> Callable[..., None]:
-    """Trouble with MLflow ends the tracking, never the training."""
+    """Trouble with records ends the tracking, never the training."""
 
     @functools.wraps(method)
     def guarded(self: "MlflowHook", *args: Any, **kwargs: Any) -> None:
@@ -67,10 +74,8 @@ def harmless(method: Callable[..., None]) -> Callable[..., None]:
             except Exception as error:
                 self._followed = None
                 log.warning(
-                    "Tracking in %s is off for the rest of this run (%s). Nothing else"
-                    " is lost: results are kept under data/, and the same command, run"
-                    " again, logs what is missing here.",
-                    tracking_uri(self._context.project_path),
+                    "The rest of this run is not tracked (%s). Nothing else is lost:"
+                    " the same command, run again, tracks what is missing.",
                     _one_line(error),
                 )
 
@@ -80,13 +85,13 @@ def harmless(method: Callable[..., None]) -> Callable[..., None]:
 class MlflowHook:
     """One MLflow run an algorithm, of which the curves grow while it trains.
 
-    The same data and options give the same training, and so the same run: after an
-    interruption it is gone on with, and only rounds that it lacks are logged.
+    The same data and options give the same training, and so the same run. What is to be
+    said of it is written into its record under data/, and MLflow is told from there: a
+    run waits for MLflow at its end alone, and never for long.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # Kedro's ThreadRunner calls from its threads
-        self._store: Any = None
         self._followed: Followed | None = None
 
     @hook_impl
@@ -111,7 +116,6 @@ class MlflowHook:
             "kedro_session": run_params["run_id"],
             **git_commit(project),
         }
-        self._store = None
         self._followed = Followed(
             pipeline,
             # Now, once: a config loader reads its files anew whenever it is asked.
@@ -121,8 +125,9 @@ class MlflowHook:
             {key: value for key, value in tags.items() if value},
             provenance={},
             checkpoints={},
-            runs={},
+            records={},
             artifacts=set(),
+            sender=Sender(project),
         )
 
     @hook_impl
@@ -143,7 +148,8 @@ class MlflowHook:
             known = now.provenance.setdefault(node.name, {})
             known["split_checksum"] = data["checksum"]
         elif mark == "checkpoint":
-            now.checkpoints[node.name] = (data.fingerprint, data.learned)
+            file = now.files[dataset_name].resolve()
+            now.checkpoints[node.name] = (data.fingerprint, file)
 
     @hook_impl
     @harmless
@@ -151,14 +157,25 @@ class MlflowHook:
         now = self._followed
         if dataset_name not in now.kinds:
             return
-        mark, owner = now.kinds[dataset_name], owner_of(dataset_name)
+        mark, file = now.kinds[dataset_name], now.files[dataset_name]
         if mark == "checkpoint":
-            now.checkpoints[node.name] = (data.fingerprint, None)
+            now.checkpoints[node.name] = (data.fingerprint, file.resolve())
         elif mark == "history":
-            run = self._run(owner, node, data)
-            run.log_curves(curve_points(data, after=run.last_round))
+            # Not `data`: the records' copies have gone through a file too.
+            history = pd.read_csv(file)
+            record = self._record(dataset_name, node, history)
+            held = record.table(mark)
+            if held is None or len(history) >= len(held):
+                record.keep_table(mark, file, [str(r) for r in history["round"]])
+            self._put(record)
         elif mark == "scores":
-            self._finish(self._run(owner, node), owner, node, data)
+            record = self._record(dataset_name, node)
+            record.keep_table(mark, file, [mark])
+            if node.name in now.checkpoints:
+                _, learned = now.checkpoints[node.name]
+                record.checkpoint = relpath(learned, self._context.project_path)
+            record.end(FINISHED)
+            self._put(record)
         elif mark == "artifact":
             now.artifacts.add(dataset_name)
 
@@ -166,70 +183,71 @@ class MlflowHook:
     @harmless
     def after_pipeline_run(self) -> None:
         now = self._followed
-        for owner, run in now.runs.items():
+        copies: dict[str, Record] = {}
+        for owner, record in now.records.items():
             for name in sorted(now.artifacts):
                 whose = owner_of(name)
                 # Who compares runs looks for their report in each of them: that of the
                 # benchmark, or of a study that several experiments have in common.
-                common = whose not in now.runs and (
+                common = whose not in now.records and (
                     whose.benchmark == owner.benchmark
-                    or whose.benchmark not in {run.benchmark for run in now.runs}
+                    or whose.benchmark not in {run.benchmark for run in now.records}
                 )
                 if common or whose == owner:
-                    run.log_file(now.files[name], "report")
-            run.end("FINISHED")
-        for page in sorted({run.page for run in now.runs.values()}):
+                    record.keep(now.files[name], "report", copies.get(name))
+                    copies.setdefault(name, record)
+        self._end(FINISHED)
+        for page in sorted(now.sender.pages):
             log.info("Curves and results to compare: make ui (or mlflow ui), %s", page)
-        self._followed = None
 
     @hook_impl
     @harmless
     def on_pipeline_error(self, error: BaseException) -> None:
-        self._end("FAILED", f"{type(error).__name__}: {_one_line(error)}")
+        self._end(FAILED, f"{type(error).__name__}: {_one_line(error)}")
 
     @harmless
     def on_interrupt(self) -> None:
         """Called by `fedmeta.session.Session`: Kedro tells its hooks of errors only."""
-        self._end("KILLED", "interrupted by the user")
+        self._end(KILLED, "interrupted by the user", STOP_S)
 
-    def _end(self, status: str, error: str) -> None:
-        for run in self._followed.runs.values():
-            run.end(status, error)
-        self._followed = None
+    def _end(self, status: str, error: str = "", limit: float = LIMIT_S) -> None:
+        now, self._followed = self._followed, None
+        for record in now.records.values():
+            record.end(status, error)
+            record.write()
+            now.sender.put(record.folder)
+        now.sender.finish(limit)
 
-    def _run(
-        self, owner: Owner, node: Node, history: pd.DataFrame | None = None
-    ) -> Any:
-        """The MLflow run of an algorithm: the one opened, an earlier one, or a new one.
+    def _put(self, record: Record) -> None:
+        record.write()
+        self._followed.sender.put(record.folder)
 
-        An earlier one that knows more rounds than a history's beginning is that of
-        another training: its checkpoint must have been deleted.
+    def _record(
+        self, dataset: str, node: Node, history: pd.DataFrame | None = None
+    ) -> Record:
+        """The record of an algorithm's run: the open one, an earlier one, or a new one.
+
+        Args:
+            dataset: its history or scores.
+            node: which made them.
+            history: if it is that.
         """
-        now = self._followed
-        if owner in now.runs:
-            return now.runs[owner]
-        store = self._open_store()
+        now, owner = self._followed, owner_of(dataset)
+        held = now.records.get(owner)
+        if held is not None and (history is None or held.agrees(history)):
+            return held
         known = now.provenance.get(node.name, {})
-        stand_in = known.get("data_name", "")
-        if known.get("source") != "real":
-            stand_in = f"synthetic {now.tags['store']}"
-        note = "Not results of the benchmark's own data." if stand_in else ""
-        experiment = store.experiment(experiment_name(owner.benchmark, stand_in), note)
-        fingerprint, _ = now.checkpoints.get(node.name, ("", None))
         parameters, loop = self._parameters(owner, node), round_loop(node)
         seed = parameters.get(f"{loop}.seed", "")
+        fingerprint, _ = now.checkpoints.get(node.name, (None, None))
         # MLflow keeps a parameter's first value, so that a training that goes on to
         # more rounds than it was asked for is another run, with the whole history.
         identity = {
             "algorithm": owner.algorithm,
-            "fingerprint": fingerprint,
+            # What only counts has no checkpoint: all that it was given decides.
+            "fingerprint": fingerprint or _hash([known, parameters]),
             "rounds": parameters.get(f"{loop}.rounds", ""),
         }
-        run = store.find(experiment, identity) if fingerprint else None
-        if run and history is not None and run.last_round > history["round"].max():
-            run = None
-        name = run_name(owner.algorithm, parameters, seed)
-        run = run or store.create(experiment, name)
         tags = {
             **now.tags,
             **known,
@@ -238,21 +256,22 @@ class MlflowHook:
             "support_fraction": parameters.get("partition.support_fraction", ""),
             "seed": seed,
         }
-        run.begin(tags, parameters)
-        now.runs[owner] = run
-        return run
-
-    def _finish(self, run: Any, owner: Owner, node: Node, scores: pd.DataFrame) -> None:
-        now = self._followed
-        run.log_final(final_metrics(scores))
-        for name, mark in now.kinds.items():
-            path = now.files[name]
-            if owner_of(name) == owner and mark in ("history", "scores"):
-                run.log_file(path)
-        _, learned = now.checkpoints.pop(node.name, ("", None))
-        if learned is not None:
-            run.log_learned(learned)
-        run.end("FINISHED")
+        home = now.files[dataset].parent / RECORDS
+        key = (owner.algorithm, identity["fingerprint"][:12], identity["rounds"])
+        stand_in = known.get("data_name", "")
+        if known.get("source") != "real":
+            stand_in = f"synthetic {now.tags['store']}"
+        experiment = experiment_name(owner.benchmark, stand_in)
+        folder, record = find(home / "-".join(filter(None, key)), experiment, history)
+        if record is None:
+            name = run_name(owner.algorithm, parameters, seed)
+            note = "Not results of the benchmark's own data." if stand_in else ""
+            record = Record(folder, experiment, name, note)
+        record.take_up(tags, parameters)
+        for lost in lost_records(home, owner.algorithm, but=folder):
+            now.sender.put(lost.folder)
+        now.records[owner] = record
+        return record
 
     def _parameters(self, owner: Owner, node: Node) -> dict[str, str]:
         """Parameters of the node and of all that led to it."""
@@ -288,16 +307,6 @@ class MlflowHook:
             for name in datasets
             if kinds.get(name) == "checkpoint"
         ]
-
-    def _open_store(self) -> Any:
-        if self._store is None:
-            # Late: MLflow takes seconds to import, which a run that fails early, and
-            # every other Kedro command, need not wait for.
-            from fedmeta.tracking.store import Store  # noqa: PLC0415
-
-            artifacts = Path(self._context.project_path) / "mlartifacts"
-            self._store = Store(tracking_uri(self._context.project_path), artifacts)
-        return self._store
 
 
 def owner_of(dataset: str) -> Owner:
@@ -335,6 +344,10 @@ def git_commit(project: Path) -> dict[str, str]:
         return {}  # no git, or no repository
     commit = answer.stdout.strip()
     return {"git_commit": commit, "mlflow.source.git.commit": commit}
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _one_line(error: BaseException) -> str:

@@ -20,12 +20,12 @@ class Point(NamedTuple):
     round: int
 
 
-def curve_points(history: pd.DataFrame, after: int) -> Iterator[Point]:
-    """The points of a history's rounds later than ``after``; NaN are left out."""
-    for row in history[history["round"] > after].to_dict(orient="records"):
+def curve_points(history: pd.DataFrame) -> Iterator[Point]:
+    """Yield the points of a history; MLflow has no way to hold what is not finite."""
+    for row in history.to_dict(orient="records"):
         number = int(row.pop("round"))
         for column, value in row.items():
-            if not math.isnan(value):
+            if math.isfinite(value):
                 yield Point(metric_name(column), float(value), number)
 
 

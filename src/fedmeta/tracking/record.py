@@ -1,0 +1,208 @@
+"""Records: everything MLflow is told of a run, kept beside the run's results.
+
+MLflow holds copies of records, so that whatever it lacks or loses is logged from them
+again. A record is a folder ``runs/<algorithm>-<fingerprint>-<rounds>`` with run.json
+and copies of the run's files, which stay when a run with other settings replaces them.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fedmeta.data.errors import DataError
+from fedmeta.data.files import whole_path
+
+RECORDS = "runs"  # the folder of records, beside the results
+FILE = "run.json"
+RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
+
+
+def milliseconds() -> int:
+    """Return the time as MLflow counts it."""
+    return int(time.time() * 1000)
+
+
+@dataclass
+class Record:
+    """One run of one algorithm."""
+
+    folder: Path
+    experiment: str
+    name: str
+    note: str = ""  # of the experiment
+    status: str = RUNNING
+    began: int = field(default_factory=milliseconds)
+    ended: int | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
+    times: dict[str, int] = field(default_factory=dict)  # of rounds and of the scores
+    files: dict[str, str] = field(default_factory=dict)  # path in the folder -> SHA-256
+    tables: dict[str, str] = field(default_factory=dict)  # "history", "scores" -> file
+    checkpoint: str = ""  # what was learned; relative to the project
+
+    @classmethod
+    def read(cls, folder: Path) -> "Record":
+        """Return the record in a folder.
+
+        Raises:
+            DataError: for a run.json that is not one.
+        """
+        try:
+            return cls(folder, **json.loads((folder / FILE).read_text()))
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"{folder / FILE}: not the record of a run ({error}); move this folder"
+                " away and run the pipeline again, which makes it from what is finished"
+            ) from None
+
+    def write(self) -> None:
+        """Write run.json, whole or not at all."""
+        with whole_path(self.folder / FILE) as temporary:
+            temporary.write_text(self._text())
+
+    @property
+    def digest(self) -> str:
+        """A hash of all there is in the record."""
+        return hashlib.sha256(self._text().encode()).hexdigest()
+
+    @property
+    def lock(self) -> Path:
+        """The lock of whoever runs this algorithm here: `fedmeta.turns`."""
+        return self.folder.parent / f"{self.tags['algorithm']}.lock"
+
+    def keep(self, source: Path, under: str = "", twin: "Record | None" = None) -> None:
+        """Copy a file into the record; a twin that has it too shares the disk space."""
+        name = f"{under}/{source.name}" if under else source.name
+        with whole_path(self.folder / name) as copy:
+            if twin is None or not _linked(twin.folder / name, copy):
+                shutil.copyfile(source, copy)
+        self.files[name] = _sha256(self.folder / name)
+
+    def keep_table(self, kind: str, source: Path, moments: list[str]) -> None:
+        """Copy a table, with what is kept beside it, and note when its parts came."""
+        self.tables[kind] = source.name
+        self.keep(source)
+        beside = source.with_suffix(".json")
+        if beside.is_file():
+            self.keep(beside)
+        self.times |= dict.fromkeys(moments, milliseconds()) | self.times
+
+    def table(self, kind: str) -> pd.DataFrame | None:
+        """Return the "history" or the "scores", or None where there are none yet."""
+        if kind not in self.tables:
+            return None
+        return pd.read_csv(self.folder / self.tables[kind])
+
+    def take_up(self, tags: dict[str, str], parameters: dict[str, str]) -> None:
+        """The run goes on; one that has finished stays as it is.
+
+        A parameter keeps its first value: only one that does not change results, such
+        as the device, can have another.
+        """
+        if self.status == FINISHED:
+            return
+        self.tags.pop("error", None)
+        self.tags |= tags
+        self.parameters = {**parameters, **self.parameters}
+        self.status, self.ended = RUNNING, None
+
+    def end(self, status: str, error: str = "", when: int | None = None) -> None:
+        """The run ends; the first end counts."""
+        if self.status != RUNNING:
+            return
+        self.status, self.ended = status, when or milliseconds()
+        if error:
+            self.tags["error"] = error[:5000]
+
+    def end_lost(self) -> bool:
+        """End a run that nobody is at; returns whether it had not ended."""
+        if self.status != RUNNING:
+            return False
+        last = max([self.began, *self.times.values()])
+        self.end(KILLED, "ended without a word: killed, or the machine stopped", last)
+        self.write()
+        return True
+
+    def agrees(self, history: pd.DataFrame | None) -> bool:
+        """Whether a history, if there is one, is the record's, or longer or shorter."""
+        held = self.table("history")
+        if held is None or history is None:
+            return True
+        held, other = held.set_index("round"), history.set_index("round")
+        rounds = held.index.intersection(other.index)
+        columns = held.columns.intersection(other.columns)
+        return len(rounds) == min(len(held), len(other)) and np.array_equal(
+            held.loc[rounds, columns].to_numpy(float),
+            other.loc[rounds, columns].to_numpy(float),
+            equal_nan=True,
+        )
+
+    def _text(self) -> str:
+        held = {k: v for k, v in asdict(self).items() if k != "folder"}
+        return json.dumps(held, indent=1)
+
+
+def find(
+    base: Path, experiment: str, history: pd.DataFrame | None
+) -> tuple[Path, Record | None]:
+    """Return the folder of a run, and its record if the run has begun before.
+
+    Args:
+        base: the folder that the identity of the run names. Where another history has
+            been recorded under it, on another machine perhaps, the run is another one,
+            and its folder has a number behind.
+        experiment: of the run.
+        history: what is known of it, if it has one.
+    """
+    folder = base
+    for number in count(2):
+        if not (folder / FILE).is_file():
+            return folder, None
+        record = Record.read(folder)
+        if record.experiment == experiment and record.agrees(history):
+            return folder, record
+        folder = base.with_name(f"{base.name}.{number}")
+    raise AssertionError("count has no end")
+
+
+def lost_records(home: Path, algorithm: str, but: Path) -> Iterator[Record]:
+    """End the runs of an algorithm that have not, and yield them.
+
+    Args:
+        home: the folder of records.
+        algorithm: whose lock this process has, so that nobody else is at its runs.
+        but: the folder of the run that goes on.
+    """
+    for path in sorted(home.glob(f"{algorithm}-*/{FILE}")):
+        record = Record.read(path.parent)
+        if path.parent != but and record.end_lost():
+            yield record
+
+
+def records(home: Path) -> Iterator[Path]:
+    """The folders of all records below a folder, in order."""
+    for path in sorted(home.rglob(f"{RECORDS}/*/{FILE}")):
+        yield path.parent
+
+
+def _linked(source: Path, link: Path) -> bool:
+    link.unlink()
+    try:
+        os.link(source, link)
+    except OSError:  # a file system without links
+        return False
+    return True
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,80 @@
+"""One run at a time writes the results of an algorithm to one place."""
+
+import logging
+import os
+import socket
+import sys
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+
+from fedmeta.tracking.record import RECORDS
+
+log = logging.getLogger(__name__)
+
+
+class TakeTurns:
+    """Of two runs that would write the same files at once, the second waits.
+
+    Its trainings have then been done: it takes them over. Runs of other algorithms,
+    seeds or support fractions go on side by side.
+    """
+
+    def __init__(self) -> None:
+        self._held = ExitStack()
+
+    @hook_impl(trylast=True)  # not before the parameters are found to be right
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        self._release()  # of a run that ended without a word to hooks
+        for path in sorted(_locks(pipeline, catalog)):
+            self._held.enter_context(_turn(path))
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        self._release()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        self._release()
+
+    def on_interrupt(self) -> None:
+        """Called by `fedmeta.session.Session`."""
+        self._release()
+
+    def _release(self) -> None:
+        self._held.close()
+
+
+def _locks(pipeline: Pipeline, catalog: CatalogProtocol) -> set[Path]:
+    """All in one order, so that two runs never wait for each other."""
+    found = set()
+    for name in pipeline.all_outputs():
+        dataset = catalog.get(name) if name in catalog else None
+        mark = (getattr(dataset, "metadata", None) or {}).get("mlflow")
+        if mark in ("history", "scores"):
+            algorithm = ".".join(name.split(".")[1:-1])
+            home = Path(dataset._filepath).parent / RECORDS
+            found.add(home / f"{algorithm}.lock")
+    return found
+
+
+def _turn(path: Path) -> FileLock:
+    lock, holder = FileLock(path), path.with_suffix(".holder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        by = holder.read_text() if holder.is_file() else "another process"
+        log.warning("Waiting for %s, which writes the same results: %s", by, path.stem)
+        lock.acquire()
+    now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    holder.write_text(
+        f"process {os.getpid()} on {socket.gethostname()}, since {now} ({command})"
+    )
+    return lock
