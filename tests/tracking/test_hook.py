@@ -5,91 +5,19 @@ import shutil
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import toy_pipeline as toy
 from filelock import FileLock
-from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
+from held import client, content, files, runs, steps
 from safetensors import safe_open
 
 from fedmeta.reproduction.runs import Recorded
 from fedmeta.tracking.sender import track
-from fedmeta.tracking.store import Store, open_client
-from fedmeta.tracking.uri import file_uri, tracking_uri
+from fedmeta.tracking.store import Store
+from fedmeta.tracking.uri import tracking_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names")
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new store takes seconds to make: made once, and copied."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    open_client(file_uri(path))
-    return path
-
-
-@pytest.fixture
-def project(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(empty_store, tmp_path)
-    return tmp_path
-
-
-def client(project: Path) -> MlflowClient:
-    return MlflowClient(tracking_uri(project))
-
-
-def runs(project: Path, experiment: str = "toy (synthetic demo)") -> dict[str, Run]:
-    """By the name of the algorithm; there is one of each."""
-    found = client(project).get_experiment_by_name(experiment)
-    assert found is not None
-    listed = client(project).search_runs([found.experiment_id])
-    named = {run.data.tags["algorithm"]: run for run in listed}
-    assert len(named) == len(listed)
-    return named
-
-
-def steps(project: Path, run: Run, metric: str) -> list[int]:
-    points = client(project).get_metric_history(run.info.run_id, metric)
-    return sorted(point.step for point in points)
-
-
-def files(project: Path, run: Run, folder: str = "") -> set[str]:
-    listed = client(project).list_artifacts(run.info.run_id, folder)
-    return {file.path for file in listed}
-
-
-def content(project: Path) -> dict[str, dict[str, Any]]:
-    """All that MLflow holds of runs, by their names, but for its own numbers."""
-    found = {}
-    for experiment in client(project).search_experiments():
-        for run in client(project).search_runs([experiment.experiment_id]):
-            name = f"{experiment.name}: {run.info.run_name} {run.data.tags['record']}"
-            assert name not in found
-            number = run.info.run_id
-            files = Path(client(project).download_artifacts(number, ""))
-            found[name] = {
-                "note": experiment.tags.get("mlflow.note.content"),
-                "status": run.info.status,
-                "times": (run.info.start_time, run.info.end_time),
-                "tags": run.data.tags,
-                "parameters": run.data.params,
-                "metrics": {
-                    name: sorted(
-                        (point.step, point.value, point.timestamp)
-                        for point in client(project).get_metric_history(number, name)
-                    )
-                    for name in run.data.metrics
-                },
-                "files": {
-                    str(path.relative_to(files)): path.read_bytes()
-                    for path in files.rglob("*")
-                    if path.is_file()
-                },
-            }
-    return found
 
 
 def test_one_run_an_algorithm(project: Path, caplog: pytest.LogCaptureFixture) -> None:

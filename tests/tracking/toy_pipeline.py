@@ -17,6 +17,7 @@ from fedmeta.core.types import ServerState
 from fedmeta.datasets import Checkpoint, CheckpointDataset, ResultDataset
 from fedmeta.pipelines.binding import bind
 from fedmeta.tracking import MlflowHook
+from fedmeta.turns import TakeTurns
 
 RESULTS = Path("data", "07_model_output", "demo", "toy")
 PARAMETERS = {
@@ -167,7 +168,7 @@ def run(
             **{f"params:toy.{key}": MemoryDataset(v) for key, v in blocks.items()},
         }
     )
-    hook = MlflowHook()
+    hook, turns = MlflowHook(), TakeTurns()
     hook.after_context_created(
         SimpleNamespace(
             project_path=project,
@@ -175,6 +176,7 @@ def run(
         )
     )
     hooks = _create_hook_manager()
+    hooks.register(turns)
     hooks.register(hook)
     told = {
         "pipeline": pipeline,
@@ -186,6 +188,7 @@ def run(
         result = SequentialRunner().run(pipeline, catalog, hooks)
     except KeyboardInterrupt:
         hook.on_interrupt()
+        turns.on_interrupt()
         raise
     except Exception as error:
         hooks.hook.on_pipeline_error(error=error, **told)

@@ -23,6 +23,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from fedmeta.data.cells import read_table
 from fedmeta.session import store_of
 from fedmeta.tracking.measures import experiment_name, run_name, run_parameters
 from fedmeta.tracking.record import (
@@ -162,7 +163,7 @@ class MlflowHook:
             now.checkpoints[node.name] = (data.fingerprint, file.resolve())
         elif mark == "history":
             # Not `data`: the records' copies have gone through a file too.
-            history = pd.read_csv(file)
+            history = read_table(file)
             record = self._record(dataset_name, node, history)
             held = record.table(mark)
             if held is None or len(history) >= len(held):

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fedmeta.data.cells import read_table
 from fedmeta.data.errors import DataError
 from fedmeta.data.files import whole_path
 
@@ -100,7 +101,7 @@ class Record:
         """Return the "history" or the "scores", or None where there are none yet."""
         if kind not in self.tables:
             return None
-        return pd.read_csv(self.folder / self.tables[kind])
+        return read_table(self.folder / self.tables[kind])
 
     def take_up(self, tags: dict[str, str], parameters: dict[str, str]) -> None:
         """The run goes on; one that has finished stays as it is.

@@ -189,12 +189,11 @@ def told(error: BaseException) -> str:
     """The cause of an error in MLflow, in a line."""
     from requests import exceptions  # noqa: PLC0415
 
+    text = " ".join(str(error).split()) or type(error).__name__
     chain: BaseException | None = error
     while chain is not None:
-        if isinstance(chain, exceptions.Timeout):
-            return "the server does not answer"
-        if isinstance(chain, exceptions.ConnectionError):
-            return "no server answers there"
+        if isinstance(chain, exceptions.RequestException):
+            silent = "timed out" in str(chain) or "timed out" in text
+            return "the server does not answer" if silent else "no server answers there"
         chain = chain.__cause__ or chain.__context__
-    text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) < 300 else f"{text[:300]} ..."

@@ -43,7 +43,7 @@ METRICS, PARAMETERS = 1000, 100  # that MLflow takes at once
 # server that is absent and 20 for one that is silent. No retries, since a request that
 # was served, but not answered in time, would be served twice.
 IMPATIENT = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     # A database file that is replaced is seen at the next query.
     "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
@@ -150,10 +150,12 @@ class Store:
             return made.experiment_id  # by another process, in between
 
     def _find(self, experiment: str, address: str) -> MlflowRun | None:
-        runs = self.client.search_runs(
-            [experiment], f"tags.record = '{address}'", max_results=1
-        )
-        return runs[0] if runs else None
+        runs = self.client.search_runs([experiment], f"tags.record = '{address}'")
+        *empty, found = sorted(runs, key=lambda run: len(run.data.metrics)) or [None]
+        for run in empty:  # asked for twice, as the first answer did not come in time
+            if not run.data.metrics:
+                self.client.delete_run(run.info.run_id)
+        return found
 
     def _log_words(
         self, run: MlflowRun, tags: Mapping[str, str], parameters: Mapping[str, str]
