@@ -1,5 +1,7 @@
 """What an MLflow store holds."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,13 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from fedmeta.tracking.uri import tracking_uri
+
+
+def wait_for(happens: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not happens():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def client(project: Path) -> MlflowClient:

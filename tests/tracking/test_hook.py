@@ -3,15 +3,15 @@
 import logging
 import shutil
 import sqlite3
-import time
 from pathlib import Path
 
 import pytest
 import toy_pipeline as toy
 from filelock import FileLock
-from held import client, content, files, runs, steps
+from held import client, content, files, runs, steps, wait_for
 from safetensors import safe_open
 
+from fedmeta.core.types import Divergence
 from fedmeta.reproduction.runs import Recorded
 from fedmeta.tracking.sender import track
 from fedmeta.tracking.store import Store
@@ -115,6 +115,20 @@ def test_an_error_marks_the_runs(project: Path) -> None:
     assert steps(project, run, "cost/bytes_up") == [0, 2]  # seen while it ran
 
 
+def test_a_training_that_diverged_has_failed(project: Path) -> None:
+    where = Divergence(4, "b", "update")
+    toy.run(project, diverged=where)
+    for run in runs(project).values():
+        assert run.info.status == "FAILED"
+        assert run.data.tags["diverged"] == str(where)
+        assert steps(project, run, "cost/bytes_up") == [0, 2]
+        assert not [name for name in run.data.metrics if name.startswith("test/")]
+    toy.run(project)  # the rates were the same: it was another machine, say
+    for run in runs(project).values():
+        assert run.info.status == "FINISHED"
+        assert "diverged" not in run.data.tags
+
+
 def test_ctrl_c_marks_the_runs(project: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         toy.run(project, fails=KeyboardInterrupt())
@@ -187,12 +201,17 @@ def test_training_anew_with_another_outcome_is_another_run(project: Path) -> Non
     assert all(steps(project, run, "cost/bytes_up") == [0, 2, 4] for run in listed)
 
 
+def all_have_two_points(project: Path) -> bool:
+    held = [run["metrics"] for run in content(project).values()]
+    return all(len(metrics.get("cost/bytes_up", [])) == 2 for metrics in held)
+
+
 def test_a_run_that_was_killed_is_ended_by_the_next(project: Path) -> None:
     """Nobody could say that it ended: neither its record nor MLflow."""
 
     def die(last: int) -> None:
         if last == 4:
-            time.sleep(1)  # MLflow has been told of the rounds before
+            wait_for(lambda: all_have_two_points(project))
             raise SystemExit  # told to no hook
 
     with pytest.raises(SystemExit):

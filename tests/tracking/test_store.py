@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 import toy_pipeline as toy
-from mlflow.tracking import MlflowClient
 
 from fedmeta.data.errors import DataError
-from fedmeta.tracking import store
 from fedmeta.tracking.store import open_client
-from fedmeta.tracking.uri import database_file, file_uri
+from fedmeta.tracking.uri import file_uri
 
 OPEN = """
 import sys, time
@@ -48,33 +46,13 @@ def test_two_processes_open_a_new_store_at_once(tmp_path: Path) -> None:
     assert len({out.strip() for out, _ in answers}) == 1  # the same experiment
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    open_client(file_uri(path))
-    return path.read_bytes()
-
-
-@pytest.fixture
-def whole(template: bytes, monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """A new store takes seconds to make: it was made once, and is copied."""
-
-    def client(uri: str) -> MlflowClient:
-        path = database_file(uri)
-        if path.name.endswith(".partial"):
-            path.write_bytes(template)
-        return MlflowClient(uri)
-
-    monkeypatch.setattr(store, "MlflowClient", client)
-    return template
-
-
 def is_usable(path: Path) -> bool:
     client = open_client(file_uri(path))
     client.create_run(client.create_experiment("toy"))
     return len(client.search_experiments()) == 2
 
 
+@pytest.mark.slow
 def test_stopped_while_it_is_made_leaves_nothing_in_the_way(tmp_path: Path) -> None:
     code = OPEN.replace("< 2", "< 1")
     path = tmp_path / "mlflow.db"
@@ -92,15 +70,17 @@ def test_stopped_while_it_is_made_leaves_nothing_in_the_way(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("size", [0, 1, 100, 4096, 50_000, 400_000, -1])
 def test_a_file_that_was_cut_short(
-    tmp_path: Path, whole: bytes, size: int, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, quickly_made: bytes, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "mlflow.db"
-    path.write_bytes(whole[:size])
+    path.write_bytes(quickly_made[:size])
     with caplog.at_level(logging.WARNING):
         assert is_usable(path)
     aside = tmp_path / "mlflow.db.broken-1"
     if aside.exists():
-        assert aside.read_bytes() == whole[:size]  # whatever it was, it is not lost
+        assert (
+            aside.read_bytes() == quickly_made[:size]
+        )  # whatever it was, it is not lost
         assert "mlflow.db.broken-1" in caplog.text
     else:  # nothing in it, or nothing missing
         assert size in (0, -1)
@@ -117,20 +97,20 @@ def test_a_file_that_was_cut_short(
     ],
 )
 def test_a_store_that_was_never_completed(
-    tmp_path: Path, whole: bytes, change: str
+    tmp_path: Path, quickly_made: bytes, change: str
 ) -> None:
     path = tmp_path / "mlflow.db"
-    path.write_bytes(whole)
+    path.write_bytes(quickly_made)
     with closing(sqlite3.connect(path)) as database:
         database.executescript(change)
     assert is_usable(path)
 
 
 def test_another_version_s_store_is_named_with_the_remedy(
-    tmp_path: Path, whole: bytes
+    tmp_path: Path, quickly_made: bytes
 ) -> None:
     path = tmp_path / "mlflow.db"
-    path.write_bytes(whole)
+    path.write_bytes(quickly_made)
     assert is_usable(path)  # there is a run in it now
     path = path.rename(tmp_path / "older.db")  # MLflow has looked at the other one
     with closing(sqlite3.connect(path)) as database:
@@ -153,13 +133,13 @@ def test_another_program_s_database_stays(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="of POSIX")
 @pytest.mark.parametrize("trouble", ["locked", "a folder"])
 def test_a_file_that_cannot_be_used_costs_seconds(
-    tmp_path: Path, whole: bytes, trouble: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, quickly_made: bytes, trouble: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "mlflow.db"
     if trouble == "a folder":
         path.mkdir()
     else:
-        path.write_bytes(whole)
+        path.write_bytes(quickly_made)
     blocker = sqlite3.connect(path) if trouble == "locked" else None
     if blocker:
         blocker.execute("BEGIN EXCLUSIVE")

@@ -4,23 +4,15 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import toy_pipeline as toy
-from held import client, runs, steps
+from held import client, runs, steps, wait_for
 from mlflow.tracking import MlflowClient
 
 pytestmark = pytest.mark.filterwarnings("ignore:One or more dataset names")
-
-
-def wait_for(happens: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not happens():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def both(*runs: Callable[[], None]) -> None:

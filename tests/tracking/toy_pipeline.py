@@ -1,7 +1,7 @@
 """A Kedro pipeline with the shape of the real ones, over in milliseconds."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -13,9 +13,10 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 
-from fedmeta.core.types import ServerState
+from fedmeta.core.types import Divergence, ServerState
 from fedmeta.datasets import Checkpoint, CheckpointDataset, ResultDataset
 from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.divergence import marked
 from fedmeta.tracking import MlflowHook
 from fedmeta.turns import TakeTurns
 
@@ -28,6 +29,12 @@ PARAMETERS = {
         "beta": {"steps": 2},  # shares alpha's training
     }
 }
+
+
+class Config(dict):
+    """Stands for a config loader."""
+
+    runtime_params: Mapping[str, Any] = {}
 
 
 class Records(NamedTuple):
@@ -59,6 +66,7 @@ def train(
     fails: BaseException | None,
     worse: float,
     pause: Callable[[int], None],
+    diverged: Divergence | None,
 ) -> Iterator[tuple]:
     fingerprint = hashlib.sha256(str(alpha["lr"]).encode()).hexdigest()
     for last in range(begin, training["rounds"] + 1, 2):
@@ -67,15 +75,17 @@ def train(
         pause(last)
         state = ServerState({"theta": {"w": torch.full((2,), last)}}, {}, last)
         table = history(last, worse)
+        if diverged and last == diverged.round:
+            table = marked(history(last - 2), diverged)
         yield (
-            Checkpoint(fingerprint, state, {}, training["rounds"]),
+            Checkpoint(fingerprint, state, {}, training["rounds"], "", diverged),
             table,
             table.copy(),
         )
 
 
 def evaluate(checkpoint: Checkpoint, records: Records) -> pd.DataFrame:
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "client_id": ["a", "b"],
             "num_query": [10, 30],
@@ -85,6 +95,8 @@ def evaluate(checkpoint: Checkpoint, records: Records) -> pd.DataFrame:
             "loss_after": [5.0, 15.0],
         }
     )
+    found = checkpoint.diverged
+    return marked(table.iloc[:0], found) if found else table
 
 
 def run(
@@ -99,6 +111,7 @@ def run(
     rounds: int = 4,
     worse: float = 0,
     pause: Callable[[int], None] = lambda last: None,
+    diverged: Divergence | None = None,
 ) -> None:
     """As `KedroSession.run` does it: the hooks are told, the runner runs.
 
@@ -113,6 +126,7 @@ def run(
         rounds: asked for.
         worse: added to the loss, as another machine might.
         pause: called before every evaluation, with its round.
+        diverged: at its round, an evaluated one.
     """
     blocks = PARAMETERS["toy"]
     blocks = {
@@ -121,10 +135,19 @@ def run(
         "training": {**blocks["training"], "device": device, "rounds": rounds},
     }
     names = ("alpha", "beta")
+    told_to_train = {"begin": begin, "fails": fails, "worse": worse}
+    told_to_train |= {"pause": pause, "diverged": diverged}
     pipeline = Pipeline(
         [
             Node(
-                bind(train, begin=begin, fails=fails, worse=worse, pause=pause),
+                bind(
+                    train,
+                    begin=begin,
+                    fails=fails,
+                    worse=worse,
+                    pause=pause,
+                    diverged=diverged,
+                ),
                 {
                     "records": "toy.records",
                     "split": "toy.client_split",
@@ -172,7 +195,7 @@ def run(
     hook.after_context_created(
         SimpleNamespace(
             project_path=project,
-            config_loader={"parameters": {"toy": blocks}, "globals": {"store": "demo"}},
+            config_loader=Config(parameters={"toy": blocks}, globals={"store": "demo"}),
         )
     )
     hooks = _create_hook_manager()

@@ -168,6 +168,7 @@ class MlflowHook:
             held = record.table(mark)
             if held is None or len(history) >= len(held):
                 record.keep_table(mark, file, [str(r) for r in history["round"]])
+            _end_if_diverged(record, data)
             self._put(record)
         elif mark == "scores":
             record = self._record(dataset_name, node)
@@ -175,6 +176,7 @@ class MlflowHook:
             if node.name in now.checkpoints:
                 _, learned = now.checkpoints[node.name]
                 record.checkpoint = relpath(learned, self._context.project_path)
+            _end_if_diverged(record, data)
             record.end(FINISHED)
             self._put(record)
         elif mark == "artifact":
@@ -308,6 +310,15 @@ class MlflowHook:
             for name in datasets
             if kinds.get(name) == "checkpoint"
         ]
+
+
+def _end_if_diverged(record: Record, results: pd.DataFrame) -> None:
+    if mark := results.attrs.get("diverged"):
+        # Late: torch takes seconds to import, and other commands do without.
+        from fedmeta.core.types import Divergence  # noqa: PLC0415
+
+        record.tags["diverged"] = str(Divergence(**mark))
+        record.end(FAILED, record.tags["diverged"])
 
 
 def owner_of(dataset: str) -> Owner:

@@ -25,6 +25,7 @@ from fedmeta.data.files import whole_path
 RECORDS = "runs"  # the folder of records, beside the results
 FILE = "run.json"
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
+ENDINGS = ("error", "diverged")  # tags that go when a run is taken up again
 
 
 def milliseconds() -> int:
@@ -111,8 +112,8 @@ class Record:
         """
         if self.status == FINISHED:
             return
-        self.tags.pop("error", None)
-        self.tags |= tags
+        kept = {k: v for k, v in self.tags.items() if k not in ENDINGS}
+        self.tags = {**kept, **tags}
         self.parameters = {**parameters, **self.parameters}
         self.status, self.ended = RUNNING, None
 

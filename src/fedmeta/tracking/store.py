@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from fedmeta.data.errors import DataError
 from fedmeta.datasets import read_checkpoint
 from fedmeta.tracking.measures import curve_points, final_metrics
-from fedmeta.tracking.record import RUNNING, Record
+from fedmeta.tracking.record import ENDINGS, RUNNING, Record
 from fedmeta.tracking.uri import database_file, file_uri
 
 T = TypeVar("T")
@@ -55,7 +55,6 @@ MADE_S = 60.0  # to wait for one that makes it
 PAGE = "{}/#/experiments/{}/runs?workflowType=machine_learning&compareRunsMode=CHART"
 OWN_PAGE = "http://127.0.0.1:5000"  # where `mlflow ui` serves if not told otherwise
 COMPLETE = "record_sha256"  # tag: the record of which all has been logged
-OF_AN_END = ("error",)  # tags that go when a run is taken up again
 
 
 class Store:
@@ -165,7 +164,7 @@ class Store:
         if news:
             self.client.log_batch(number, tags=news)
             yield
-        for name in OF_AN_END:
+        for name in ENDINGS:
             if name in held.tags and name not in tags:
                 self.client.delete_tag(number, name)
         # MLflow keeps a parameter's first value, as records do.
