@@ -78,9 +78,7 @@ def test_a_file_that_was_cut_short(
         assert is_usable(path)
     aside = tmp_path / "mlflow.db.broken-1"
     if aside.exists():
-        assert (
-            aside.read_bytes() == quickly_made[:size]
-        )  # whatever it was, it is not lost
+        assert aside.read_bytes() == quickly_made[:size]  # it is not lost
         assert "mlflow.db.broken-1" in caplog.text
     else:  # nothing in it, or nothing missing
         assert size in (0, -1)
