@@ -41,7 +41,7 @@ def test_two_processes_open_a_new_store_at_once(tmp_path: Path) -> None:
         )
         for number in range(2)
     ]
-    answers = [process.communicate(timeout=120) for process in opened]
+    answers = [process.communicate(timeout=400) for process in opened]
     assert [process.returncode for process in opened] == [0, 0], answers
     assert len({out.strip() for out, _ in answers}) == 1  # the same experiment
 

@@ -213,6 +213,9 @@ def run(
         hook.on_interrupt()
         turns.on_interrupt()
         raise
+    except SystemExit:  # stands for a kill: no hook is told, the system frees the lock
+        turns.on_interrupt()
+        raise
     except Exception as error:
         hooks.hook.on_pipeline_error(error=error, **told)
         raise
