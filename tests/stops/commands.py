@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -18,6 +19,7 @@ from fedmeta.data.files import UNFINISHED
 HERE = Path(__file__).parent
 KEDRO = str(Path(sys.executable).with_name("kedro"))
 RECORDS = "records.arrow"  # its header has the times of the raw files
+OF_THE_MOMENT = re.compile(r"/run\.json$|\.holder$")  # times, the run's own number
 MADE_IN_STEPS = ("06_models", "07_model_output")  # whole at any time, but not at once
 
 
@@ -118,7 +120,7 @@ def files(folder: Path) -> dict[str, Any]:
             read_packed(path).checksum if path.name == RECORDS else path.read_bytes()
         )
         for path in found
-        if UNFINISHED not in str(path) and not path.match(OF_THE_MOMENT)
+        if UNFINISHED not in str(path) and not OF_THE_MOMENT.search(str(path))
     }
 
 

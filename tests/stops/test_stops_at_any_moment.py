@@ -115,7 +115,6 @@ def test_what_is_typed_again_ends_as_an_unbroken_run(trials: list[Trial]) -> Non
     assert not told(trials, "files")
 
 
-@pytest.mark.xfail(reason="a run that goes on logs its last metrics once more")
 def test_tracking_is_complete(trials: list[Trial]) -> None:
     assert not told(trials, "tracking")
 

@@ -205,7 +205,7 @@ class Store:
 
     def _log_learned(self, number: str, checkpoint: Path) -> None:
         """What was learned, such as theta and alpha: "parameters.safetensors"."""
-        meta = read_checkpoint(checkpoint).state.meta
+        meta = read_checkpoint(checkpoint).learned
         tensors = {
             f"{group}/{name}": tensor.contiguous()
             for group, params in meta.items()
