@@ -49,7 +49,7 @@ class Sender:
             self._changed.notify_all()
 
     def finish(self, limit: float = LIMIT_S) -> None:
-        """Wait, for ``limit`` seconds at most, until all is logged, or say it is not."""
+        """Wait until all is logged, or say after ``limit`` seconds that it is not."""
         began = self._heard = time.monotonic()
         with self._changed:
             # What has failed before gets another try.
