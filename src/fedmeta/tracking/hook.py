@@ -6,8 +6,6 @@ femnist.maml.history says whose: benchmark, algorithm. There is no list of eithe
 """
 
 import functools
-import hashlib
-import json
 import logging
 import subprocess
 import threading
@@ -23,6 +21,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from fedmeta import identity
 from fedmeta.data.cells import read_table
 from fedmeta.session import store_of
 from fedmeta.tracking.measures import experiment_name, run_name, run_parameters
@@ -164,14 +163,14 @@ class MlflowHook:
         elif mark == "history":
             # Not `data`: the records' copies have gone through a file too.
             history = read_table(file)
-            record = self._record(dataset_name, node, history)
+            record = self._record(dataset_name, node, data, history)
             held = record.table(mark)
             if held is None or len(history) >= len(held):
                 record.keep_table(mark, file, [str(r) for r in history["round"]])
             _end_if_diverged(record, data)
             self._put(record)
         elif mark == "scores":
-            record = self._record(dataset_name, node)
+            record = self._record(dataset_name, node, data)
             record.keep_table(mark, file, [mark])
             if node.name in now.checkpoints:
                 _, learned = now.checkpoints[node.name]
@@ -226,14 +225,19 @@ class MlflowHook:
         self._followed.sender.put(record.folder)
 
     def _record(
-        self, dataset: str, node: Node, history: pd.DataFrame | None = None
+        self,
+        dataset: str,
+        node: Node,
+        results: pd.DataFrame,
+        history: pd.DataFrame | None = None,
     ) -> Record:
         """The record of an algorithm's run: the open one, an earlier one, or a new one.
 
         Args:
             dataset: its history or scores.
             node: which made them.
-            history: if it is that.
+            results: what they hold, and with which settings they were made.
+            history: as it is in its file, if it is that.
         """
         now, owner = self._followed, owner_of(dataset)
         held = now.records.get(owner)
@@ -245,22 +249,23 @@ class MlflowHook:
         fingerprint, _ = now.checkpoints.get(node.name, (None, None))
         # MLflow keeps a parameter's first value, so that a training that goes on to
         # more rounds than it was asked for is another run, with the whole history.
-        identity = {
+        own = {
             "algorithm": owner.algorithm,
-            # What only counts has no checkpoint: all that it was given decides.
-            "fingerprint": fingerprint or _hash([known, parameters]),
+            # What only counts has no checkpoint.
+            "fingerprint": fingerprint
+            or identity.fingerprint(results.attrs.get("settings", parameters)),
             "rounds": parameters.get(f"{loop}.rounds", ""),
         }
         tags = {
             **now.tags,
             **known,
-            **identity,
+            **own,
             "benchmark": owner.benchmark,
             "support_fraction": parameters.get("partition.support_fraction", ""),
             "seed": seed,
         }
         home = now.files[dataset].parent / RECORDS
-        key = (owner.algorithm, identity["fingerprint"][:12], identity["rounds"])
+        key = (owner.algorithm, own["fingerprint"][:12], own["rounds"])
         stand_in = known.get("data_name", "")
         if known.get("source") != "real":
             stand_in = f"synthetic {now.tags['store']}"
@@ -356,10 +361,6 @@ def git_commit(project: Path) -> dict[str, str]:
         return {}  # no git, or no repository
     commit = answer.stdout.strip()
     return {"git_commit": commit, "mlflow.source.git.commit": commit}
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _one_line(error: BaseException) -> str:
