@@ -50,7 +50,7 @@ def _seconds(operation: Callable[[], object], clock: Callable[[], float]) -> flo
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
     threads = int(sys.argv[1]) if len(sys.argv) > 1 else torch.get_num_threads()
+    keep_freed_memory(threads)
     for name, rate in rates(threads).items():
         print(f"{name:24s} {rate / 1e9:7.0f} GFLOP/s with {threads} threads")

@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--measured", type=int, default=300, help="steps")
     parser.add_argument("--quick", action="store_true", help="only 48 users")
     options = parser.parse_args()
-    keep_freed_memory()
+    keep_freed_memory(options.threads)
     hidden, threads = HIDDEN[options.kind], options.threads
     clock = time.perf_counter if threads > 1 else time.process_time
     users = random_users(48 if options.quick else options.users)

@@ -158,7 +158,7 @@ def main() -> None:
     for option in ("support", "query"):
         parser.add_argument(f"--{option}", type=int, help="records of a client")
     options = parser.parse_args()
-    keep_freed_memory()
+    keep_freed_memory(options.threads)
     clock = time.perf_counter if options.threads > 1 else time.process_time
     case = CASES[options.model]
     model = case.model()

@@ -198,7 +198,7 @@ def prepare(
         for name in names
     }
     device = choose_device(training.device)
-    keep_freed_memory()
+    keep_freed_memory(max(cores(), training.clients_at_once or 1))
     passes = next(iter(built.values())).passes
 
     def tasks(passes: int, resample: bool, episode: Episode | None) -> MakeTask:
