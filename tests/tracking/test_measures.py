@@ -11,6 +11,7 @@ from fedmeta.tracking.measures import (
     experiment_name,
     final_metrics,
     metric_name,
+    not_finite,
     run_name,
     run_parameters,
 )
@@ -119,3 +120,23 @@ def test_a_test_client_that_diverged_is_in_the_loss(bad: float) -> None:
     found = final_metrics(by_epochs.assign(epochs=1))
     assert not math.isfinite(found["test/loss_epochs1"])
     assert final_metrics(scores[:0]) == {}
+
+
+def test_what_is_not_finite_is_named() -> None:
+    history = pd.DataFrame(
+        {
+            "round": [0, 5, 10],
+            "train_loss": [math.nan, 2.0, 1.0],  # no training before the first round
+            "validation_loss_after": [4.0, math.inf, math.nan],
+            "meta_gradient_norm": [math.nan, 1.0, 1.0],
+            "flops": [0, 3, 6],
+        }
+    )
+    assert not_finite(history, None) == (
+        "validation/loss_after from round 5, train/meta_gradient_norm from round 0"
+    )
+    assert not_finite(history[["round", "train_loss", "flops"]], None) == ""
+    clients = {"client_id": ["a", "b"], "num_query": 10}
+    numbers = {f"{n}_{w}": [5.0, 5.0] for n in ("correct", "loss") for w in WHEN}
+    scores = pd.DataFrame({**clients, **numbers, "loss_after": [10.0, math.inf]})
+    assert not_finite(None, scores) == "test/loss_after"

@@ -24,7 +24,12 @@ from kedro.pipeline.node import Node
 from fedmeta import identity
 from fedmeta.data.cells import read_table
 from fedmeta.session import store_of
-from fedmeta.tracking.measures import experiment_name, run_name, run_parameters
+from fedmeta.tracking.measures import (
+    experiment_name,
+    not_finite,
+    run_name,
+    run_parameters,
+)
 from fedmeta.tracking.record import (
     FAILED,
     FINISHED,
@@ -167,7 +172,7 @@ class MlflowHook:
             held = record.table(mark)
             if held is None or len(history) >= len(held):
                 record.keep_table(mark, file, [str(r) for r in history["round"]])
-            _end_if_diverged(record, data)
+            _say_what_is_lost(record, data)
             self._put(record)
         elif mark == "scores":
             record = self._record(dataset_name, node, data)
@@ -175,7 +180,7 @@ class MlflowHook:
             if node.name in now.checkpoints:
                 _, learned = now.checkpoints[node.name]
                 record.checkpoint = relpath(learned, self._context.project_path)
-            _end_if_diverged(record, data)
+            _say_what_is_lost(record, data)
             record.end(FINISHED)
             self._put(record)
         elif mark == "artifact":
@@ -317,7 +322,10 @@ class MlflowHook:
         ]
 
 
-def _end_if_diverged(record: Record, results: pd.DataFrame) -> None:
+def _say_what_is_lost(record: Record, results: pd.DataFrame) -> None:
+    """Tags for what MLflow cannot hold; a training that diverged has failed."""
+    if lost := not_finite(record.table("history"), record.table("scores")):
+        record.tags["not_finite"] = lost
     if mark := results.attrs.get("diverged"):
         # Late: torch takes seconds to import, and other commands do without.
         from fedmeta.core.types import Divergence  # noqa: PLC0415

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from fedmeta.reporting.fairness import client_accuracies
@@ -27,6 +28,20 @@ def curve_points(history: pd.DataFrame) -> Iterator[Point]:
         for column, value in row.items():
             if math.isfinite(value):
                 yield Point(metric_name(column), float(value), number)
+
+
+def not_finite(history: pd.DataFrame | None, scores: pd.DataFrame | None) -> str:
+    """Metrics that are not finite, and so are not logged, with their first round."""
+    found = []
+    for column in () if history is None else history.columns.drop("round"):
+        # Before the first round there is nothing to say of training clients.
+        seen = history["round"] > (0 if column.startswith("train_") else -1)
+        bad = history.loc[seen & ~np.isfinite(history[column].astype(float)), "round"]
+        if len(bad):
+            found.append(f"{metric_name(column)} from round {bad.min()}")
+    final = {} if scores is None else final_metrics(scores)
+    found += [name for name, value in final.items() if not math.isfinite(value)]
+    return ", ".join(found)
 
 
 def metric_name(column: str) -> str:

@@ -25,7 +25,8 @@ from fedmeta.data.files import whole_path
 RECORDS = "runs"  # the folder of records, beside the results
 FILE = "run.json"
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
-ENDINGS = ("error", "diverged")  # tags that go when a run is taken up again
+# Tags that go when a run is taken up again.
+ENDINGS = ("error", "diverged", "not_finite")
 
 
 def milliseconds() -> int:
