@@ -39,7 +39,9 @@ def describe(
 ) -> pd.DataFrame:
     """Table 1: statistics of the used records, beside the paper's for its own data."""
     paper = None if records.stands_in else benchmark.table1
-    return client_statistics(clients, records, benchmark.labels, paper)
+    table = client_statistics(clients, records, benchmark.labels, paper)
+    table.attrs["settings"] = _settings(clients)
+    return table
 
 
 def split(clients: pd.DataFrame, partition: PartitionOptions) -> dict:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import Any
 
 import pandas as pd
@@ -22,6 +23,7 @@ from fedmeta.pipelines.recommendation.methods import (
 )
 from fedmeta.pipelines.reporting.nodes import (
     compared,
+    marked,
     parameters_of,
     settings_of_results,
     source_of,
@@ -54,11 +56,12 @@ def tabulate(
     Raises:
         ValueError: if results differ in more than the method.
     """
-    _made_with(records, models, results)
+    made_with = _made_with(records, models, results)
     methods = _methods(benchmark, codebook, models, unified)
     source = source_of(benchmark, records)
     scores = _by_label(methods, _kind(results, "scores"))
-    return (
+    return marked(
+        made_with,
         table3(methods, scores, source, paper=not records.stands_in),
         users_table(methods, scores, source),
     )
@@ -97,7 +100,8 @@ def compose(
     **results: pd.DataFrame,
 ) -> str:
     """The report as one HTML page; Table 3 is printed too."""
-    made_with = _made_with(records, models, results, partition=partition)
+    shown = {"table3_table": table, "users_table": users, "statistics": statistics}
+    made_with = _made_with(records, models, {**results, **shown}, partition=partition)
     # Drawn anew: a figure that was saved as a picture cannot be loaded as a figure.
     drawn = draw(benchmark, records, codebook, models, unified, **results)
     source = source_of(benchmark, records)
@@ -141,7 +145,7 @@ def _made_with(
 
     def named(result: str, settings: Settings) -> Settings:
         model = models_of.get(result.rpartition("_")[0], "")
-        return {n.replace("model.", model, 1): v for n, v in settings.items()}
+        return {re.sub("^model[.]", model, n): v for n, v in settings.items()}
 
     made = settings_of_results(results)
     made = {result: named(result, held) for result, held in made.items()}

@@ -35,13 +35,15 @@ def tabulate(
     Raises:
         ValueError: if results differ in more than the algorithm: `compared`.
     """
-    compared(records, settings_of_results(results), partition=partition)
+    made = settings_of_results(results)
+    made_with = compared(records, made, partition=partition, report=report)
     scores, histories = _by_label(names, results)
     source = source_of(benchmark, records)
     paper = benchmark.table2.get(partition.support_fraction)
     if records.stands_in:
         paper = None
-    return (
+    return marked(
+        made_with,
         tables.accuracy_table(scores, histories, paper, source),
         fairness.fairness_table(scores, source),
         tables.overhead_table(histories, report.target_accuracy, source),
@@ -57,7 +59,8 @@ def draw(
     **results: pd.DataFrame,
 ) -> tuple[Figure, ...]:
     """The figures, in the order of `FIGURES`."""
-    compared(records, settings_of_results(results))
+    made = settings_of_results({**results, "overhead_table": overhead})
+    compared(records, made, report=report)
     scores, histories = _by_label(names, results)
     source = source_of(benchmark, records)
     return (
@@ -88,7 +91,13 @@ def compose(
     **results: pd.DataFrame,
 ) -> str:
     """The report as one HTML page; its headline table is printed too."""
-    made_with = compared(records, settings_of_results(results), partition=partition)
+    shown = {
+        "accuracy_table": accuracy,
+        "fairness_table": fairness,
+        "statistics": statistics,
+    }
+    made = settings_of_results({**results, **shown})
+    made_with = compared(records, made, partition=partition, report=report)
     # Drawn anew: a figure that was saved as a picture cannot be loaded as a figure.
     drawn = draw(benchmark, names, records, report, overhead, **results)
     source = source_of(benchmark, records)
@@ -107,7 +116,7 @@ def compose(
             fairness=fairness,
             overhead=overhead,
             figures=dict(zip(FIGURES, drawn, strict=True)),
-            parameters={**parameters_of(made_with), "report": report},
+            parameters=parameters_of(made_with),
             statistics=statistics,
         )
     )
@@ -130,6 +139,13 @@ def compared(
     made = {"this run": own, **made}
     identity.refuse_mixed(made, AGAIN)
     return {name: value for held in made.values() for name, value in held.items()}
+
+
+def marked(made_with: Settings, *tables: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
+    """Tables that say what the results in them were made with."""
+    for table in tables:
+        table.attrs["settings"] = made_with
+    return tables
 
 
 def settings_of_results(results: Mapping[str, pd.DataFrame]) -> dict[str, Settings]:
