@@ -69,7 +69,9 @@ NEUTRAL = (
     "pipelines.divergence",  # words and marks
     "pipelines.options",  # what they end as is among the settings
     "pipelines.progress",
+    "pipelines.recommendation.report",
     "pipelines.reporting",
+    "pipelines.studies.report",
 )
 # Tables of names: what a name stands for is a root of its own, so that a new line of
 # the table changes the version of no other. Modules below them do compute.
@@ -122,6 +124,17 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
 def conflicts(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Names of the settings that two have with different values."""
     return [n for n in wanted if n in found and found[n] != wanted[n]]
+
+
+def nearest(
+    found: Iterable[Mapping[str, Any]], wanted: Mapping[str, Any]
+) -> tuple[list[str], Mapping[str, Any]]:
+    """The settings that differ in the fewest names, and these; nothing where none are.
+
+    Of equal ones the first.
+    """
+    pairs = [(differences(one, wanted), one) for one in found]
+    return min(pairs, key=lambda pair: len(pair[0]), default=([], {}))
 
 
 def in_words(

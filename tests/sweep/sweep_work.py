@@ -19,7 +19,7 @@ def task(folder: Path, number: int, **params: object) -> Task:
         env=None,
         params=params,
         done=frozenset(),
-        identity={},
+        settings={},
         record=folder / f"{number}.json",
         environment={},
     )

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+from fedmeta import identity
 from fedmeta.pipelines.training import nodes
 from fedmeta.sweep import cells as cells_module
 from fedmeta.sweep.cells import read_record
@@ -76,8 +78,18 @@ def test_finished_cells_are_skipped(project, told, capsys):
     written = records(project)
     assert len(written) == 2
     record = next(iter(written.values()))
-    assert set(record) >= {"seconds", "parameters", "data", "code", "kedro_session"}
-    assert len(record["data"]["femnist.records"]) == 64
+    assert set(record) == {
+        "cell",
+        "began",
+        "seconds",
+        "host",
+        "kedro_session",
+        "settings",
+    }
+    settings = record["settings"]
+    assert settings["femnist.training.rounds"] == 4
+    assert len(settings["data.femnist.records"]) == 64
+    assert settings["code.core.optimizers"]
 
     assert run(project, "seed=0,1", "support_fraction=0.5")
     assert begun(told) == [2]  # the other is one of those
@@ -124,10 +136,53 @@ def test_what_makes_another_cell(project, told, monkeypatch):
     assert begun(told) == []
     assert run(project, "femnist.raw.sample.seed=1")  # other data
     assert begun(told) == [1]
-    monkeypatch.setattr(cells_module, "code_version", lambda: "other")
-    monkeypatch.setattr("fedmeta.sweep.execute.code_version", lambda: "other")
+    assert run(project, "femnist.training.rounds=3")
+    assert begun(told) == [1]
+
+
+def test_what_makes_no_other_cell(project, told, monkeypatch):
+    """How it is computed and judged, templates, other algorithms, another parser."""
+    assert run(project, "seed=0")
+    begun(told)
+    for given in (
+        "femnist.training.evaluate_every=1",
+        "femnist.training.evaluation_clients=1",
+        "femnist.training.chunk=32",
+        "femnist.training.backend=sequential",
+        "femnist.training.clients_at_once=1",
+    ):
+        assert run(project, "seed=0", given)
+        assert begun(told) == []
+    other = identity.code(
+        "reporting.page", "core.algorithms.reptile", "benchmarks.femnist.parse"
+    )
+    own = cells_module.code_of(pipelines[PIPELINE])
+    assert other.keys() - own.keys()
+    for name in other.keys() - own.keys():
+        monkeypatch.setitem(identity.EQUIVALENT, other[name], "changed")
+    assert run(project, "seed=0")
+    assert begun(told) == []
+
+
+def test_changed_code_makes_another_cell_and_is_told(project, told, monkeypatch):
+    assert run(project, "seed=0", "femnist.maml.inner_lr=0.05")
+    code = cells_module.code_of(pipelines[PIPELINE])
+    begun(told)
+    monkeypatch.setitem(identity.EQUIVALENT, code["code.core.optimizers"], "changed")
+    assert run(project, "seed=0", dry=True)
+    assert "finished before, with other code (core/optimizers.py)" in told.text
     assert run(project, "seed=0")
     assert begun(told) == [1]
+    assert run(project, "seed=0")
+    assert begun(told) == []
+
+
+def test_records_of_an_earlier_version_are_told(project, told):
+    old = project / "data/08_reporting/smoke/sweeps/0123456789abcdef.json"
+    old.write_text('{"cell": "cell 1 of 1 (seed=0)", "pipeline": "femnist_maml"}')
+    assert run(project, "seed=77", dry=True)
+    old.unlink()
+    assert "1 cells that finished were recorded by an earlier version" in told.text
 
 
 def test_cells_in_processes_are_what_kedro_run_makes(project, capsys):

@@ -164,7 +164,8 @@ def test_an_error_is_a_line_with_details_in_a_file(tmp_path, monkeypatch):
 
 
 def test_a_worker_with_other_sources_refuses(tmp_path):
-    outcome = run_cell(task(tmp_path, 1)._replace(identity={"code": "older"}))
+    older = {"training.seed": 0, "code.core.optimizers": "older"}
+    outcome = run_cell(task(tmp_path, 1)._replace(settings=older))
     assert "other sources of fedmeta" in outcome.error
 
 

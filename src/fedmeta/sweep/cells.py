@@ -1,9 +1,7 @@
 """A cell of a sweep: what it reads and writes, what makes it itself, its record."""
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +9,13 @@ from kedro.framework.project import settings
 from kedro.io import CatalogConfigResolver
 from kedro.pipeline import Pipeline
 
-import fedmeta
+from fedmeta import identity
+from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.files import whole_path
+from fedmeta.identity import Settings
 from fedmeta.session import Session, store_of
-from fedmeta.sweep.grid import Given, nested, typed
+from fedmeta.sweep.grid import Given, nested
 
 PARAMETERS = "params:"  # how Kedro marks them among the inputs of nodes
 IN_MEMORY = {"{default}": {"type": "kedro.io.MemoryDataset"}}  # what is no entry
@@ -77,9 +78,7 @@ def _read(
     entries: dict[str, dict[str, Any]] = {}
     for name in sorted(pipeline.datasets()):
         if name.startswith(PARAMETERS):
-            value = _lookup(parameters, name.removeprefix(PARAMETERS))
-            # Who else is watched decides nothing of a cell's results.
-            read[name] = typed(value) if isinstance(value, dict) else value
+            read[name] = _lookup(parameters, name.removeprefix(PARAMETERS))
         elif name == "parameters":
             read[name] = parameters
         else:
@@ -94,50 +93,64 @@ def _lookup(tree: Any, dotted: str) -> Any:
     return tree
 
 
-@cache
-def code_version() -> str:
-    """A hash of the package's files, as they were when this process first asked.
-
-    Not a commit: what runs is what stands in the files, committed or not.
-    """
-    root = Path(fedmeta.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(f"{path.relative_to(root)}\n".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+def code_of(pipeline: Pipeline) -> Settings:
+    """Hashes of the code that a pipeline's results are computed by."""
+    functions = [f for node in pipeline.nodes for f in _functions(node.func)]
+    return identity.code(*functions)
 
 
-def identity(
-    cell: Cell, pipeline: str, env: str | None, data: Mapping[str, str]
-) -> dict[str, Any]:
-    """What a cell's results depend on.
+def _functions(node: Any) -> Iterator[Any]:
+    """What a node calls: its function, and what that is given to work with."""
+    yield node
+    for value in getattr(node, "keywords", {}).values():
+        if isinstance(value, Benchmark):
+            # Its records have a checksum, however they were parsed.
+            yield from (value.select_clients, value.labels, value.codebook)
+            yield from (value.encoding, value.model)
+        for name in value if isinstance(value, list) else [value]:
+            if isinstance(name, str) and name in ALGORITHMS:
+                yield ALGORITHMS[name].factory
 
-    Parameters and catalog count as they are once files, environment and what was given
-    are merged: a comment, or another benchmark's options, make no other cell.
+
+def settings_of(
+    cell: Cell, pipeline: str, data: Mapping[str, str | None], code: Settings
+) -> Settings:
+    """What decides a cell's results.
+
+    Parameters count as they are once files, environment and what was given are merged:
+    a comment, or another benchmark's options, make no other cell. Nor does where raw
+    files lie, since records have a checksum.
 
     Args:
         cell: with its configuration.
         pipeline: its name.
-        env: its configuration environment.
         data: checksum of the records of each benchmark.
+        code: that of the pipeline: `code_of`.
     """
+    blocks = {
+        name.removeprefix(PARAMETERS): block
+        for name, block in cell.parameters.items()
+        if not name.endswith(".raw")
+    }
     return {
         "pipeline": pipeline,
-        "env": env or settings.CONFIG_LOADER_ARGS["default_run_env"],
-        "parameters": cell.parameters,
-        "catalog": cell.entries,
-        "data": dict(data),
-        "code": code_version(),
+        **identity.settings(**blocks),
+        **{f"data.{name}": checksum for name, checksum in data.items()},
+        **code,
     }
 
 
-def record_path(cell: Cell, identity: Mapping[str, Any]) -> Path:
+def record_path(cell: Cell, settings: Settings) -> Path:
     """Where a cell says that it is finished: a file each, so that none collide."""
-    text = json.dumps(identity, sort_keys=True, default=str)
-    name = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return cell.home / f"{name}.json"
+    return cell.home / f"{identity.fingerprint(settings)[:16]}.json"
+
+
+def all_records(cell: Cell) -> Iterator[Settings]:
+    """Settings of all cells that finished; empty: recorded by an earlier version."""
+    for path in sorted(cell.home.glob("*.json")):
+        record = read_record(path)
+        if record is not None:
+            yield record.get("settings", {})
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

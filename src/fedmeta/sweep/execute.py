@@ -26,9 +26,11 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 from kedro.framework.startup import bootstrap_project
 
+from fedmeta import identity
+from fedmeta.identity import Settings
 from fedmeta.session import USER_ERRORS, Session, message_of
 from fedmeta.stops import Stop, stop_main_thread, stop_thread, stoppable
-from fedmeta.sweep.cells import code_version, read_record, write_record
+from fedmeta.sweep.cells import read_record, write_record
 from fedmeta.sweep.shared import Remaining
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ class Task(NamedTuple):
     env: str | None
     params: dict[str, Any]
     done: frozenset[str]  # nodes that have run before
-    identity: dict[str, Any]
+    settings: Settings  # that decide its results
     record: Path  # to be written at the end
     environment: dict[str, str]
 
@@ -94,7 +96,8 @@ def run_cell(task: Task) -> Outcome:
 
 
 def _run(task: Task) -> None:
-    if code_version() != task.identity["code"]:
+    code = {k: v for k, v in task.settings.items() if k.startswith("code.")}
+    if identity.code(*(name.removeprefix("code.") for name in code)) != code:
         raise ValueError(
             f"{socket.gethostname()}: other sources of fedmeta than those of this"
             " sweep; restart the workers, in the environment that runs kedro sweep"
@@ -111,7 +114,7 @@ def _run(task: Task) -> None:
         "seconds": round(time.monotonic() - clock, 1),
         "host": socket.gethostname(),
         "kedro_session": session.session_id,  # a tag of the MLflow runs that it began
-        **task.identity,
+        "settings": task.settings,
     }
     write_record(task.record, record)
 

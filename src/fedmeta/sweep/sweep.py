@@ -14,14 +14,18 @@ from kedro.framework.project import pipelines
 from kedro.pipeline import Pipeline
 from rich.console import Console
 
+from fedmeta import identity
 from fedmeta.data.federated import read_packed
+from fedmeta.identity import Settings
 from fedmeta.session import Session
 from fedmeta.sweep.cells import (
     Cell,
-    identity,
+    all_records,
+    code_of,
     read_cells,
     read_record,
     record_path,
+    settings_of,
 )
 from fedmeta.sweep.execute import (
     PASSED_ON,
@@ -108,7 +112,8 @@ class _Cells:
         self.all = read_cells(project, pipeline, env, grid)
         results = pipeline.all_outputs() - self.data.pipeline.all_outputs()
         self.results = {c.number: set(c.files(results).values()) for c in self.all}
-        self.identities: dict[int, dict[str, Any]] = {}  # by the number of a cell
+        self.code = code_of(pipeline)
+        self.settings: dict[int, Settings] = {}  # by the number of a cell
         self.errors: dict[int, str] = {}
         self.left: list[Cell] = []  # to be run
 
@@ -118,11 +123,29 @@ class _Cells:
             with self._survived(cell):
                 if run:
                     self._prepare(cell, self.data.ingestion)
-                self.identities[cell.number] = identity(
-                    cell, self.name, self.env, self._checksums(cell)
+                self.settings[cell.number] = settings_of(
+                    cell, self.name, self._checksums(cell), self.code
                 )
                 if not self._is_finished(cell):
                     self.left.append(cell)
+        self._tell_changed()
+
+    def _tell_changed(self) -> None:
+        """Say which cells have run before, with other code."""
+        records = list(all_records(self.all[0])) if self.left else []
+        if not all(records):
+            log.info(
+                "%d cells that finished were recorded by an earlier version of this"
+                " project, which did not say with what code: they do not count",
+                records.count({}),
+            )
+        changed = [r for r in records if r and not self.code.items() <= r.items()]
+        for cell in self.left:
+            wanted = self.settings[cell.number]
+            names, record = identity.nearest(changed, wanted)
+            if names and all(name.startswith("code.") for name in names):
+                words = identity.in_words(names, record, wanted)
+                log.info("%s: finished before, with %s", label(cell.given), words)
 
     def outcomes(self, where: Where) -> Iterator[Outcome]:
         """Run what is left; where some are finished, only the rest."""
@@ -233,8 +256,8 @@ class _Cells:
             env=self.env,
             params=nested(cell.given),
             done=frozenset(done),
-            identity=self.identities[cell.number],
-            record=record_path(cell, self.identities[cell.number]),
+            settings=self.settings[cell.number],
+            record=record_path(cell, self.settings[cell.number]),
             environment={k: os.environ[k] for k in PASSED_ON if k in os.environ},
         )
 
@@ -260,7 +283,7 @@ class _Cells:
         }
 
     def _record(self, cell: Cell) -> dict[str, Any] | None:
-        known = self.identities.get(cell.number)
+        known = self.settings.get(cell.number)
         return known and read_record(record_path(cell, known))
 
     def _is_finished(self, cell: Cell) -> bool:

@@ -280,20 +280,17 @@ def _adopted(
 
 def _tell_others(called: str, earlier: EarlierCheckpoints, settings: Settings) -> None:
     """Say what sets earlier trainings apart, where there are some: none is used."""
-    others = [
-        (identity.differences(other, settings), other) for other in earlier.others()
-    ]
-    if not others:
-        return
-    names, nearest = min(others, key=lambda pair: len(pair[0]))
-    log.info(
-        "%s: training from the start; of the checkpoints that are kept, the nearest one"
-        " is %s",
-        called,
-        f"of a training with {identity.in_words(names, nearest, settings)}"
-        if nearest
-        else "damaged, or of an earlier version of this project",
-    )
+    others = list(earlier.others())
+    names, other = identity.nearest(others, settings)
+    if others:
+        log.info(
+            "%s: training from the start; of the checkpoints that are kept, the nearest"
+            " one is %s",
+            called,
+            f"of a training with {identity.in_words(names, other, settings)}"
+            if other
+            else "damaged, or of an earlier version of this project",
+        )
 
 
 def _sizes(
