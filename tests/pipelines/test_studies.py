@@ -1,6 +1,7 @@
 """Every study through Kedro, once: what it leaves, what it is tracked as."""
 
 import contextlib
+import json
 import re
 
 import pandas as pd
@@ -10,6 +11,7 @@ from test_project import PIPELINES, run, session
 
 from fedmeta.data.federated import read_packed
 from fedmeta.datasets import read_checkpoint
+from fedmeta.identity import environment
 from fedmeta.pipelines.studies import (
     STUDIES,
     label_skew,
@@ -189,6 +191,9 @@ def test_runs_of_a_study_are_tracked(project, study):
             assert tags["seed"] == "0" and tags["rounds"] == "4"
             kept = checkpoint(project, experiment.home, name)
             assert tags["fingerprint"] == kept.fingerprint
+            code = {k: v for k, v in kept.settings.items() if k.startswith("code.")}
+            assert json.loads(tags["code"]) == code
+            assert tags["torch"] == environment()["torch"]
             blocks = {key.partition(".")[0] for key in parameters}
             assert not blocks & set(experiment.variants)  # its own is "algorithm"
             measured = {key for key in tracked_run.data.metrics if "test/" in key}

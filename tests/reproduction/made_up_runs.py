@@ -1,5 +1,6 @@
 """Recorded runs as `Recorded.runs` gives them, with curves that rise like real ones."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def recorded(
         "seed": seed,
         "env": "paper",
         "commit": "c0ffee",
+        "code": {},
         "status": "FINISHED",
         "ended": 1,
         "artifacts": "",
@@ -142,6 +144,7 @@ def write_store(folder: Path, rows: Iterable[dict[str, Any]]) -> str:
             "seed": "" if row["seed"] is None else str(row["seed"]),
             "kedro_env": row["env"],
             "git_commit": row["commit"],
+            "code": json.dumps(row["code"]),
         }
         run = client.create_run(experiments[name], start_time=row["ended"] - 1)
         client.log_batch(

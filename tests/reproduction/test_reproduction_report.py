@@ -106,7 +106,7 @@ def test_notes_name_what_was_left_out():
     rows = grid() + grid(seeds=(0,), parameters={"training.rounds": "600"}, ended=0)
     rows += [recorded("maml", status="FAILED"), recorded("maml", ended=2)]
     text = " ".join(study(rows).notes)
-    assert "training.rounds = 600 in place of 2000" in text
+    assert "training.rounds=600 instead of 2000" in text
     assert "5 runs of FedAvg, FedAvg(Meta)" in text
     assert "1 run of the same cells left out" in text
     assert "1 run did not finish" in text

@@ -58,6 +58,9 @@ def test_an_algorithms_own_parameters_part_only_its_own_runs():
     ("changed", "apart"),
     [
         ({"parameters": {"training.device": "cuda"}}, False),
+        ({"parameters": {"training.evaluate_every": "5"}}, False),
+        ({"code": {"code.core.optimizers": "2"}}, True),
+        ({"code": {}}, False),  # of an earlier version
         ({"parameters": {"raw.folder": "/elsewhere"}}, False),
         ({"data_checksum": "other records"}, True),
         ({"parameters": {"model.hidden": "8"}}, True),
@@ -65,13 +68,27 @@ def test_an_algorithms_own_parameters_part_only_its_own_runs():
 )
 def test_only_what_changes_a_result_is_a_setting(changed, apart):
     common = {"training.device": "cpu", "raw.folder": "/here", "model.hidden": "4"}
+    common["training.evaluate_every"] = "100"
     new = {**common, **changed.get("parameters", {})}
     rest = {k: v for k, v in changed.items() if k != "parameters"}
+    code = {"code.core.optimizers": "1"}
     rows = [
-        recorded("maml", seed=0, parameters=common),
-        recorded("maml", seed=1, parameters=new, **rest),
+        recorded("maml", seed=0, parameters=common, code=code),
+        recorded("maml", seed=1, parameters=new, **{"code": code, **rest}),
     ]
     assert bool(choose(frame(rows)).others) == apart
+
+
+def test_algorithms_are_compared_where_they_share_their_code():
+    old, new = {"code.core.engine": "1"}, {"code.core.engine": "2"}
+    rows = [
+        recorded("maml", code={**new, "code.core.algorithms.maml": "1"}, ended=2),
+        recorded("fedavg", code={**new, "code.core.algorithms.fedavg": "1"}, ended=2),
+        recorded("meta_sgd", code=old),
+    ]
+    chosen = choose(frame(rows))
+    assert set(chosen.runs["algorithm"]) == {"maml", "fedavg"}
+    assert chosen.others[0].differs == {"code.core.engine": ("1", "2")}
 
 
 def test_a_run_that_lacks_a_parameter_agrees_with_any_value():

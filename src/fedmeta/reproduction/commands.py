@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.reporting.page import flatten
-from fedmeta.reproduction.settings import MACHINE, OWN, VARIED
+from fedmeta.reproduction.settings import NO_RESULT, OWN, VARIED
 from fedmeta.reproduction.tables import label_of, percent
 
 SEEDS = 3  # a standard deviation of fewer says little
@@ -143,7 +143,7 @@ def given_parameters(
     for algorithm, parameters in recorded.items() if configured else ():
         for name, value in parameters.items():
             key = _key(name, algorithm, plain)
-            if name in VARIED | MACHINE or plain.get(key) == value:
+            if name in VARIED | NO_RESULT or plain.get(key) == value:
                 continue
             if not _is_option(key, plain):
                 continue  # of an older version: Kedro would refuse it

@@ -5,6 +5,7 @@ scores are the CSV files that each run logged: one file a run, where MLflow's ow
 histories take a query a metric.
 """
 
+import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -63,7 +64,8 @@ class Recorded:
 
         Returns:
             ``run_id, experiment``, the tags of `TAGS`, ``support_fraction`` (float),
-            ``seed`` (Int64, missing for what has none), ``env``, ``commit``,
+            ``seed`` (Int64, missing for what has none), ``env``, ``commit``, ``code``
+            (hashes of modules; empty of an older run),
             ``status``, ``ended`` (milliseconds), ``artifacts`` (their URI),
             ``parameters`` and ``metrics`` (dictionaries).
 
@@ -167,6 +169,7 @@ def _row(run: Any, experiment: str) -> dict[str, Any]:
         "seed": int(tags["seed"]) if tags.get("seed") else None,
         "env": tags.get("kedro_env", "local"),
         "commit": tags.get("git_commit", ""),
+        "code": json.loads(tags.get("code", "{}")),
         "status": run.info.status,
         "ended": run.info.end_time or 0,
         "artifacts": run.info.artifact_uri,

@@ -1,8 +1,8 @@
 """Which runs may be averaged: those that differ in nothing but the seed.
 
 A *setting* is every parameter that can change a result, but for the seed and the
-support fraction, and the checksum of the data. An experiment may hold runs of several;
-one is taken, and the others are named.
+support fraction, the checksum of the data and the code that computes. An experiment may
+hold runs of several; one is taken, and the others are named.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from fedmeta.identity import NON_RESULT_OPTIONS
+
 VARIED = {"training.seed", "partition.support_fraction"}
-# The same training to the last digits, on whatever machine.
-MACHINE = {
-    f"training.{n}"
-    for n in ("device", "backend", "clients_at_once", "chunk", "support_fractions")
-}
+# The same results to the last digits, on whatever machine.
+NO_RESULT = {f"training.{name}" for name in NON_RESULT_OPTIONS}
 OWN = "algorithm."  # prefix of an algorithm's own parameters
 DATA = "data checksum"  # in place of the folder that they were read from
 CELL = ["algorithm", "support_fraction", "seed"]
@@ -71,9 +70,9 @@ def choose(runs: pd.DataFrame) -> Chosen:
     if done.empty:
         return Chosen(done, {}, [], 0, unfinished)
     full = [
-        setting_of(parameters, checksum)
-        for parameters, checksum in zip(
-            done["parameters"], done["data_checksum"], strict=True
+        setting_of(*run)
+        for run in zip(
+            done["parameters"], done["data_checksum"], done["code"], strict=True
         )
     ]
     shared = [_shared(setting) for setting in full]
@@ -110,14 +109,16 @@ def choose(runs: pd.DataFrame) -> Chosen:
     )
 
 
-def setting_of(parameters: Mapping[str, str], data_checksum: str) -> Setting:
-    """What of a run's parameters is its setting."""
+def setting_of(
+    parameters: Mapping[str, str], data_checksum: str, code: Mapping[str, str]
+) -> Setting:
+    """What of a run's parameters is its setting, with hashes of data and modules."""
     kept = {
         name: value
         for name, value in parameters.items()
-        if name not in VARIED | MACHINE and not name.startswith("raw.")
+        if name not in VARIED | NO_RESULT and not name.startswith("raw.")
     }
-    return {**kept, DATA: data_checksum}
+    return {**kept, **code, DATA: data_checksum}
 
 
 def main_setting(

@@ -494,4 +494,5 @@ def _parameters(chosen: Chosen, benchmark: str) -> dict[str, str]:
         f"{benchmark}.{name.replace(OWN, f'{algorithm}.', 1)}": value
         for algorithm, setting in chosen.settings.items()
         for name, value in setting.items()
+        if not name.startswith("code.")
     }

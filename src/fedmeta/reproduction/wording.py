@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from fedmeta.identity import in_words
 from fedmeta.reporting.recommendation_tables import column
 from fedmeta.reporting.recommendation_wording import Cell, cells, headings
 from fedmeta.reporting.wording import MISSING, readable
@@ -127,10 +128,8 @@ def markdown(shown: Shown) -> str:
 def other_words(other: Other) -> str:
     """Runs that were left out, and why."""
     who = ", ".join(label_of(name) for name in other.algorithms)
-    differs = ", ".join(
-        f"{name} = {theirs} in place of {ours}"
-        for name, (theirs, ours) in other.differs.items()
-    )
+    theirs, ours = ({n: pair[i] for n, pair in other.differs.items()} for i in (0, 1))
+    differs = in_words(other.differs, theirs, ours)
     return f"Left out: {counted(other.runs)} of {who} with {differs}."
 
 

@@ -6,6 +6,7 @@ femnist.maml.history says whose: benchmark, algorithm. There is no list of eithe
 """
 
 import functools
+import json
 import logging
 import subprocess
 import threading
@@ -261,10 +262,14 @@ class MlflowHook:
             or identity.fingerprint(results.attrs.get("settings", parameters)),
             "rounds": parameters.get(f"{loop}.rounds", ""),
         }
+        made_with = results.attrs.get("settings", {})
+        code = {k: v for k, v in made_with.items() if k.startswith("code.")}
         tags = {
             **now.tags,
             **known,
             **own,
+            **results.attrs.get("environment", {}),
+            "code": json.dumps(code),  # hashes of modules: `fedmeta.identity`
             "benchmark": owner.benchmark,
             "support_fraction": parameters.get("partition.support_fraction", ""),
             "seed": seed,
