@@ -73,7 +73,7 @@ def test_a_small_model_learns_real_writing(femnist):
     accuracy = history["validation_accuracy_after"]
     assert accuracy.iloc[-1] > 0.15 > accuracy.iloc[0]
     scores = pd.read_csv(folder / "fomaml_scores.csv")
-    assert (scores["correct_after"] <= scores["num_query"]).all()
+    assert (scores["accuracy_sum_after"] <= scores["num_query"]).all()
 
 
 def test_real_plays_in_the_papers_setting(new_project):

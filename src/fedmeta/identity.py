@@ -40,6 +40,8 @@ NON_RESULT_OPTIONS = frozenset(
         "support_fractions",
     }
 )
+# Options of a model that change no result, but which metrics are recorded beside it.
+METRIC_OPTIONS = frozenset({"top"})
 ROUND_LOOP = "clients_per_round"  # the option that tells such a block from others
 
 PACKAGE = Path(__file__).parent
@@ -101,7 +103,7 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     if not isinstance(value, dict) or (name and not value):
         yield name, value
         return
-    ignored = NON_RESULT_OPTIONS if ROUND_LOOP in value else ()
+    ignored = NON_RESULT_OPTIONS if ROUND_LOOP in value else METRIC_OPTIONS
     for key, below in value.items():
         if key not in ignored:
             yield from _flat(below, f"{name}.{key}" if name else key)

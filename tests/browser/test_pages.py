@@ -52,7 +52,7 @@ def test_graph_previews_figures(
 def test_graph_previews_tables(browser: Any, viz: str, see: Callable[..., Any]) -> None:
     node = node_id(viz, "femnist.maml.scores")
     browser.get(f"{viz}/?pid=femnist_fedmeta&sid={node}")
-    assert "correct_after" in see(
+    assert "accuracy_sum_after" in see(
         "const t = document.querySelector('.pipeline-metadata table');"
         " return t && t.innerText"
     )

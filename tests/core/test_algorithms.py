@@ -159,7 +159,7 @@ def rows(algorithm, meta, backend=sequential, dtype=torch.float64, chunk=None):
 
 
 def query_loss(table):
-    return table["loss_after"].sum() / table["num_query"].sum()
+    return table["loss_sum_after"].sum() / table["num_query"].sum()
 
 
 def test_the_suite_knows_every_algorithm():
@@ -468,7 +468,7 @@ def accuracy_after_training(name, rounds=250, **options):
             algorithm, GROUPS, state.meta, unseen, make_task, vectorized(100)
         )
     )
-    return table["accuracy_after"].sum() / table["num_query"].sum()
+    return table["accuracy_sum_after"].sum() / table["num_query"].sum()
 
 
 def test_learning_to_adapt_beats_fine_tuning_beats_nothing():

@@ -223,11 +223,11 @@ class Judged:
     """Stands for a setup: scores of two clients, the second diverged on adapting."""
 
     def __init__(self, bad):
-        row = {"num_support": 5, "num_query": 10, "loss_before": 20.0}
-        row |= {"accuracy_before": 3.0, "accuracy_after": 6.0}
+        row = {"num_support": 5, "num_query": 10, "loss_sum_before": 20.0}
+        row |= {"accuracy_sum_before": 3.0, "accuracy_sum_after": 6.0}
         self.rows = [
-            {"client_id": "a", "loss_after": 10.0, **row},
-            {"client_id": "b", "loss_after": bad, **row},
+            {"client_id": "a", "loss_sum_after": 10.0, **row},
+            {"client_id": "b", "loss_sum_after": bad, **row},
         ]
 
     def evaluated(self, name, meta, clients):
@@ -247,8 +247,8 @@ def test_adaptation_that_diverges_on_a_test_client_is_said(data, tmp_path, caplo
     *_, (checkpoint, _) = trained(data, tmp_path, "maml", blocks=blocks)
     wild = {"maml": {"inner_lr": 1e30, "server": ADAM}}
     scores = judged(data, checkpoint._replace(settings={}), "maml", wild)
-    assert not np.isfinite(scores["loss_after"]).any()
-    assert (scores["correct_after"] == 0).all()
+    assert not np.isfinite(scores["loss_sum_after"]).any()
+    assert (scores["accuracy_sum_after"] == 0).all()
     assert "adaptation diverged in 3 of 3 cases" in caplog.text
 
 

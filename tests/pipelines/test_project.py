@@ -142,11 +142,11 @@ def test_results_of_a_run(project, benchmark):
     for table in scores.values():
         assert table["client_id"].tolist() == scores["maml"]["client_id"].tolist()
         assert (table["num_query"] == scores["maml"]["num_query"]).all()
-        assert (table["correct_after"] <= table["num_query"]).all()
+        assert (table["accuracy_sum_after"] <= table["num_query"]).all()
     plain, tuned = scores["fedavg"], scores["fedavg_meta"]
-    assert (plain["correct_before"] == plain["correct_after"]).all()
+    assert (plain["accuracy_sum_before"] == plain["accuracy_sum_after"]).all()
     assert (plain["loss_before"] == tuned["loss_before"]).all()
-    assert (tuned["loss_before"] != tuned["loss_after"]).all()
+    assert (tuned["loss_sum_before"] != tuned["loss_sum_after"]).all()
 
 
 def test_the_report_says_that_data_are_synthetic(project, benchmark):

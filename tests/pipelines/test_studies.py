@@ -103,7 +103,7 @@ def test_scores_of_every_number_of_epochs(project, study):
         scores = frame(project, home, name, "scores")
         epochs = parameters[home]["personalisation"].epochs
         assert scores["epochs"].drop_duplicates().tolist() == list(epochs)
-        assert (scores["correct"] <= scores["num_query"]).all()
+        assert (scores["accuracy_sum"] <= scores["num_query"]).all()
         assert scores["loss"].notna().all()
         for _, rows in scores.groupby("epochs"):  # the same records, however trained
             records = dict(zip(rows["client_id"], rows["num_query"], strict=True))
@@ -203,7 +203,7 @@ def test_runs_of_a_study_are_tracked(project, study):
             scores = frame(project, experiment.home, name, "scores")
             once = scores[scores["epochs"] == 1]
             assert tracked_run.data.metrics["test/accuracy_epochs1"] == pytest.approx(
-                once["correct"].sum() / once["num_query"].sum()
+                once["accuracy_sum"].sum() / once["num_query"].sum()
             )
 
 

@@ -55,8 +55,8 @@ def test_a_row_a_test_client_and_number_of_epochs(data, scores):
         "epochs",
         "num_support",
         "num_query",
-        "correct",
-        "loss",
+        "loss_sum",
+        "accuracy_sum",
     ]
     assert scores["client_id"].tolist() == [*tested, *tested]
     assert scores["epochs"].tolist() == [0] * len(tested) + [3] * len(tested)
@@ -80,17 +80,17 @@ def test_personalising_is_the_fine_tuning_of_evaluation(data, checkpoint, scores
     )
     none, some = (scores[scores["epochs"] == epochs] for epochs in (0, 3))
     for rows, when in ((none, "before"), (some, "after")):
-        for kind in ("correct", "loss"):
+        for kind in ("accuracy_sum", "loss_sum"):
             assert rows[kind].tolist() == evaluated[f"{kind}_{when}"].tolist()
-    assert (none["loss"].to_numpy() != some["loss"].to_numpy()).all()
+    assert (none["loss_sum"].to_numpy() != some["loss_sum"].to_numpy()).all()
 
 
 def test_the_optimizer_and_the_batches_of_personalising_count(data, checkpoint, scores):
-    wanted = scores.loc[scores["epochs"] == 3, "loss"].tolist()
+    wanted = scores.loc[scores["epochs"] == 3, "loss_sum"].tolist()
     adam = {"name": "adam", "lr": 0.1}
     for changes in ({"optimizer": adam}, {"batch_size": None}):
         options = {**PERSONALISATION, "epochs": [3], **changes}
-        assert personalised(data, checkpoint, **options)["loss"].tolist() != wanted
+        assert personalised(data, checkpoint, **options)["loss_sum"].tolist() != wanted
 
 
 def dealt(data, **options):

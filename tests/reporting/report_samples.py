@@ -55,10 +55,10 @@ def make_scores(num_query, correct_before, correct_after):
             "client_id": [chr(ord("a") + i) for i in range(len(num_query))],
             "num_support": np.ones_like(num_query),
             "num_query": num_query,
-            "correct_before": correct_before,
-            "correct_after": correct_after,
-            "loss_before": num_query - np.asarray(correct_before),
-            "loss_after": num_query - np.asarray(correct_after),
+            "accuracy_sum_before": correct_before,
+            "accuracy_sum_after": correct_after,
+            "loss_sum_before": num_query - np.asarray(correct_before),
+            "loss_sum_after": num_query - np.asarray(correct_after),
         }
     )
 

@@ -16,7 +16,14 @@ def study_scores(correct, num_query=(10, 10)):
         for epochs, rights in correct.items()
         for user, right in enumerate(rights)
     ]
-    names = ["client_id", "epochs", "num_support", "num_query", "correct", "loss"]
+    names = [
+        "client_id",
+        "epochs",
+        "num_support",
+        "num_query",
+        "accuracy_sum",
+        "loss_sum",
+    ]
     return pd.DataFrame(rows, columns=names)
 
 

@@ -106,8 +106,8 @@ def test_a_loss_that_is_not_finite_is_a_gap_and_words(scores):
 
 
 def test_a_test_loss_that_is_not_finite_is_no_smaller_one(histories):
-    table = make_scores([10, 10], [5, 6], [5, 6]).astype({"loss_after": float})
-    table.loc[0, "loss_after"] = np.nan
+    table = make_scores([10, 10], [5, 6], [5, 6]).astype({"loss_sum_after": float})
+    table.loc[0, "loss_sum_after"] = np.nan
     accuracy = accuracy_table({"FedAvg": table}, histories, None, "sample")
     assert np.isnan(accuracy["loss_after"].iloc[0])
     assert readable(accuracy)["Loss after"].tolist() == ["not finite"]

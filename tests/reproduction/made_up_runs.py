@@ -108,10 +108,10 @@ def scores(algorithm: str, seed: int = 0, clients: int = 108) -> pd.DataFrame:
             "client_id": [f"client {i}" for i in range(clients)],
             "num_support": queries // 4,
             "num_query": queries,
-            "correct_before": (queries * shares * low / high).astype(int),
-            "correct_after": (queries * shares).astype(int),
-            "loss_before": queries * 1.0,
-            "loss_after": queries * 0.5,
+            "accuracy_sum_before": (queries * shares * low / high).astype(int),
+            "accuracy_sum_after": (queries * shares).astype(int),
+            "loss_sum_before": queries * 1.0,
+            "loss_sum_after": queries * 0.5,
         }
     )
 

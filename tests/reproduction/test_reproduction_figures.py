@@ -60,7 +60,7 @@ def test_density_is_over_the_clients_of_all_seeds():
     tables = [scores("maml", s) for s in range(2)]
     figure = client_density({0.2: {"FedMeta(MAML)": tables}}, "FEMNIST")
     mean = figure.axes[0].lines[1].get_xdata()[0]
-    shares = [t["correct_after"] / t["num_query"] for t in tables]
+    shares = [t["accuracy_sum_after"] / t["num_query"] for t in tables]
     assert mean == pytest.approx(np.concatenate(shares).mean())
 
 

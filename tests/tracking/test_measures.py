@@ -89,14 +89,18 @@ def test_scores_of_several_epochs() -> None:
     scores = pd.DataFrame(
         [("a", 0, 4, 1, 8.0), ("b", 0, 6, 4, 2.0), ("a", 5, 4, 4, 1.0)]
         + [("b", 5, 6, 5, 1.5)],
-        columns=["client_id", "epochs", "num_query", "correct", "loss"],
+        columns=["client_id", "epochs", "num_query", "accuracy_sum", "loss_sum"],
     )
     assert final_metrics(scores) == pytest.approx(
         {
             "test/accuracy_epochs0": 0.5,
+            "test/macro_accuracy_epochs0": (1 / 4 + 4 / 6) / 2,
             "test/loss_epochs0": 1.0,
+            "test/macro_loss_epochs0": (8 / 4 + 2 / 6) / 2,
             "test/accuracy_epochs5": 0.9,
+            "test/macro_accuracy_epochs5": (1 + 5 / 6) / 2,
             "test/loss_epochs5": 0.25,
+            "test/macro_loss_epochs5": 0.25,
         }
     )
 
@@ -111,8 +115,10 @@ def test_a_run_of_several_supports_is_named_by_those_it_is_tested_on() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_test_client_that_diverged_is_in_the_loss(bad: float) -> None:
     clients = {"client_id": ["a", "b"], "num_query": 10}
-    numbers = {f"{n}_{w}": [5.0, 5.0] for n in ("correct", "loss") for w in WHEN}
-    scores = pd.DataFrame({**clients, **numbers, "loss_after": [10.0, bad]})
+    numbers = {
+        f"{n}_{w}": [5.0, 5.0] for n in ("accuracy_sum", "loss_sum") for w in WHEN
+    }
+    scores = pd.DataFrame({**clients, **numbers, "loss_sum_after": [10.0, bad]})
     found = final_metrics(scores)
     assert found["test/loss_before"] == 0.5
     assert not math.isfinite(found["test/loss_after"])

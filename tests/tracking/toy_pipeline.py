@@ -87,10 +87,10 @@ def evaluate(checkpoint: Checkpoint, records: Records) -> pd.DataFrame:
         {
             "client_id": ["a", "b"],
             "num_query": [10, 30],
-            "correct_before": [5, 15],
-            "correct_after": [4, 30],
-            "loss_before": [10.0, 30.0],
-            "loss_after": [5.0, 15.0],
+            "accuracy_sum_before": [5, 15],
+            "accuracy_sum_after": [4, 30],
+            "loss_sum_before": [10.0, 30.0],
+            "loss_sum_after": [5.0, 15.0],
         }
     )
     found = checkpoint.diverged

@@ -5,7 +5,7 @@ over clients, the worst decile and the share of clients made worse are one ``gro
 away.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
@@ -49,8 +49,8 @@ def evaluate_clients(
         chunk: query records passed at once; bounds memory, changes nothing.
 
     Yields:
-        ``client_id, num_support, num_query`` and for each score the sums over the
-        query set ``<score>_before`` and ``<score>_after``.
+        ``client_id, num_support, num_query`` and for each metric of the model's score
+        the sums over the query set ``<metric>_sum_before`` and ``<metric>_sum_after``.
     """
 
     def judge(meta: MetaParams, task: Task) -> dict[str, torch.Tensor]:
@@ -65,8 +65,8 @@ def evaluate_clients(
         return {
             "num_support": _size(task.support),
             "num_query": _size(task.query),
-            **{f"{name}_before": value[0] for name, value in before.items()},
-            **{f"{name}_after": value[0] for name, value in after.items()},
+            **{f"{name}_sum_before": value[0] for name, value in before.items()},
+            **{f"{name}_sum_after": value[0] for name, value in after.items()},
         }
 
     integers = {"num_support", "num_query"}
@@ -78,6 +78,15 @@ def evaluate_clients(
                 for name, value in scores.items()
             },
         }
+
+
+def metrics_of(columns: Iterable[str], ending: str = "_sum_after") -> list[str]:
+    """The metrics whose sums are among the columns of scores, in their order.
+
+    >>> metrics_of(["num_query", "loss_sum_before", "loss_sum_after"])
+    ['loss']
+    """
+    return [c.removesuffix(ending) for c in columns if c.endswith(ending)]
 
 
 def meta_gradient_norm(

@@ -33,6 +33,7 @@ def femnist_cnn(
     classes: Count = 62,
     image_size: Count = 28,
     initialization: str = "pytorch",
+    top: Count | None = None,
 ) -> Model:
     """The network of the FedMeta paper: 6,603,710 parameters by default.
 
@@ -43,6 +44,7 @@ def femnist_cnn(
         image_size: side of the square images, a multiple of 4.
         initialization: "pytorch" (uniform, as ``torch.nn`` draws by default) or
             "tf_glorot" (Glorot-uniform weights and zero biases, as LEAF's TensorFlow).
+        top: as of `fedmeta.core.model.classifier`.
 
     Returns:
         Model whose ``apply`` takes images [b, image_size²], or in any other shape of
@@ -91,7 +93,7 @@ def femnist_cnn(
         for layer, shape in shapes.items()
     }
     flops = ForwardFlops(sum(products.values()), products["conv1"])
-    return classifier(init, apply, flops)
+    return classifier(init, apply, flops, top)
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ def character_lstm(
     layers: Count = 2,
     initialization: str = "pytorch",
     length: Count = CHARACTERS,
+    top: Count | None = None,
 ) -> Model:
     """Next-character network: 810,717 parameters for 53 symbols by default.
 
@@ -43,6 +44,7 @@ def character_lstm(
             (Glorot-uniform weights, zero biases but 1 for forget gates, embedding
             uniform, as LEAF's TensorFlow).
         length: characters of a window, for the FLOPs.
+        top: as of `fedmeta.core.model.classifier`.
 
     Returns:
         Model whose ``apply`` takes symbol ids [b, t] to logits [b, symbols].
@@ -64,6 +66,7 @@ def character_lstm(
         initialization,
         read,
         ForwardFlops(total, 0),
+        top,
     )
 
 
@@ -140,6 +143,7 @@ def _network(
     initialization: str,
     read: Read,
     flops: ForwardFlops,
+    top: int | None = None,
 ) -> Model:
     """Embedding if any, LSTM layers from width to width, then linear layers."""
     if initialization not in RECURRENT:
@@ -176,7 +180,7 @@ def _network(
             x = F.linear(x, params[f"{name}.weight"], params[f"{name}.bias"])
         return x
 
-    return classifier(init, apply, flops)
+    return classifier(init, apply, flops, top)
 
 
 def _lstm_products(widths: list[int]) -> int:

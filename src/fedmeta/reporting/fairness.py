@@ -19,8 +19,8 @@ def client_accuracies(scores: pd.DataFrame, min_query: int = 1) -> pd.DataFrame:
     kept = scores[scores["num_query"] >= max(min_query, 1)].set_index("client_id")
     return pd.DataFrame(
         {
-            "before": kept["correct_before"] / kept["num_query"],
-            "after": kept["correct_after"] / kept["num_query"],
+            "before": kept["accuracy_sum_before"] / kept["num_query"],
+            "after": kept["accuracy_sum_after"] / kept["num_query"],
         }
     )
 

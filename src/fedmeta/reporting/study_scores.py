@@ -1,8 +1,9 @@
 """What the studies' scores and histories say in single numbers.
 
 Scores of a study are in long form, a row a test client and number of personalisation
-epochs: ``client_id, epochs, num_support, num_query, correct, loss``, where 0 epochs are
-the shared model as it is. Whatever was not measured is nan.
+epochs: ``client_id, epochs, num_support, num_query`` and the sums over query records
+``accuracy_sum``, ``loss_sum`` and so on; 0 epochs are the shared model as it is.
+Whatever was not measured is nan.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ def micro(scores: pd.DataFrame | None, epochs: int) -> float:
     if words := divergence(scores):
         return Diverged(words)
     clients = _clients(scores, epochs)
-    return 100 * _ratio(clients["correct"].sum(), clients["num_query"].sum())
+    return 100 * _ratio(clients["accuracy_sum"].sum(), clients["num_query"].sum())
 
 
 def standard_error(scores: pd.DataFrame | None, epochs: int) -> float:
@@ -29,7 +30,7 @@ def standard_error(scores: pd.DataFrame | None, epochs: int) -> float:
     standard deviation of the clients' accuracies over the root of their number.
     """
     clients = _clients(scores, epochs)
-    return _spread_of_ratio(clients["correct"], clients["num_query"])
+    return _spread_of_ratio(clients["accuracy_sum"], clients["num_query"])
 
 
 def gain(
@@ -41,7 +42,7 @@ def gain(
     part in the error.
     """
     first, second = _clients(one, epochs), _clients(other, epochs)
-    apart = (first["correct"] - second["correct"]).dropna()  # by client id
+    apart = (first["accuracy_sum"] - second["accuracy_sum"]).dropna()  # by client id
     records = first["num_query"].loc[apart.index]
     return 100 * _ratio(apart.sum(), records.sum()), _spread_of_ratio(apart, records)
 
@@ -83,7 +84,7 @@ def last(history: pd.DataFrame | None, column: str) -> float:
 
 def _clients(scores: pd.DataFrame | None, epochs: int) -> pd.DataFrame:
     """The clients that can be judged, by id."""
-    columns = ["correct", "num_query"]
+    columns = ["accuracy_sum", "num_query"]
     if scores is None:
         return pd.DataFrame(columns=columns, dtype=float)
     kept = scores[(scores["epochs"] == epochs) & (scores["num_query"] > 0)]

@@ -5,12 +5,16 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from fedmeta.core.evaluation import metrics_of
 from fedmeta.reporting.divergence import divergence, judged, training_cell
+from fedmeta.reporting.wording import scale
 
 Tables = Mapping[str, pd.DataFrame]  # an algorithm's label -> its history or scores
 
 BASELINE = "FedAvg"
 REACHED, NOT_REACHED = "reached", "not reached"
+# What the means of a metric are called in tables, where it is not by the metric's name.
+NAMES = {"accuracy": "micro", "macro_accuracy": "macro"}
 COSTS = ["client_rounds", "bytes_down", "bytes_up", "flops", "flops_counted"]
 
 
@@ -33,7 +37,8 @@ def accuracy_table(
 
     Returns:
         A row an algorithm. Accuracies in percent: ``micro`` over query records,
-        ``macro`` over clients; losses in nats a record; ``difference`` (to the paper)
+        ``macro`` over clients; losses in nats a record; of each further metric, the
+        means over records and over clients; ``difference`` (to the paper)
         and ``gain`` in points; bytes and FLOPs summed over all rounds and clients. If
         a training diverged, a column ``training`` says so, and its accuracies are
         missing.
@@ -120,6 +125,22 @@ def overhead_table(
     return _whole_numbers(table)
 
 
+def means(scores: pd.DataFrame, sums: str, metric: str) -> dict[str, float]:
+    """A metric's mean over query records, under its name, and over clients: "macro".
+
+    Args:
+        scores: A row a client.
+        sums: The column with the metric's sums over a client's query records.
+        metric: Its name.
+    """
+    measured = scores[scores["num_query"] > 0]  # no accuracy without a query record
+    values, queries = measured[sums], measured["num_query"]
+    return {
+        metric: float(_ratio(values.sum(skipna=False), queries.sum())),
+        f"macro_{metric}": float((values / queries).mean(skipna=False)),
+    }
+
+
 def first_reaching(history: pd.DataFrame, target: float) -> pd.Series | None:
     """The first row whose accuracy after adaptation is at least the target, if any."""
     if history.empty:
@@ -130,17 +151,19 @@ def first_reaching(history: pd.DataFrame, target: float) -> pd.Series | None:
 
 def _test_results(scores: pd.DataFrame) -> dict[str, float]:
     queries = scores["num_query"]
-    measured = scores[queries > 0]  # a client without a query record has no accuracy
-    results = {"test_clients": len(measured), "test_records": int(queries.sum())}
-    for name, column in [("micro", "correct"), ("macro", "correct"), ("loss", "loss")]:
-        for when in ("before", "after"):
-            sums = measured[f"{column}_{when}"]
-            mean = (
-                (sums / measured["num_query"]).mean(skipna=False)
-                if name == "macro"
-                else _ratio(sums.sum(skipna=False), queries.sum())
-            )
-            results[f"{name}_{when}"] = mean if name == "loss" else 100 * mean
+    results = {
+        "test_clients": int((queries > 0).sum()),
+        "test_records": int(queries.sum()),
+    }
+    # Accuracy first; of a made-up metric nothing is known but its name.
+    for metric in sorted(metrics_of(scores), key=lambda name: name != "accuracy"):
+        found = {
+            when: means(scores, f"{metric}_sum_{when}", metric)
+            for when in ("before", "after")
+        }
+        for name in (metric, f"macro_{metric}"):
+            for when, mean in found.items():
+                results[f"{NAMES.get(name, name)}_{when}"] = scale(metric) * mean[name]
     return results
 
 

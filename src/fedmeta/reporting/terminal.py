@@ -10,7 +10,7 @@ from rich.text import Text
 
 from fedmeta.reporting.claims import VERDICTS, Claim
 from fedmeta.reporting.recommendation_wording import cells, headings
-from fedmeta.reporting.wording import MISSING, column_of
+from fedmeta.reporting.wording import MISSING, column_of, further_metrics
 
 # short headings: the table fits a terminal of 80 characters
 HEADINGS = {
@@ -39,11 +39,16 @@ def terminal_table(accuracy: pd.DataFrame, source: str) -> Table:
     traffic = accuracy["bytes_down"] + accuracy["bytes_up"]
     accuracy = accuracy.assign(bytes_total=traffic)
     table = _table(f"Test accuracy before and after adaptation · {source}")
-    names = [name for name in HEADINGS if not accuracy[name].isna().all()]
+    headings = {}
+    for name, heading in HEADINGS.items():
+        headings[name] = heading
+        if name == "micro_after":
+            headings |= {n: column_of(n).title for n in further_metrics(accuracy)}
+    names = [name for name in headings if not accuracy[name].isna().all()]
     for name in names:
         left = name == "algorithm"
         table.add_column(
-            HEADINGS[name], justify="left" if left else "right", no_wrap=True
+            headings[name], justify="left" if left else "right", no_wrap=True
         )
     best = accuracy["micro_after"].max()
     for _, row in accuracy.iterrows():

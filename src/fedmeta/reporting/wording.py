@@ -1,5 +1,6 @@
 """Headings, meanings and units of the tables' columns, for people."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ MISSING = "–"
 NOT_FINITE = "not finite"
 PREFIXES = ["", "k", "M", "G", "T", "P", "E"]
 
+METRIC = re.compile(r"(macro_)?(.+)_(before|after)")  # a column of one
+SHARES = re.compile(r"accuracy|top(\d+)")  # metrics that are shown in percent
 HEADLINE = ["algorithm", "training", "micro_before", "micro_after", "gain", "paper"]
 HEADLINE += ["difference", "rounds", "bytes_down", "bytes_up", "flops"]
 
@@ -58,13 +61,44 @@ def readable(
 
 def headline_columns(accuracy: pd.DataFrame) -> list[str]:
     """The few columns to show first, without those that are wholly missing."""
-    return [n for n in HEADLINE if n in accuracy and not accuracy[n].isna().all()]
+    place = HEADLINE.index("gain") + 1
+    names = [*HEADLINE[:place], *further_metrics(accuracy), *HEADLINE[place:]]
+    return [n for n in names if n in accuracy and not accuracy[n].isna().all()]
+
+
+def further_metrics(accuracy: pd.DataFrame) -> list[str]:
+    """Columns of the metrics beside accuracy and loss, after adaptation."""
+    return [
+        name
+        for name in accuracy
+        if name not in COLUMNS and METRIC.fullmatch(name) and name.endswith("_after")
+        if not name.startswith("macro_")
+    ]
+
+
+def scale(metric: str) -> int:
+    """By what a metric's mean is multiplied to be shown: 100 for shares of records."""
+    return 100 if SHARES.fullmatch(metric) else 1
 
 
 def column_of(name: str, columns: Mapping[str, Column] | None = None) -> Column:
     """How to show a column; a name that is not among ``columns`` is taken as it is."""
     known = COLUMNS if columns is None else {"training": TRAINING, **columns}
+    found = METRIC.fullmatch(str(name)) if columns is None else None
+    if name not in known and found:
+        return _metric_column(*found.groups(default=""))
     return known.get(name, Column(str(name).replace("_", " "), _plain))
+
+
+def _metric_column(macro: str, metric: str, when: str) -> Column:
+    share = SHARES.fullmatch(metric)
+    title = f"Top-{share[1]}" if share else metric.replace("_", " ").capitalize()
+    of = f" whose class is among the {share[1]} highest" if share else ""
+    meaning = f"{'share' if share else 'mean'} of query records{of}"
+    meaning += ", every client counts the same" if macro else ""
+    text = _percent if share else _decimals(3)
+    title = f"Mean client {title.lower()}" if macro else title
+    return Column(f"{title} {when}", text, meaning)
 
 
 def _with_prefix(count: float, unit: str) -> str:

@@ -25,6 +25,11 @@ PAGE = 1000  # runs a query
 TAGS = ("benchmark", "algorithm", "source", "data_name", "data_checksum", "store")
 TAGS += ("diverged",)  # where: a `fedmeta.core.types.Divergence` in words
 FINISHED = "FINISHED"
+EARLIER = {
+    f"{earlier}_{when}": f"{metric}_sum_{when}"
+    for earlier, metric in (("correct", "accuracy"), ("loss", "loss"))
+    for when in ("before", "after")
+}
 
 
 class Recorded:
@@ -119,14 +124,14 @@ class Recorded:
         place = urlparse(run.artifacts)
         if place.scheme in ("", "file"):
             file = Path(unquote(place.path), path)
-            return read_table(file) if file.is_file() else None
+            return _renamed(read_table(file)) if file.is_file() else None
         folder = path.rpartition("/")[0] or None
         there = self._client.list_artifacts(run.run_id, folder)
         if path not in {file.path for file in there}:
             return None
         with tempfile.TemporaryDirectory() as here:
             file = self._client.download_artifacts(run.run_id, path, here)
-            return read_table(file)
+            return _renamed(read_table(file))
 
     def _search(self, ids: Iterable[str]) -> Iterator[Any]:
         token = None
@@ -157,6 +162,11 @@ def matching(runs: pd.DataFrame, wanted: Mapping[str, str]) -> pd.DataFrame:
             "shows as parameters, such as training.rounds=2000"
         )
     return runs[kept]
+
+
+def _renamed(table: pd.DataFrame) -> pd.DataFrame:
+    """Scores recorded before a sum was called by its metric, with today's columns."""
+    return table.rename(columns=EARLIER)
 
 
 def _row(run: Any, experiment: str) -> dict[str, Any]:

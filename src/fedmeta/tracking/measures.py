@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from fedmeta.core.evaluation import metrics_of
 from fedmeta.reporting.fairness import client_accuracies
+from fedmeta.reporting.tables import means
 
 SECTIONS = ("train", "validation")  # prefixes of history columns; the rest are costs
 PROBE = "meta_gradient_norm"  # but for this one
@@ -64,17 +66,13 @@ def final_metrics(scores: pd.DataFrame) -> dict[str, float]:
         return _ranking_metrics(scores)
     if "epochs" in scores:
         return _metrics_by_epochs(scores)
-    records = scores["num_query"].sum()
-    clients = client_accuracies(scores)
     metrics = {
-        f"test/{measure}_{when}": float(value)
+        f"test/{name}_{when}": value
+        for metric in metrics_of(scores)
         for when in ("before", "after")
-        for measure, value in {
-            "accuracy": scores[f"correct_{when}"].sum() / records,
-            "macro_accuracy": clients[when].mean(),
-            "loss": scores[f"loss_{when}"].sum(skipna=False) / records,
-        }.items()
+        for name, value in means(scores, f"{metric}_sum_{when}", metric).items()
     }
+    clients = client_accuracies(scores)
     worse = clients["after"] < clients["before"]
     return {**metrics, "test/share_made_worse": float(worse.mean())}
 
@@ -92,12 +90,11 @@ def _ranking_metrics(scores: pd.DataFrame) -> dict[str, float]:
 
 def _metrics_by_epochs(scores: pd.DataFrame) -> dict[str, float]:
     """ "test/accuracy_epochs5": after five epochs of personalisation."""
-    columns = ["correct", "loss", "num_query"]
-    sums = scores.groupby("epochs")[columns].sum(skipna=False)
     return {
-        f"test/{measure}_epochs{epochs}": float(row[column] / row["num_query"])
-        for epochs, row in sums.iterrows()
-        for measure, column in (("accuracy", "correct"), ("loss", "loss"))
+        f"test/{name}_epochs{epochs}": value
+        for epochs, rows in scores.groupby("epochs")
+        for metric in metrics_of(scores, "_sum")
+        for name, value in means(rows, f"{metric}_sum", metric).items()
     }
 
 

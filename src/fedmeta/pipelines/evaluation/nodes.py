@@ -43,7 +43,7 @@ def evaluate(
     rows = setup.evaluated(name, checkpoint.learned, client_split["test"])
     table = scores(rows, f"test clients evaluated for {name}", checkpoint.diverged)
     warn_nonfinite(
-        dict(zip(table["client_id"], table["loss_after"], strict=True)), name
+        dict(zip(table["client_id"], table["loss_sum_after"], strict=True)), name
     )
     table.attrs |= origin
-    return table.rename(columns=lambda c: c.replace("accuracy_", "correct_"))
+    return table

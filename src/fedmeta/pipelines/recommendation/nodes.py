@@ -319,15 +319,15 @@ def score_federated(
             for row in setup.evaluated(
                 algorithm, checkpoint.learned, client_split["test"]
             ):
-                losses[row["client_id"], fraction] = row["loss_after"]
+                losses[row["client_id"], fraction] = row["loss_sum_after"]
                 yield {
                     "client_id": row["client_id"],
                     "support_fraction": fraction,
                     "steps": steps,
                     "num_support": row["num_support"],
                     "num_query": row["num_query"],
-                    "top1": int(row["accuracy_after"]),
-                    "top4": int(row["top4_after"]),
+                    "top1": int(row["accuracy_sum_after"]),
+                    "top4": int(row["top4_sum_after"]),
                 }
 
     what = f"test users adapted to by {name}"

@@ -8,6 +8,7 @@ import pandas as pd
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.core.evaluation import metrics_of
 from fedmeta.data.distances import client_distances
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
@@ -102,8 +103,8 @@ def personalise(
 
     Returns:
         A row a client and number of epochs: `client_id, epochs, num_support, num_query`
-        and sums over the query records, `correct` and `loss`. No row, and a mark, where
-        the training diverged.
+        and, of each metric, the sum over the query records, `<metric>_sum`. No row, and
+        a mark, where the training diverged.
 
     Raises:
         ValueError: if the checkpoint is of another training, or of fewer rounds.
@@ -137,13 +138,15 @@ def personalise(
                     "epochs": epochs,
                     "num_support": row["num_support"],
                     "num_query": row["num_query"],
-                    "correct": row["accuracy_after"],
-                    "loss": row["loss_after"],
+                    **{
+                        f"{metric}_sum": row[f"{metric}_sum_after"]
+                        for metric in metrics_of(row)
+                    },
                 }
 
     table = scores(scored(), f"scores of {name}", checkpoint.diverged)
     cases = zip(table["client_id"], table["epochs"], strict=True)
-    warn_nonfinite(dict(zip(cases, table["loss"], strict=True)), name)
+    warn_nonfinite(dict(zip(cases, table["loss_sum"], strict=True)), name)
     table.attrs |= origin
     return table
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from fedmeta.core.evaluation import meta_gradient_norm
+from fedmeta.core.evaluation import meta_gradient_norm, metrics_of
 from fedmeta.core.types import ClientId, ServerState
 from fedmeta.pipelines.options import ProbeOptions
 from fedmeta.pipelines.training.costs import COSTS
@@ -100,19 +100,22 @@ class Curves:
 def _validate(
     setup: Setup, name: str, state: ServerState, clients: Sequence[ClientId]
 ) -> dict[str, float]:
-    """Means over the query records of validation clients, before and after.
+    """Means of every metric over validation clients' query records, and over clients.
 
-    Of every score of the model, and of accuracy over clients too ("macro").
+    The latter are called "macro". Both are before and after adaptation.
     """
     table = pd.DataFrame(setup.evaluated(name, state.meta, clients))
     records = table["num_query"]
     sums = table.sum(numeric_only=True, skipna=False)  # what is not finite stays so
-    names = [c.removesuffix("_before") for c in table if c.endswith("_before")]
+    names = metrics_of(table)
     return {
         f"validation_{measure}_{when}": float(value)
         for when in ("before", "after")
         for measure, value in {
-            **{n: sums[f"{n}_{when}"] / records.sum() for n in names},
-            "macro_accuracy": (table[f"accuracy_{when}"] / records).mean(skipna=False),
+            **{n: sums[f"{n}_sum_{when}"] / records.sum() for n in names},
+            **{
+                f"macro_{n}": (table[f"{n}_sum_{when}"] / records).mean(skipna=False)
+                for n in names
+            },
         }.items()
     }

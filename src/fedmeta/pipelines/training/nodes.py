@@ -156,6 +156,8 @@ def _checkpoints(
         if checkpoint.diverged and checkpoint.diverged.round <= training.rounds:
             raise Diverged(checkpoint.diverged)
         log.info("%s: goes on after round %d", called, checkpoint.state.round)
+        watched = data.client_split["validation"][0]
+        _tell_metrics(called, checkpoint, names[-1], setup, watched)
         if checkpoint.state.round == training.rounds:
             return
         state = _moved(checkpoint.state, setup)
@@ -290,6 +292,23 @@ def _tell_others(called: str, earlier: EarlierCheckpoints, settings: Settings) -
             f"of a training with {identity.in_words(names, other, settings)}"
             if other
             else "damaged, or of an earlier version of this project",
+        )
+
+
+def _tell_metrics(
+    called: str, checkpoint: Checkpoint, name: str, setup: Setup, watched: ClientId
+) -> None:
+    """Say which metrics earlier points of the curves lack: they stay as they are."""
+    history = checkpoint.history[name]
+    metrics = setup.metrics(setup.placed(checkpoint.state.meta), watched)
+    new = [m for m in metrics if f"validation_{m}_after" not in history]
+    if new:
+        log.info(
+            "%s: the points up to round %d were recorded without %s and stay so; later"
+            " points and the scores of test clients have it",
+            called,
+            checkpoint.state.round,
+            " and ".join(new),
         )
 
 

@@ -15,6 +15,7 @@ from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.core.allocator import keep_freed_memory
 from fedmeta.core.backends import sequential, threaded, vectorized
 from fedmeta.core.evaluation import evaluate_clients
+from fedmeta.core.gradients import slices
 from fedmeta.core.model import Model
 from fedmeta.core.trees import tree_map
 from fedmeta.core.types import Algorithm, Backend, ClientId, MakeTask, MetaParams
@@ -89,6 +90,13 @@ class Setup(NamedTuple):
     def placed(self, tree: Any) -> Any:
         """The tensors of a tree, on the device."""
         return tree_map(lambda leaf: leaf.to(self.device), tree)
+
+    def metrics(self, meta: MetaParams, client: ClientId) -> list[str]:
+        """Names of what the model is scored by, seen on a client's first record."""
+        _, query, *_ = self.evaluation_task(client, 0)
+        with torch.no_grad():
+            found = self.model.score(meta["theta"], next(slices(query, 1)))
+        return list(found)
 
     def evaluated(
         self, name: str, meta: MetaParams, clients: Sequence[ClientId]
