@@ -145,7 +145,7 @@ def test_results_of_a_run(project, benchmark):
         assert (table["accuracy_sum_after"] <= table["num_query"]).all()
     plain, tuned = scores["fedavg"], scores["fedavg_meta"]
     assert (plain["accuracy_sum_before"] == plain["accuracy_sum_after"]).all()
-    assert (plain["loss_before"] == tuned["loss_before"]).all()
+    assert (plain["loss_sum_before"] == tuned["loss_sum_before"]).all()
     assert (tuned["loss_sum_before"] != tuned["loss_sum_after"]).all()
 
 

@@ -144,7 +144,7 @@ def tune(
             if key not in known:
                 setup = prepared(name, own)
                 scores = pd.DataFrame(setup.evaluated(name, iterates[iterate], watched))
-                hits = scores["accuracy_after"].sum() / scores["num_query"].sum()
+                hits = scores["accuracy_sum_after"].sum() / scores["num_query"].sum()
                 known[key] = dict(zip(KEYS, key, strict=True)) | {
                     "rounds": checkpoint.state.round,
                     "accuracy": 100 * float(hits),
