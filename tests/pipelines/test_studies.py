@@ -104,7 +104,7 @@ def test_scores_of_every_number_of_epochs(project, study):
         epochs = parameters[home]["personalisation"].epochs
         assert scores["epochs"].drop_duplicates().tolist() == list(epochs)
         assert (scores["accuracy_sum"] <= scores["num_query"]).all()
-        assert scores["loss"].notna().all()
+        assert scores["loss_sum"].notna().all()
         for _, rows in scores.groupby("epochs"):  # the same records, however trained
             records = dict(zip(rows["client_id"], rows["num_query"], strict=True))
             assert records == queries.setdefault(home, records)

@@ -155,9 +155,7 @@ def _checkpoints(
         yield checkpoint._replace(rounds=training.rounds, diverged=None)
         if checkpoint.diverged and checkpoint.diverged.round <= training.rounds:
             raise Diverged(checkpoint.diverged)
-        log.info("%s: goes on after round %d", called, checkpoint.state.round)
-        watched = data.client_split["validation"][0]
-        _tell_metrics(called, checkpoint, names[-1], setup, watched)
+        _tell_resumed(called, checkpoint, names[-1], setup, data)
         if checkpoint.state.round == training.rounds:
             return
         state = _moved(checkpoint.state, setup)
@@ -295,11 +293,12 @@ def _tell_others(called: str, earlier: EarlierCheckpoints, settings: Settings) -
         )
 
 
-def _tell_metrics(
-    called: str, checkpoint: Checkpoint, name: str, setup: Setup, watched: ClientId
+def _tell_resumed(
+    called: str, checkpoint: Checkpoint, name: str, setup: Setup, data: Data
 ) -> None:
-    """Say which metrics earlier points of the curves lack: they stay as they are."""
-    history = checkpoint.history[name]
+    """Say where it goes on, and which metrics the points until there lack."""
+    log.info("%s: goes on after round %d", called, checkpoint.state.round)
+    history, watched = checkpoint.history[name], data.client_split["validation"][0]
     metrics = setup.metrics(setup.placed(checkpoint.state.meta), watched)
     new = [m for m in metrics if f"validation_{m}_after" not in history]
     if new:
