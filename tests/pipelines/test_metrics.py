@@ -111,7 +111,7 @@ def test_it_is_in_scores_as_sums(run):
 
 def test_it_is_in_histories_and_curves(run):
     _, history, _ = run
-    points = {point.name for point in curve_points(history, after=-1)}
+    points = {point.name for point in curve_points(history)}
     for when in ("before", "after"):
         for name in (MADE_UP, f"macro_{MADE_UP}"):
             assert (history[f"validation_{name}_{when}"] >= 1).all()
