@@ -55,7 +55,7 @@ def bounded(hint: Any) -> Any:
 
 
 Seed = bounded(bounds.Seed)
-Rate = bounded(bounds.Rate)
+Weight = bounded(bounds.Weight)
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -88,7 +88,7 @@ class PartitionOptions(Options):
 class ProbeOptions(Options):
     """The norm of the meta-gradient, recorded along training."""
 
-    inner_lr: Rate  # alpha of the objective that is differentiated
+    inner_lr: Weight  # alpha of the objective that is differentiated; 0: no step
     steps: PositiveInt = 1  # its nu
     clients: PositiveInt | None = None  # the first so many training ones; None: all
 
