@@ -84,6 +84,22 @@ def trained(request, project):
     return load_method(request.param, project=project, env="smoke")
 
 
+def test_a_checkpoint_of_other_data_or_options_recommends_nothing(project, monkeypatch):
+    genuine = CheckpointDataset.load
+    other = {"data.codebook": "another", "maml_nn.inner_lr": 0.7, "model.hidden": 4}
+    monkeypatch.setattr(
+        CheckpointDataset, "load", lambda self: genuine(self)._replace(settings=other)
+    )
+    with pytest.raises(ValueError, match="maml_nn was trained with ") as error:
+        load_method("maml_nn", project=project, env="smoke")
+    for told in (
+        "other data (codebook)",
+        "maml_nn.inner_lr=0.7 instead of 0.1",
+        "kedro run --pipeline recommendation_fedmeta --env smoke",
+    ):
+        assert told in str(error.value)
+
+
 def test_what_diverged_recommends_nothing(project, monkeypatch):
     genuine = CheckpointDataset.load
     lost = Divergence(4, "ann", "update")

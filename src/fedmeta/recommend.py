@@ -21,12 +21,14 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
 from kedro.utils import find_kedro_project
 
+from fedmeta import identity
 from fedmeta.benchmarks.recommendation.features import encoding
 from fedmeta.benchmarks.recommendation.upcoming import Value, read_upcoming
 from fedmeta.core.model import Model
 from fedmeta.core.types import Algorithm, Batch, MetaParams
-from fedmeta.data.encoding import Codebook, Examples
+from fedmeta.data.encoding import Codebook, Examples, checksum
 from fedmeta.data.errors import DataError
+from fedmeta.data.federated import FederatedDataset
 from fedmeta.datasets import Checkpoint
 from fedmeta.models.tabular import tabular
 from fedmeta.pipelines.checks import value_of
@@ -91,6 +93,7 @@ def load_method(
     _check_finished(name, checkpoint, again)
     parameters = context.config_loader["parameters"]
     examples, model, algorithm = _built(name, parameters, codebook)
+    _check_origin(name, checkpoint, records, codebook, parameters, again)
     meta = checkpoint.learned
     _check_shapes(name, algorithm.init(model.init(0)).meta, meta, again)
     return TrainedMethod(records.metadata, examples, model, algorithm, meta)
@@ -194,6 +197,28 @@ def _built(
     model = build(partial(tabular, **sizes), sizes_of_layers, "model")
     options = {"chunk": chunk, **own}
     return examples, model, build_algorithm(method.algorithm, model.loss, options)
+
+
+def _check_origin(
+    name: str,
+    checkpoint: Checkpoint,
+    records: FederatedDataset,
+    codebook: Codebook,
+    parameters: Mapping[str, Any],
+    again: str,
+) -> None:
+    model, own = (
+        value_of(parameters, f"{HOME}.{block}")
+        for block in (f"models.{FEDERATED[name].model}", name)
+    )
+    wanted = {
+        "data.records": records.checksum,
+        "data.codebook": checksum(codebook),
+        **identity.settings(model=model, **{name: own}),
+    }
+    if names := identity.conflicts(checkpoint.settings, wanted):
+        words = identity.in_words(names, checkpoint.settings, wanted)
+        raise ValueError(f"{name} was trained with {words}; to train it: {again}")
 
 
 def _check_shapes(name: str, wanted: MetaParams, found: MetaParams, again: str) -> None:
