@@ -12,7 +12,6 @@ from fedmeta.data.partition import (
     ORDERS,
     checksum,
     partition_examples,
-    shrunk_gaps,
     split_clients,
     validate_partition,
     validate_split,
@@ -133,14 +132,40 @@ def test_other_errors_of_a_partition():
 def test_in_order_with_a_gap():
     clients = table([10, 4, 2], start=3)
     frame = partition_examples(clients, 0.2, 0, "order", 3)
-    assert frame["order"].tolist() == [
-        [0, 1, 5, 6, 7, 8, 9],
-        [0, 3],  # a gap of 3 would leave no query record
-        [0, 1],
-    ]
-    assert frame["num_query"].tolist() == [5, 1, 1]
-    assert shrunk_gaps(clients, frame, 3) == 2
-    assert shrunk_gaps(clients, partition_examples(clients, 0.2, 0), 0) == 0
+    assert frame["client_id"].tolist() == ["c0000"]  # the others have no query record
+    assert frame["order"].tolist() == [[0, 1, 5, 6, 7, 8, 9]]
+    assert frame["num_query"].tolist() == [5]
+
+
+def test_a_client_to_whom_a_gap_leaves_too_few_query_records_is_left_out():
+    clients = table([20, 14, 13, 12, 5])
+    for least, kept in [(1, 5), (7, 4), (8, 3), (9, 2), (13, 1)]:
+        frame = partition_examples(clients, 0.2, 0, "order", 3, min_query=least)
+        assert frame["client_id"].tolist() == clients["client_id"][:kept].tolist()
+        assert (frame["num_query"] >= least).all()
+        whole = partition_examples(clients[:kept], 0.2, 0, "order", 3)
+        pd.testing.assert_frame_equal(frame, whole)  # it changes nobody else's sets
+    # without a gap nothing is lost, and nobody is left out
+    for gapless in ("order", "random"):
+        frame = partition_examples(clients, 0.2, 0, gapless, min_query=100)
+        assert len(frame) == 5
+
+
+def test_few_query_records_by_query_fraction_are_no_gaps_doing():
+    clients = table([20, 20])
+    frame = partition_examples(
+        clients, 0.2, 0, "order", 2, query_fraction=0.1, min_query=5
+    )
+    assert frame["num_query"].tolist() == [2, 2]
+
+
+def test_a_gap_that_leaves_nobody():
+    told = (
+        "gap 80 leaves fewer than 5 query records to each of 2 clients, the largest of"
+        " which has 20 records, 4 of them support; lower gap, min_query or"
+    )
+    with pytest.raises(DataError, match=told):
+        partition_examples(table([20, 9]), 0.2, 0, "order", 80, min_query=5)
 
 
 def test_validate_split_refuses():

@@ -31,8 +31,8 @@ def test_only_its_own_data_get_a_benchmarks_name(tmp_path, metadata, source):
 
 
 def notes(name, strategy, gap):
-    partition = SimpleNamespace(strategy=strategy, gap=gap)
-    divided = partition_examples(CLIENTS, 0.2, 0, strategy, gap)
+    partition = SimpleNamespace(strategy=strategy, gap=gap, min_query=5)
+    divided = partition_examples(CLIENTS, 0.2, 0, strategy, gap, min_query=5)
     return " ".join(partition_notes(BENCHMARKS[name], partition, CLIENTS, divided))
 
 
@@ -41,7 +41,7 @@ def test_overlapping_windows_are_told():
     assert "leak" in notes("shakespeare", "order", 40)
     apart = notes("shakespeare", "order", 80)
     assert "leak" not in apart
-    assert "1 of 2 clients are too small" in apart
+    assert "1 of 2 clients take no part" in apart
 
 
 def test_records_that_share_nothing_need_no_note():

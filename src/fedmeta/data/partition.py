@@ -84,6 +84,7 @@ def partition_examples(
     dataset: FederatedDataset | None = None,
     labels: Labels | None = None,
     query_fraction: float | None = None,
+    min_query: int = 1,
 ) -> pd.DataFrame:
     """Divide each client's records into support and query, at least one in each.
 
@@ -94,12 +95,12 @@ def partition_examples(
             on the other clients.
         strategy: a name in `ORDERS`.
         gap: records left out between support and query where these are "in order":
-            there, neighbours may share content. A client too small for it loses as
-            many as leave it one query record.
+            there, neighbours may share content.
         dataset: where `stratified` finds the records,
         labels: and their classes.
         query_fraction: the last so much is query, whatever p; what lies between is
             left out. None: all but the support.
+        min_query: a client to whom the gap leaves fewer query records is left out.
 
     Returns:
         `client_id`, `num_support`, `num_query` and `order`, int32 record numbers
@@ -107,8 +108,8 @@ def partition_examples(
 
     Raises:
         DataError: for fractions outside (0, 1) or of a sum above 1, a client of fewer
-            than two records, an unknown strategy, or a gap where records are not in
-            order.
+            than two records, an unknown strategy, a gap where records are not in
+            order, or one that is too large for every client.
     """
     if not 0 < support_fraction < 1:
         raise DataError(
@@ -140,6 +141,17 @@ def partition_examples(
         )
     before = support_fraction if query_fraction is None else left
     support, query = _set_sizes(sizes, support_fraction, before, gap)
+    if gap:
+        stays = sizes - support - gap >= min_query
+        if not stays.any():
+            raise DataError(
+                f"gap {gap} leaves fewer than {min_query} query records to each of"
+                f" {len(clients)} clients, the largest of which has {sizes.max()}"
+                f" records, {support.max()} of them support; lower gap, min_query or"
+                " support_fraction, or keep larger clients"
+            )
+        clients, sizes = clients[stays], sizes[stays]
+        support, query = support[stays], query[stays]
     bounds = np.concatenate([[0], np.cumsum(support + query)])
     numbers = np.empty(bounds[-1], dtype=np.int32)
     for row, client in enumerate(clients.itertuples()):
@@ -172,7 +184,7 @@ def _set_sizes(
         sizes: [clients] records.
         support_fraction: of them, the first, are support.
         before: fraction that lies before the query set.
-        gap: records left out between the two, where that leaves a query record.
+        gap: records left out between the two.
     """
 
     def first(fraction: float) -> np.ndarray:
@@ -201,13 +213,6 @@ def _lists(numbers: np.ndarray, ends: np.ndarray) -> pd.Series:
     bounds = np.concatenate([[0], ends])
     lists = pa.LargeListArray.from_arrays(bounds, numbers)
     return pd.Series(lists.cast(ORDER), dtype=pd.ArrowDtype(ORDER))
-
-
-def shrunk_gaps(clients: pd.DataFrame, partition: pd.DataFrame, gap: int) -> int:
-    """How many clients were too small for the gap between support and query."""
-    used = (clients["stop"] - clients["start"]).to_numpy()
-    taken = (partition["num_support"] + partition["num_query"]).to_numpy()
-    return int((used - taken < gap).sum())
 
 
 def validate_split(split: dict[str, list[str] | str]) -> None:

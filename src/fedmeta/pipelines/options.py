@@ -81,6 +81,8 @@ class PartitionOptions(Options):
     support_fraction: Fraction
     strategy: str
     gap: NonNegativeInt = 0  # records left out between support and query in order
+    # A client to whom the gap leaves fewer query records takes no part.
+    min_query: PositiveInt = 5
     query_fraction: Fraction | None = None  # the last so many; None: all but support
     seed: Seed
 

@@ -40,7 +40,7 @@ def evaluate(
     wanted[ROUNDS] = training.rounds
     origin = judged_with(checkpoint.reached, wanted, name, evaluate)
     setup = prepare(benchmark, data, training, model, names, algorithms)
-    rows = setup.evaluated(name, checkpoint.learned, client_split["test"])
+    rows = setup.evaluated(name, checkpoint.learned, data.part("test"))
     table = scores(rows, f"test clients evaluated for {name}", checkpoint.diverged)
     warn_nonfinite(
         dict(zip(table["client_id"], table["loss_sum_after"], strict=True)), name

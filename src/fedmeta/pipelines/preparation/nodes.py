@@ -12,7 +12,6 @@ from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.partition import (
     checksum,
     partition_examples,
-    shrunk_gaps,
     split_clients,
 )
 from fedmeta.data.statistics import client_statistics
@@ -58,7 +57,7 @@ def divide(
     clients: pd.DataFrame,
     partition: PartitionOptions,
 ) -> pd.DataFrame:
-    """Each client's support and query records."""
+    """Support and query records of each client that the gap leaves enough of."""
     divided = partition_examples(
         clients,
         partition.support_fraction,
@@ -68,15 +67,16 @@ def divide(
         records,
         benchmark.labels,
         partition.query_fraction,
+        partition.min_query,
     )
-    shrunk = shrunk_gaps(clients, divided, partition.gap)
-    if shrunk:
+    if left_out := len(clients) - len(divided):
         log.warning(
-            "%d of %d clients are too small for a gap of %d records between support"
-            " and query, and have a smaller one",
-            shrunk,
+            "%d of %d clients take no part: a gap of %d records between support and"
+            " query leaves them fewer than %d query records",
+            left_out,
             len(clients),
             partition.gap,
+            partition.min_query,
         )
     divided.attrs["settings"] = _settings(clients, partition=partition.model_dump())
     return divided

@@ -211,7 +211,7 @@ def pretrain(
     try:
         for step, state, metrics in mixed.pretrain(
             state,
-            client_split["train"],
+            data.part("train"),
             services_used(records, clients, support_query, encoding),
             users,
             steps=options.steps,
@@ -308,17 +308,10 @@ def score_federated(
     def scored() -> Iterator[dict[str, Any]]:
         for fraction in study.support_fractions:
             splits = divided(clients, client_split["test"], partition, fraction)
-            setup = prepare(
-                benchmark,
-                data._replace(support_query=splits),
-                training,
-                model,
-                [algorithm],
-                blocks,
-            )
-            for row in setup.evaluated(
-                algorithm, checkpoint.learned, client_split["test"]
-            ):
+            own = data._replace(support_query=splits)
+            setup = prepare(benchmark, own, training, model, [algorithm], blocks)
+            tested = own.part("test")
+            for row in setup.evaluated(algorithm, checkpoint.learned, tested):
                 losses[row["client_id"], fraction] = row["loss_sum_after"]
                 yield {
                     "client_id": row["client_id"],

@@ -39,6 +39,7 @@ def divided(
         partition.strategy,
         partition.gap,
         query_fraction=partition.query_fraction,
+        min_query=partition.min_query,
     )
 
 

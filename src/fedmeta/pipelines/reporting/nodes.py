@@ -11,7 +11,6 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
-from fedmeta.data.partition import shrunk_gaps
 from fedmeta.identity import Settings
 from fedmeta.pipelines.options import PartitionOptions, ReportOptions
 from fedmeta.reporting import fairness, figures, page, tables, terminal
@@ -195,12 +194,11 @@ def partition_notes(
             " adaptation. partition.strategy=order with partition.gap="
             f"{benchmark.reach} keeps them apart."
         ]
-    shrunk = shrunk_gaps(clients, support_query, partition.gap)
+    left_out = len(clients) - len(support_query)
     return [
         f"Support comes before query with {partition.gap} records left out between,"
-        " which share content with both;"
-        f" {shrunk} of {len(clients)} clients are too small for that and leave out"
-        " fewer."
+        f" which share content with both; {left_out} of {len(clients)} clients take no"
+        f" part, since that leaves them fewer than {partition.min_query} query records."
     ]
 
 

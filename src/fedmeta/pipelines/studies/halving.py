@@ -116,7 +116,7 @@ def tune(
             ``tuning.work_limit`` times the reference's.
     """
     data = Data(records, clients, client_split, support_query, codebook)
-    trained, watched = names[0], client_split["validation"]
+    trained, watched = names[0], data.part("validation")
     candidates = configurations(trained, algorithms, tuning.configurations[trained])
 
     def prepared(name: str, blocks: Blocks) -> Setup:
@@ -155,7 +155,7 @@ def tune(
     def work(name: str, blocks: Blocks) -> float:
         """Operations of all training clients' updates in a round."""
         setup = prepared(name, blocks)
-        sizes = support_query[support_query["client_id"].isin(client_split["train"])]
+        sizes = support_query[support_query["client_id"].isin(data.part("train"))]
         return sum(
             analytic_flops(
                 setup.algorithms[name].work(row.num_support, row.num_query),

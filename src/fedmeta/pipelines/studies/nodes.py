@@ -130,9 +130,7 @@ def personalise(
             setup = prepare(
                 benchmark, data, training, model, ["fedavg"], {"fedavg": options}
             )
-            for row in setup.evaluated(
-                "fedavg", checkpoint.learned, client_split[part]
-            ):
+            for row in setup.evaluated("fedavg", checkpoint.learned, data.part(part)):
                 yield {
                     "client_id": row["client_id"],
                     "epochs": epochs,

@@ -18,7 +18,7 @@ class Curves:
         setups: with the watched clients' data; those of another support fraction
             under what is added to the names of their histories.
         names: of the algorithms.
-        watched: validation clients.
+        watched: validation clients of each of these.
         trained: training clients, on whom the probe is taken.
         probe: what else to record; None: nothing.
     """
@@ -27,7 +27,7 @@ class Curves:
         self,
         setups: Mapping[str, Setup],
         names: Sequence[str],
-        watched: Sequence[ClientId],
+        watched: Mapping[str, Sequence[ClientId]],
         trained: Sequence[ClientId],
         probe: ProbeOptions | None,
     ) -> None:
@@ -50,13 +50,14 @@ class Curves:
             trained: what was seen of the training clients since the last row.
             spent: costs until now.
         """
-        watched = {"validation_clients": len(self._watched)}
-        common = {"round": state.round, **trained, **watched}
+        common = {"round": state.round, **trained}
         probed = self._probed(state)
         for suffix, setup in self._setups.items():
+            watched = self._watched[suffix]
+            seen = {**common, "validation_clients": len(watched)}
             for name in self._names:
-                scores = _validate(setup, name, state, self._watched)
-                row = {**common, **scores, **probed, **spent}
+                scores = _validate(setup, name, state, watched)
+                row = {**seen, **scores, **probed, **spent}
                 self._rows[name + suffix].append(row)
         return {name: pd.DataFrame(rows) for name, rows in self._rows.items()}
 

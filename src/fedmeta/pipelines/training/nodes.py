@@ -13,6 +13,7 @@ from fedmeta.core.algorithms import options_of
 from fedmeta.core.engine import run_rounds
 from fedmeta.core.types import ClientId, Diverged, ServerState
 from fedmeta.data.encoding import Codebook
+from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.ids import Ids
 from fedmeta.data.tasks import sample_cohort
@@ -127,7 +128,7 @@ def _checkpoints(
         Diverged: after the last finite checkpoint.
     """
     setup = prepare(benchmark, data, training, model, names, algorithms)
-    trained, train_clients = setup.algorithms[names[0]], data.client_split["train"]
+    trained, train_clients = setup.algorithms[names[0]], data.part("train")
     cohort_of = _cohorts(train_clients, training)
     undivided = {**settings, **data.undivided()} if trained.undivided else {}
     shared = identity.fingerprint(undivided) if undivided else ""
@@ -221,17 +222,15 @@ def _curves(
     algorithms: dict[str, dict],
 ) -> Curves:
     """Curves of the validation clients, under every support fraction asked for."""
-    watched = data.client_split["validation"][: training.evaluation_clients]
-    setups = {"": setup}
+    first = slice(training.evaluation_clients)
+    setups, watched = {"": setup}, {"": data.part("validation")[first]}
     if setup.algorithms[names[0]].undivided:
-        for suffix, divided in _divisions(
-            benchmark, data, watched, partition, training
-        ):
+        for suffix, divided in _divisions(benchmark, data, partition, training):
+            watched[suffix] = divided.part("validation")[first]
             setups[suffix] = prepare(
                 benchmark, divided, training, model, names, algorithms
             )
-    train_clients = data.client_split["train"]
-    return Curves(setups, names, watched, train_clients, training.probe)
+    return Curves(setups, names, watched, data.part("train"), training.probe)
 
 
 def _under(fraction: float) -> str:
@@ -241,17 +240,20 @@ def _under(fraction: float) -> str:
 def _divisions(
     benchmark: Benchmark,
     data: Data,
-    watched: list[ClientId],
     partition: PartitionOptions,
     training: TrainingOptions,
 ) -> Iterator[tuple[str, Data]]:
-    """The watched clients' data under other support fractions."""
-    clients = data.clients[data.clients["client_id"].isin(watched)]
+    """The validation clients' data under other support fractions."""
+    validation = data.client_split["validation"]
+    clients = data.clients[data.clients["client_id"].isin(validation)]
     for fraction in sorted(
         {*training.support_fractions} - {partition.support_fraction}
     ):
         other = partition.model_copy(update={"support_fraction": fraction})
-        divided = divide(benchmark, data.records, clients, other)
+        try:
+            divided = divide(benchmark, data.records, clients, other)
+        except DataError:  # a gap that leaves nobody: its own run says so
+            continue
         yield _under(fraction), data._replace(support_query=divided)
 
 
@@ -298,7 +300,7 @@ def _tell_resumed(
 ) -> None:
     """Say where it goes on, and which metrics the points until there lack."""
     log.info("%s: goes on after round %d", called, checkpoint.state.round)
-    history, watched = checkpoint.history[name], data.client_split["validation"][0]
+    history, watched = checkpoint.history[name], data.part("validation")[0]
     metrics = setup.metrics(setup.placed(checkpoint.state.meta), watched)
     new = [m for m in metrics if f"validation_{m}_after" not in history]
     if new:

@@ -22,6 +22,7 @@ from fedmeta.core.types import Algorithm, Backend, ClientId, MakeTask, MetaParam
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.encoding import checksum as codebook_checksum
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.data.ids import Ids
 from fedmeta.data.partition import checksum
 from fedmeta.data.tasks import Episode, pooled_task_maker, task_maker
 from fedmeta.datasets import Checkpoint
@@ -65,6 +66,25 @@ class Data(NamedTuple):
                 )
             found |= held
         return found
+
+    def part(self, name: str) -> Sequence[ClientId]:
+        """Clients of a part of the split that have support and query records.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        ids, divided = self.client_split[name], self.support_query
+        if divided is None or len(divided) == len(self.clients):
+            return ids
+        there = Ids(divided["client_id"])
+        left = [client for client in ids if client in there]
+        if not left:
+            raise ValueError(
+                f"partition: the gap leaves none of {len(ids)} {name} clients enough"
+                " query records; lower partition.gap or partition.min_query, or keep"
+                " larger clients (selection)"
+            )
+        return left
 
     def undivided(self) -> Settings:
         """What replaces settings where it does not matter which records are support."""
@@ -224,7 +244,7 @@ def prepare(
 
     training_task = tasks(passes, training.resample, training.episode)
     if training.pooled is not None:
-        trained = data.clients["client_id"].isin(data.client_split["train"])
+        trained = data.clients["client_id"].isin(data.part("train"))
         training_task = pooled_task_maker(
             data.records,
             data.clients[trained],
