@@ -5,7 +5,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -163,10 +163,11 @@ def problem_of_sweep(words: list[str]) -> str | None:
     return problem_of_run([*run, "--params", pairs])
 
 
-def problem_of_reproduce(words: list[str]) -> str | None:
+def problem_of_own(name: str, words: list[str]) -> str | None:
+    """Of a command of the project's own, by its options alone."""
     from fedmeta.cli import cli  # noqa: PLC0415
 
-    command = cli.commands["reproduce"]
+    command = cli.commands[name]
     try:
         command.make_parser(click.Context(command)).parse_args(list(words))
     except click.UsageError as error:
@@ -175,10 +176,11 @@ def problem_of_reproduce(words: list[str]) -> str | None:
 
 
 KEDRO = {
-    "reproduce": problem_of_reproduce,
+    "reproduce": partial(problem_of_own, "reproduce"),
     "run": problem_of_run,
     "recommend": problem_of_recommend,
     "sweep": problem_of_sweep,
+    "track": partial(problem_of_own, "track"),
 }
 
 
