@@ -43,7 +43,7 @@ def test_a_second_stage_begins_where_the_first_one_ended(data, first, tmp_path):
     assert begun.state.round == 0
     assert_same_bits(begun.state.meta, first.state.meta)
     before = [c for c in history if c.startswith("validation") and "before" in c]
-    assert len(before) == 3
+    assert len(before) == 4  # loss and accuracy, over records and over clients
     last = first.history["fedavgm"].iloc[-1]
     assert history.loc[0, before].tolist() == last[before].tolist()
     # its costs are its own
