@@ -143,6 +143,6 @@ def test_what_is_not_finite_is_named() -> None:
     )
     assert not_finite(history[["round", "train_loss", "flops"]], None) == ""
     clients = {"client_id": ["a", "b"], "num_query": 10}
-    numbers = {f"{n}_{w}": [5.0, 5.0] for n in ("correct", "loss") for w in WHEN}
-    scores = pd.DataFrame({**clients, **numbers, "loss_after": [10.0, math.inf]})
-    assert not_finite(None, scores) == "test/loss_after"
+    sums = {f"{n}_sum_{w}": [5.0, 5.0] for n in ("accuracy", "loss") for w in WHEN}
+    scores = pd.DataFrame({**clients, **sums, "loss_sum_after": [10.0, math.inf]})
+    assert not_finite(None, scores) == "test/loss_after, test/macro_loss_after"
