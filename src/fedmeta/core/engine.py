@@ -69,6 +69,7 @@ def run_rounds(
             again = for_each_client(state.meta, cohort, round_number)
             raise Diverged(_first_nonfinite(again, round_number))
         state = algorithm.server_update(state, update)
+        del update  # a model less is held while the next clients work
         if not is_finite([state.meta, state.opt_state]):
             raise Diverged(Divergence(round_number, "", "new state"))
         if skip_nonfinite:

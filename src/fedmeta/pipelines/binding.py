@@ -1,7 +1,7 @@
 """Node functions with some arguments fixed by the pipeline that uses them."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial, update_wrapper
 from typing import Any
 
@@ -11,8 +11,11 @@ def bind(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
 
     Kedro reads both: the name for the graph, the signature's annotations for typed
     parameters. Give such a node its inputs by name.
+
+    The chunks of a generator are let go once Kedro has saved them.
     """
-    bound = update_wrapper(partial(function, **fixed), function)
+    called = _releasing(function) if inspect.isgeneratorfunction(function) else function
+    bound = update_wrapper(partial(called, **fixed), function)
     del bound.__wrapped__  # or Kedro sees the signature before anything was fixed
     signature = inspect.signature(function)
     free = [p for name, p in signature.parameters.items() if name not in fixed]
@@ -20,3 +23,24 @@ def bind(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
     if hasattr(function, "check"):  # of its options: `fedmeta.pipelines.checks`
         bound.check = partial(function.check, **fixed)
     return bound
+
+
+class _Outputs(list):
+    """Outputs of a node that are each given away when they are asked for.
+
+    To save one output after the other, Kedro splits a generator of chunks by
+    `itertools.tee`, which keeps up to 57 of them: of checkpoints, gigabytes.
+    """
+
+    def __getitem__(self, place: Any) -> Any:
+        value = super().__getitem__(place)
+        self[place] = None
+        return value
+
+
+def _releasing(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    def generator(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        for chunk in function(*args, **kwargs):
+            yield _Outputs(chunk) if isinstance(chunk, tuple) else chunk
+
+    return generator

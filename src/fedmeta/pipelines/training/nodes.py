@@ -167,11 +167,13 @@ def _checkpoints(
         state = trained.init(
             start.state.meta["theta"] if start else setup.model.init(training.seed)
         )
-        begun = judged(state := _moved(state, setup), float("nan"))
+        checkpoint = judged(state := _moved(state, setup), float("nan"))
         if start is not None and start.diverged:
-            yield begun._replace(history={n: t[:0] for n, t in begun.history.items()})
+            yield checkpoint._replace(
+                history={n: table[:0] for n, table in checkpoint.history.items()}
+            )
             raise Diverged(inherited(start.diverged))
-        yield begun
+        yield checkpoint
 
     price = prices(
         setup,
@@ -191,7 +193,7 @@ def _checkpoints(
             spent = {name: spent[name] + cost[name] for name in COSTS}
         clock.tick(number, loss.value)
         if number % training.evaluate_every == 0 or number == training.rounds:
-            saved, skipped = judged(state, loss.take()), 0
+            checkpoint, skipped = judged(state, loss.take()), 0
             log.info(
                 "%s, round %d of %d: validation accuracy %.1f %% before, %.1f %% after"
                 " adaptation",
@@ -200,7 +202,7 @@ def _checkpoints(
                 training.rounds,
                 *curves.last_accuracies(),
             )
-            yield saved
+            yield checkpoint
 
 
 def _cohorts(

@@ -1,0 +1,32 @@
+"""Node functions as Kedro runs them."""
+
+from weakref import WeakSet
+
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node, Pipeline
+from kedro.runner import SequentialRunner
+
+from fedmeta.pipelines.binding import bind
+
+
+class Checkpoint:
+    """Large."""
+
+
+def test_chunks_are_let_go_once_they_are_saved():
+    alive, counts = WeakSet(), []
+
+    def train(rounds):
+        for number in range(rounds):
+            checkpoint = Checkpoint()
+            alive.add(checkpoint)
+            counts.append(len(alive))
+            yield checkpoint, number, -number
+
+    saved = {name: MemoryDataset(copy_mode="assign") for name in ("c", "h", "g")}
+    node = Node(bind(train, rounds=20), None, list(saved))
+    SequentialRunner().run(Pipeline([node]), DataCatalog(saved))
+    assert isinstance(saved["c"].load(), Checkpoint)
+    assert (saved["h"].load(), saved["g"].load()) == (19, -19)
+    # The new one, and the one before: in the catalog, and in Kedro's hands.
+    assert max(counts) == 2
