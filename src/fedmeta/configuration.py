@@ -9,7 +9,7 @@ from kedro.config import OmegaConfigLoader
 
 
 class Loader(OmegaConfigLoader):
-    """Kedro's own looks for nothing in ``/work/[old]``: it takes ``[`` for a pattern.
+    """Kedro's own looks for nothing in ``/data/[old]``: it takes ``[`` for a pattern.
 
     Where a version of Kedro no longer asks the method below, all is as with its own.
     """
