@@ -123,7 +123,9 @@ def pids(folder: Path) -> list[str]:
 def alive(pid: str) -> bool:
     """Whether a process still runs; one that has ended may not be buried yet."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        # Files are closed when its last thread has ended.
+        return state != "Z" or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
     except FileNotFoundError:
         return False
 
