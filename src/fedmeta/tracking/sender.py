@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from filelock import FileLock, Timeout
 
@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 RESULTS = Path("data", "07_model_output")  # of a project: records are below it
 ARTIFACTS = "mlartifacts"  # the folder of a local store's files
 COMMAND = "kedro track"
-SILENCE_S = 10.0  # of MLflow, that the end of a run waits for
+SILENCE_S = 9.0  # of MLflow, that the end of a run waits for
+AGAIN_S = 1.0  # that further runs of a process do, until MLflow answers one of them
 LIMIT_S = 60.0  # that it waits in all, for an MLflow that answers, but slowly
 STOP_S = 10.0  # that a run waits in all which is to stop
 REST_S = 60.0  # between an error and the next try
@@ -27,6 +28,8 @@ REST_S = 60.0  # between an error and the next try
 
 class Sender:
     """Logs records while a run goes on, which waits for it at its end alone."""
+
+    _silent: ClassVar[set[str]] = set()  # stores that a run of this process gave up
 
     def __init__(self, project: Path) -> None:
         self._project, self._uri = project, tracking_uri(project)
@@ -52,19 +55,25 @@ class Sender:
         """Wait until all is logged, or say after ``limit`` seconds that it is not."""
         began = self._heard = time.monotonic()
         with self._changed:
-            # What has failed before gets another try.
+            # What has failed gets another try.
             self._closing, self._rest_until = True, 0.0
             self._changed.notify_all()
             while self._left() and self._thread and self._thread.is_alive():
                 now = time.monotonic()
                 if self._making:
                     self._heard = now
-                if now - self._heard > SILENCE_S or now - began > limit:
-                    self._warn(f"no answer within {now - self._heard:.0f} s")
+                patience = AGAIN_S if self._uri in self._silent else SILENCE_S
+                if now - self._heard > patience:
+                    self._warn(f"no answer within {patience:.0f} s")
+                    break
+                if now - began > limit:
+                    self._warn(f"not all is logged within {limit:.0f} s")
                     break
                 self._changed.wait(0.1)
             self._thread = None  # it has ended, or will with the process
-            if self._warned and not self._left():
+            if self._left():
+                self._silent.add(self._uri)
+            elif self._warned:
                 log.info("MLflow (%s) answers again: all is logged", shown(self._uri))
 
     def _left(self) -> bool:
@@ -108,6 +117,7 @@ class Sender:
             self._store = Store(self._uri, artifacts, self._at_work)
         for _ in self._store.log(record, self._project):
             self._heard = time.monotonic()
+            self._silent.discard(self._uri)
         self.pages.add(self._store.page(record))
 
     @contextmanager

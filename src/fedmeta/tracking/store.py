@@ -311,7 +311,11 @@ def _make(path: Path) -> None:
         old.unlink()  # of a process that was stopped, since the lock is ours
     # A new name, since MLflow makes the tables of a URI once a process.
     partial = path.with_name(f"{path.name}.{time.time_ns()}.partial")
-    MlflowClient(file_uri(partial))
+    try:
+        MlflowClient(file_uri(partial))
+    except BaseException:
+        partial.unlink(missing_ok=True)  # the disk is full, perhaps
+        raise
     if path.exists() and path.stat().st_size:
         names = (path.with_name(f"{path.name}.broken-{n}") for n in count(1))
         aside = next(name for name in names if not name.exists())
