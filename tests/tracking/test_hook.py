@@ -263,6 +263,21 @@ def test_everything_is_made_again_from_data(project: Path) -> None:
     assert "0 were not complete" in said[-1]
 
 
+def test_checkpoints_that_were_deleted_are_all_that_is_lost(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    toy.run(project)
+    before = content(project)
+    (project / "mlflow.db").unlink()
+    for path in (project / toy.RESULTS).glob("alpha*.safetensors"):
+        path.unlink()
+    track(project, print)
+    for run in before.values():
+        del run["files"]["parameters.safetensors"]
+    assert content(project) == before
+    assert "alpha p0.2 s7 has learned" in caplog.text
+
+
 def test_what_was_missed_is_logged_by_the_command(
     project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

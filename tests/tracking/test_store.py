@@ -14,6 +14,7 @@ import pytest
 import toy_pipeline as toy
 
 from fedmeta.data.errors import DataError
+from fedmeta.reproduction.runs import Recorded
 from fedmeta.tracking.store import open_client
 from fedmeta.tracking.uri import file_uri
 
@@ -116,6 +117,18 @@ def test_another_version_s_store_is_named_with_the_remedy(
     with pytest.raises(DataError, match="mlflow db upgrade sqlite:///older.db"):
         open_client(file_uri(path))
     assert not [*tmp_path.glob("*broken*")]
+
+
+@pytest.mark.parametrize("size", [0, 100, 50_000])
+def test_reading_changes_nothing(
+    tmp_path: Path, quickly_made: bytes, size: int
+) -> None:
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(quickly_made[:size])
+    with pytest.raises(DataError, match="kedro track makes it again"):
+        Recorded(file_uri(path))
+    assert path.read_bytes() == quickly_made[:size]
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_another_program_s_database_stays(tmp_path: Path) -> None:

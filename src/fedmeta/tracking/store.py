@@ -199,7 +199,14 @@ class Store:
             yield
         learned = ("checkpoint", record.checkpoint)
         if record.checkpoint and learned not in held:
-            self._log_learned(number, project / record.checkpoint)
+            try:
+                self._log_learned(number, project / record.checkpoint)
+            except FileNotFoundError:
+                log.warning(
+                    "%s is gone, and with it what %s has learned",
+                    record.checkpoint,
+                    record.name,
+                )
             held.add(learned)
             yield
 
@@ -252,6 +259,31 @@ def open_client(uri: str, at_work: AtWork = nullcontext) -> MlflowClient:
             with at_work():
                 _make(path)
             return MlflowClient(uri)
+
+
+def open_to_read(uri: str) -> MlflowClient:
+    """Open a store of which nothing is changed: it may be another's.
+
+    Raises:
+        DataError: for a file that is not a whole store.
+        Exception: of many kinds, where the store cannot be reached.
+    """
+    path = database_file(uri)
+    if path is not None:
+        # MLflow would try for minutes, or add what is missing.
+        place = f"file:{quote(str(path))}?mode=ro"
+        with closing(sqlite3.connect(place, timeout=LOCKED_S, uri=True)) as database:
+            try:
+                database.execute("SELECT run_uuid FROM runs LIMIT 1")
+            except sqlite3.DatabaseError as error:
+                raise DataError(
+                    f"{path}: {error}; if it is damaged, or was never completed, kedro"
+                    " track makes it again"
+                ) from None
+    with impatient():
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+        return client
 
 
 def _is_made(path: Path) -> bool:
