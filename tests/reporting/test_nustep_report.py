@@ -21,7 +21,12 @@ AFTER = {1: [0.1, 0.5, 0.6], 2: [0.1, 0.5, 0.7], 5: [0.1, 0.6, 0.8]}
 def results():
     return Results(
         {SKEW: {nu: study_scores(right) for nu, right in RIGHT.items()}},
-        {SKEW: {nu: study_history(after) for nu, after in AFTER.items()}},
+        {
+            SKEW: {
+                nu: study_history(after).assign(flops=[0, nu * 10_000, nu * 20_000])
+                for nu, after in AFTER.items()
+            }
+        },
         "sample",
     )
 
@@ -49,6 +54,9 @@ def test_rounds_table(results):
     np.testing.assert_allclose(table["final"], [60, 55, 80])
     assert table["round_reaching"].isna().tolist() == [False, True, False]
     assert table["round_reaching"].dropna().tolist() == [20, 10]
+    flops = [results.histories[SKEW][nu].set_index("round")["flops"] for nu in (1, 5)]
+    wanted = [flops[0][20], flops[1][10]]
+    assert table["flops_reaching"].dropna().tolist() == wanted
 
 
 class TestClaims:
@@ -64,7 +72,7 @@ class TestClaims:
 
     def test_another_may_not_be_better_on_the_diagonal(self, results):
         results.scores[SKEW][2] = study_scores({**RIGHT[2], 1: [6, 7]})
-        assert held(results)[0] is True  # a tie for the best
+        assert held(results)[0] is False  # a tie: neither is the best
         results.scores[SKEW][2] = study_scores({**RIGHT[2], 1: [7, 7]})
         assert held(results)[0] is False
         figures = nustep.claims(results)[0].figures
@@ -79,7 +87,10 @@ class TestClaims:
 
     def test_rounds_are_those_of_reaching_and_not_the_last(self, results):
         claim = nustep.claims(results)[2]
-        assert claim.figures == "60.00 %: ν = 5 round 10, ν = 1 first at round 20"
+        assert claim.figures == (
+            "60.00 %: ν = 5 round 10 after 50.0 kFLOP, ν = 1 first at round 20 "
+            "after 20.0 kFLOP"
+        )
         one = results.histories[SKEW][1]
         one["validation_accuracy_after"] = [0.1, 0.6, 0.6]
         assert held(results)[2] is False  # both at round 10

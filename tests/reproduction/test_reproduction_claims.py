@@ -77,6 +77,7 @@ def overhead(**rounds):
                 "not reached" if r is None else "reached" for r in rounds.values()
             ],
             "rounds": pd.array(list(rounds.values()), dtype="Int64"),
+            "flops": [r and 2.5e9 * r for r in rounds.values()],
         }
     )
 
@@ -94,6 +95,14 @@ def overhead(**rounds):
 )
 def test_fewer_rounds(rounds, held):
     assert fewer_rounds({0.2: overhead(**rounds)}, [0.2]).held is held
+
+
+def test_rounds_are_told_with_what_they_compute():
+    claim = fewer_rounds({0.2: overhead(fedavg=800, maml=400, sgd=None)}, [0.2])
+    assert claim.figures == (
+        "20 %: FedAvg 800 rounds, 2.00 TFLOP, FedMeta(MAML) 400 rounds, 1.00 TFLOP,"
+        " FedMeta(Meta-SGD) not reached"
+    )
 
 
 def test_headline():

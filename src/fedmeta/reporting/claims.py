@@ -43,7 +43,11 @@ def claims_frame(claims: Sequence[Claim]) -> pd.DataFrame:
 
 
 def more(one: float, other: float) -> Held:
-    """Whether ``one`` is greater; None where either is missing, or `DIVERGED`."""
+    """Whether ``one`` is greater; None where either is missing, or `DIVERGED`.
+
+    Equal ones beat each other nowhere: a tie decides against "more", "fewer" and "the
+    best", and for "at least as".
+    """
     if isinstance(one, Diverged) or isinstance(other, Diverged):
         return DIVERGED
     return None if np.isnan(one - other) else bool(one > other)

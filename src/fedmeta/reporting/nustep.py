@@ -20,7 +20,6 @@ from fedmeta.reporting.claims import (
     every,
     more,
     number,
-    opposite,
 )
 from fedmeta.reporting.divergence import divergence, judged, sentences, training_cell
 from fedmeta.reporting.study_figures import accuracy_by_round, heat_map, write_cells
@@ -28,7 +27,7 @@ from fedmeta.reporting.study_page import Section
 from fedmeta.reporting.study_scores import compared, curve, epochs_tested, last, micro
 from fedmeta.reporting.style import INK, LABEL_SIZE, SMALL_SIZE, panels, say, shades
 from fedmeta.reporting.tables import first_reaching
-from fedmeta.reporting.wording import MISSING, Column
+from fedmeta.reporting.wording import MISSING, Column, flops_text
 
 ByNu = Mapping[int, pd.DataFrame]
 
@@ -127,7 +126,7 @@ def sections(results: Results) -> list[Section]:
             columns=ROUND_COLUMNS,
             figure="accuracy",
             caption="A curve that rises earlier needs fewer rounds, but a round of "
-            "more steps computes more.",
+            "more steps computes more: the table has both.",
         ),
     ]
 
@@ -153,7 +152,8 @@ def rounds_table(histories: Mapping[str, ByNu], source: str) -> pd.DataFrame:
     Returns:
         Accuracies in percent: ``final`` and ``best`` on validation users;
         ``round_reaching`` is the first evaluated round with nu = 1's final accuracy,
-        missing where there was none.
+        missing where there was none; ``flops_reaching`` is what all clients together
+        had computed until then.
     """
     rows = []
     for setting, by_nu in histories.items():
@@ -166,11 +166,17 @@ def rounds_table(histories: Mapping[str, ByNu], source: str) -> pd.DataFrame:
                     "source": source,
                     "final": 100 * last(by_nu[nu], ACCURACY),
                     "best": 100 * curve(judged(by_nu[nu]), ACCURACY).max(),
-                    "round_reaching": _round_reaching(judged(by_nu[nu]), target),
+                    **{
+                        f"{column}_reaching": _reaching(
+                            judged(by_nu[nu]), target, column
+                        )
+                        for column in ("round", "flops")
+                    },
                     **training_cell({"": by_nu[nu]}),
                 }
             )
-    columns = ["setting", "nu_train", "source", "final", "best", "round_reaching"]
+    columns = ["setting", "nu_train", "source", "final", "best"]
+    columns += ["round_reaching", "flops_reaching"]
     return pd.DataFrame(rows, columns=None if rows else columns).astype(
         {"round_reaching": "Int64"}
     )
@@ -244,8 +250,7 @@ def _best_of_its_column(setting: str, by_nu: ByNu) -> Claim:
             held.append(None)
             continue
         other = max(measured, key=measured.__getitem__)
-        better = more(measured[other], own)
-        held.append(opposite(better))
+        held.append(more(own, measured[other]))
         texts.append(
             f"{_steps(nu)} at test: {_label(nu)} {number(own)}, the best other is "
             f"{_label(other)} {number(measured[other])}"
@@ -286,18 +291,26 @@ def _rounds_compared(
     if min(len(curve(table, ACCURACY)) for table in (history, fewest)) < 2:
         return MISSING, None
     target = last(fewest, ACCURACY)
-    own, others = _round_reaching(history, target), _round_reaching(fewest, target)
-    reached = f"round {own:.0f}" if not np.isnan(own) else "never"
+    own, others = (_reaching(h, target, "round") for h in (history, fewest))
+    reached = "never" if np.isnan(own) else _round_text(history, target)
     text = (
         f"{100 * target:.2f} %: {_label(most)} {reached}, {_label(FEWEST)} first at "
-        f"round {others:.0f}"
+        f"{_round_text(fewest, target)}"
     )
-    return text, bool(own < others)
+    return text, False if np.isnan(own) else more(others, own)
 
 
-def _round_reaching(history: pd.DataFrame, target: float) -> float:
+def _reaching(history: pd.DataFrame, target: float, column: str) -> float:
+    """The round at which the target was reached, or what had been spent until then."""
     row = first_reaching(history, target)
-    return np.nan if row is None else float(row["round"])
+    return np.nan if row is None else float(row.get(column, np.nan))
+
+
+def _round_text(history: pd.DataFrame, target: float) -> str:
+    """ "round 140 after 2.50 TFLOP": a round costs the more, the larger its nu."""
+    flops = _reaching(history, target, "flops")
+    spent = "" if np.isnan(flops) else f" after {flops_text(flops)}"
+    return f"round {_reaching(history, target, 'round'):.0f}{spent}"
 
 
 def _settings(results: Results) -> list[str]:
@@ -337,4 +350,5 @@ ROUND_COLUMNS = {
     "final": Column("Final accuracy", "{:.1f} %".format),
     "best": Column("Best accuracy", "{:.1f} %".format),
     "round_reaching": Column("Reaches ν = 1's final at round", "{:,}".format),
+    "flops_reaching": Column("… after computing", flops_text),
 }

@@ -40,6 +40,9 @@ TRAINED_ALONE = ("lr", "nn")  # the methods with a curve of their own
 def episode_curves(histories: Mapping[str, pd.DataFrame], source: str) -> Figure:
     """Validation accuracy of the federated methods by episode (paper, Fig. 6).
 
+    The paper's users learn from 80 % of their records, these from as much as the run's
+    ``partition.support_fraction`` says.
+
     Args:
         histories: By label, a row an evaluated episode.
         source: What the data are, for the title.

@@ -13,6 +13,7 @@ import pandas as pd
 from fedmeta.reporting.claims import DIVERGED, Claim, Held, every, more
 from fedmeta.reporting.divergence import Diverged
 from fedmeta.reporting.tables import BASELINE, NOT_REACHED, REACHED
+from fedmeta.reporting.wording import flops_text
 from fedmeta.reproduction.tables import FEDMETA, Paper, gains, percent
 
 FINE_TUNED = "FedAvg(Meta)"
@@ -154,11 +155,16 @@ def _sooner(one: pd.Series, base: pd.Series) -> Held:
         return DIVERGED
     if one["outcome"] == NOT_REACHED:
         return None if base["outcome"] == NOT_REACHED else False
-    return base["outcome"] == NOT_REACHED or bool(one["rounds"] < base["rounds"])
+    if base["outcome"] == NOT_REACHED:
+        return True
+    return more(base["rounds"], one["rounds"])
 
 
 def _rounds(row: pd.Series) -> str:
-    return f"{row['rounds']:,}" if row["outcome"] == REACHED else row["outcome"]
+    """ "120 rounds, 2.50 TFLOP": a round of one costs more than one of another."""
+    if row["outcome"] != REACHED:
+        return row["outcome"]
+    return f"{row['rounds']:,} rounds, {flops_text(row['flops'])}"
 
 
 def _fine_tuning_gains(accuracies: Paper) -> dict[float, float]:
