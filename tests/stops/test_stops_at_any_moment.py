@@ -104,7 +104,7 @@ def trials(
 
 
 def test_a_stop_leaves_nothing_half(trials: list[Trial]) -> None:
-    assert not told(trials, "stopped")
+    nothing_is_wrong(trials, "stopped")
     # One that comes in the very moment in which a file is tidied away may leave it to
     # the next run; that is seldom.
     left = [t.left for t in trials if t.left and t.code == 128 + t.stop.number]
@@ -112,11 +112,11 @@ def test_a_stop_leaves_nothing_half(trials: list[Trial]) -> None:
 
 
 def test_what_is_typed_again_ends_as_an_unbroken_run(trials: list[Trial]) -> None:
-    assert not told(trials, "files")
+    nothing_is_wrong(trials, "files")
 
 
 def test_tracking_is_complete(trials: list[Trial]) -> None:
-    assert not told(trials, "tracking")
+    nothing_is_wrong(trials, "tracking")
 
 
 def test_the_stops_were_what_they_should_be(trials: list[Trial]) -> None:
@@ -207,13 +207,14 @@ def _wrong_in_the_end(
         yield f"differ: {sorted({name for name, _ in differ})}"
 
 
-def told(trials: list[Trial], topic: str) -> str:
-    """What is wrong, a line a trial."""
-    return "\n".join(
+def nothing_is_wrong(trials: list[Trial], topic: str) -> None:
+    wrong = [
         f"{trial.stop}, exit code {trial.code}: {trial.wrong[topic]}"
         for trial in trials
         if trial.wrong.get(topic)
-    )
+    ]
+    if wrong:
+        pytest.fail("\n".join(wrong), pytrace=False)
 
 
 @contextlib.contextmanager

@@ -83,12 +83,14 @@ def count_writes(number: int, at: int, after: bool) -> None:
         def call(*args, **kwargs):
             nonlocal count
             count += 1
-            if count == at and not after:
+            mine = count
+            if mine == at and not after:
                 os.kill(os.getpid(), number)
-            done = genuine(*args, **kwargs)
-            if count == at and after:
-                os.kill(os.getpid(), number)
-            return done
+            try:
+                return genuine(*args, **kwargs)
+            finally:
+                if mine == at and after:
+                    os.kill(os.getpid(), number)
 
         return call
 
