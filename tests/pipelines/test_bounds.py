@@ -127,10 +127,11 @@ def test_seeds_of_blocks(block, seed):
 
 
 def test_rates_of_blocks():
-    for bad in (0.0, -1.0, math.nan, math.inf):
+    for bad in (-1.0, math.nan, math.inf):
         assert {e["loc"] for e in _errors(ProbeOptions, inner_lr=bad)} == {
             ("inner_lr",)
         }
+    assert ProbeOptions(inner_lr=0.0).inner_lr == 0  # no step
 
 
 def _errors(block, **options):

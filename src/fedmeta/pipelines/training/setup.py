@@ -145,8 +145,9 @@ def settings_of(
 ) -> Settings:
     """What decides a training: its options, data and code, but not for how long.
 
+    Takes what `prepare` takes, and
+
     Args:
-        benchmark, data, training, model, names, blocks: as for `prepare`.
         called: the name of the options of a training whose algorithm has another.
         start: whose parameters it starts from.
     """
