@@ -68,10 +68,11 @@ femnist: setup ## the main job: FEMNIST, FedAvg against FedMeta
 test: setup-dev ## the quick tests; FEMNIST=, SHAKESPEARE=, SENT140=, USAGE_LOG= add some
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-lint: setup-dev ## ruff and the import layers
+lint: setup-dev ## ruff, the import layers and the types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 format: setup-dev ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

@@ -6,7 +6,7 @@ cohort, so that no backend can change what is computed, only how fast.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -53,7 +53,7 @@ def threaded(workers: int) -> Backend:
             meta: MetaParams, cohort: Sequence[ClientId], round_number: int
         ) -> Iterator[tuple[ClientId, Any]]:
             with ThreadPoolExecutor(workers) as pool:
-                waiting: deque = deque()
+                waiting: deque[tuple[ClientId, Future[Any]]] = deque()
                 for client in cohort:
                     future = pool.submit(work, meta, client, round_number)
                     waiting.append((client, future))

@@ -42,29 +42,31 @@ def run_rounds(
             of all clients of a round), or the server's new state. A state that was
             yielded is finite.
     """
+
+    def streamed(
+        meta: MetaParams,
+        cohort: Sequence[ClientId],
+        number: int,
+        metrics: dict[str, Tensor],
+        skipped: list[Divergence],
+    ) -> Iterator[tuple[Tensor, MetaParams]]:
+        for client, output in for_each_client(meta, cohort, number):
+            cause = _nonfinite(output) if skip_nonfinite else None
+            if cause is not None:
+                skipped.append(Divergence(number, client, cause))
+                continue
+            for name, value in output.metrics.items():
+                metrics[name] = metrics[name] + value if name in metrics else value
+            yield output.weight, output.update
+        if skipped and len(skipped) == len(cohort):
+            raise Diverged(skipped[0])
+
     for round_number, cohort in enumerate(cohorts, start=state.round + 1):
         metrics: dict[str, Tensor] = {}
         skipped: list[Divergence] = []
-
-        def streamed(
-            cohort=cohort,
-            number=round_number,
-            metrics=metrics,
-            skipped=skipped,
-            meta=state.meta,
-        ) -> Iterator[tuple[Tensor, MetaParams]]:
-            for client, output in for_each_client(meta, cohort, number):
-                cause = _nonfinite(output) if skip_nonfinite else None
-                if cause is not None:
-                    skipped.append(Divergence(number, client, cause))
-                    continue
-                for name, value in output.metrics.items():
-                    metrics[name] = metrics.get(name, 0.0) + value
-                yield output.weight, output.update
-            if skipped and len(skipped) == len(cohort):
-                raise Diverged(skipped[0])
-
-        update = weighted_mean(streamed())
+        update = weighted_mean(
+            streamed(state.meta, cohort, round_number, metrics, skipped)
+        )
         if not skip_nonfinite and not is_finite([update, metrics]):
             again = for_each_client(state.meta, cohort, round_number)
             raise Diverged(_first_nonfinite(again, round_number))

@@ -137,8 +137,5 @@ def _size(batch: Batch) -> torch.Tensor:
 def _score(
     model: Model, params: Params, batch: Batch, chunk: int | None
 ) -> dict[str, torch.Tensor]:
-    total: dict[str, torch.Tensor] | None = None
-    for part in slices(batch, chunk):
-        scores = model.score(params, part)
-        total = scores if total is None else tree_map(torch.add, total, scores)
-    return total
+    scores = [model.score(params, part) for part in slices(batch, chunk)]
+    return tree_map(lambda *sums: sum(sums), *scores)

@@ -6,6 +6,7 @@ vector. Chunks bound the memory for activations and never change the result.
 """
 
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -25,6 +26,17 @@ def count(batch: Batch) -> Tensor | int:
     return len(batch.y) if batch.mask is None else batch.mask.sum()
 
 
+def counts(*batches: Batch) -> Tensor | None:
+    """[] 1 if each batch has an example, else 0; None where none of them is padded.
+
+    A client that was padded to another's number of batches has some without any.
+    """
+    masks = [batch.mask for batch in batches if batch.mask is not None]
+    if not masks:
+        return None
+    return torch.stack([mask.any() for mask in masks]).all().to(masks[0].dtype)
+
+
 def slices(batch: Batch, size: int | None) -> Iterator[Batch]:
     """Successive slices of at most ``size`` rows; None: the batch as a whole."""
     rows = len(batch.y)
@@ -32,7 +44,7 @@ def slices(batch: Batch, size: int | None) -> Iterator[Batch]:
         yield batch
         return
     for start in range(0, rows, size):
-        yield Batch(*(c if c is None else c[start : start + size] for c in batch))
+        yield batch.map(itemgetter(slice(start, start + size)))
 
 
 def _shares(batch: Batch, chunk: int | None) -> Iterator[tuple[Batch, Tensor | float]]:
@@ -44,8 +56,9 @@ def _shares(batch: Batch, chunk: int | None) -> Iterator[tuple[Batch, Tensor | f
         yield part, count(part) / total
 
 
-def _add_scaled(total: Params | None, part: Params, share: Tensor | float) -> Params:
-    if total is None:
+def _add_scaled(total: Params, part: Params, share: Tensor | float) -> Params:
+    """``total + share * part``, in the memory of ``total`` unless that is empty."""
+    if not total:
         return tree_map(lambda p: p * share, part)
     return tree_map(lambda t, p: t.add_(p * share), total, part)
 
@@ -63,7 +76,8 @@ def gradient_and_loss(
     """
     if chunk is None or len(batch.y) <= chunk:
         return _gradient_and_loss(loss, params, batch)
-    gradient, value = None, 0.0
+    gradient: Params = {}
+    value = torch.zeros(())
     for part, share in _shares(batch, chunk):
         part_gradient, part_value = _gradient_and_loss(loss, params, part)
         gradient = _add_scaled(gradient, part_gradient, share)
@@ -96,7 +110,7 @@ def hessian_product(
     """
 
     def product(vector: Params) -> Params:
-        total = None
+        total: Params = {}
         for part, share in _shares(batch, chunk):
             partial = _gradient_and_hessian(loss, params, part)[1](vector)
             total = _add_scaled(total, partial, share)
@@ -129,8 +143,8 @@ def _gradient_and_hessian(
 ) -> tuple[Params, HessianProduct]:
     # The Hessian is symmetric: the vector-Jacobian product of the gradient is H v.
     if batch.mask is not None:
-        gradient, pullback = vjp(lambda p: grad(loss)(p, batch), params)
-        return gradient, lambda vector: pullback(vector)[0]
+        slope, pullback, *_ = vjp(lambda p: grad(loss)(p, batch), params)
+        return slope, lambda vector: pullback(vector)[0]
     leaves = _leaves(params)
     with second_order():
         value = loss(leaves, batch)

@@ -22,6 +22,7 @@ from fedmeta.core.bounds import Count, Number, Rate
 from fedmeta.core.gradients import (
     Loss,
     count,
+    counts,
     gradient_and_hessian,
     gradient_and_loss,
     hessian_product,
@@ -118,11 +119,10 @@ def train(
     """
     theta = fresh(theta)
     state = optimizer.init(theta)
-    seen = 0.0
+    seen = torch.zeros(())
     for batch in batches:
         gradient, value = gradient_and_loss(loss, theta, batch, chunk)
-        active = None if batch.mask is None else (count(batch) > 0).to(value.dtype)
-        theta, state = optimizer.update(gradient, state, theta, active, number)
+        theta, state = optimizer.update(gradient, state, theta, counts(batch), number)
         size = value.new_ones(()) * count(batch)
         seen = seen + torch.stack([value * size, size])
     return theta, seen
@@ -202,14 +202,15 @@ def _product(
     chunk: int | None,
 ) -> Callable[[Params], Params]:
     """``v -> H v`` of a batch that the step itself was not made from."""
+    if difference is None:
+        return hessian_product(loss, params, batch, chunk)
+    width = difference
 
     def by_difference(vector: Params) -> Params:
         above, below = (
-            gradient_and_loss(loss, _step(params, vector, -width), batch, chunk)[0]
-            for width in (difference, -difference)
+            gradient_and_loss(loss, _step(params, vector, -step), batch, chunk)[0]
+            for step in (width, -width)
         )
-        return tree_map(lambda a, b: (a - b) / (2 * difference), above, below)
+        return tree_map(lambda a, b: (a - b) / (2 * width), above, below)
 
-    if difference is None:
-        return hessian_product(loss, params, batch, chunk)
     return by_difference

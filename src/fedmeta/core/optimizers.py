@@ -62,7 +62,7 @@ def sgd(lr: Rate, half_life: Rate | None = None) -> Optimizer:
         params: Any,
         active: Tensor | None = None,
         number: Round = 1,
-    ):
+    ) -> tuple[Any, Any]:
         lr = rate(number)
         if active is None:
             alpha = float(lr)
@@ -150,7 +150,7 @@ def adam(
         params: Any,
         active: Tensor | None = None,
         number: Round = 1,
-    ):
+    ) -> tuple[Any, Any]:
         lr = rate(number)
         if active is None:
             return fused(grads, state, params, float(lr))
@@ -182,7 +182,7 @@ def momentum(
         params: Any,
         active: Tensor | None = None,
         number: Round = 1,
-    ):
+    ) -> tuple[Any, Any]:
         velocity = tree_map(lambda v, g: momentum * v + g, state["velocity"], grads)
         velocity = _where(active, velocity, state["velocity"])
         lr = rate(number)
@@ -230,7 +230,7 @@ def adaptive(
         params: Any,
         active: Tensor | None = None,
         number: Round = 1,
-    ):
+    ) -> tuple[Any, Any]:
         mean = tree_map(lambda m, g: b1 * m + (1 - b1) * g, state["mean"], grads)
         square = tree_map(lambda v, g: second(v, g * g, b2), state["square"], grads)
         lr = rate(number)
@@ -274,7 +274,7 @@ def drawn_to(anchor: Any, strength: float, optimizer: Optimizer) -> Optimizer:
         params: Any,
         active: Tensor | None = None,
         number: Round = 1,
-    ):
+    ) -> tuple[Any, Any]:
         grads = tree_map(lambda g, p, a: g + strength * (p - a), grads, params, anchor)
         return optimizer.update(grads, state, params, active, number)
 
@@ -293,7 +293,7 @@ def grouped(optimizers: dict[str, Optimizer]) -> Optimizer:
         params: Any,
         active: Tensor | None = None,
         number: Round = 1,
-    ):
+    ) -> tuple[Any, Any]:
         moved = {
             # A checkpoint does not keep the state of an optimiser that has none.
             name: optimizers[name].update(

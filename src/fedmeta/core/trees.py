@@ -1,7 +1,8 @@
 """Arithmetic on nested dictionaries of tensors."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,15 +70,13 @@ def weighted_mean(pairs: Iterable[tuple[Tensor, Any]]) -> Any:
     """
     total: Any = None
     weights = 0.0
-    add: Callable[[Tensor, Tensor], Tensor]
     for weight, tree in pairs:
         share = float(weight)
         weights += share
         if total is None:
-            total = tree_map(lambda leaf, w=share: leaf * w, tree)
+            total = tree_map(partial(torch.mul, other=share), tree)
         else:
-            add = lambda sum_, leaf, w=share: sum_.add_(leaf, alpha=w)  # noqa: E731
-            tree_map(add, total, tree)
+            tree_map(partial(Tensor.add_, alpha=share), total, tree)
     if total is None or -math.inf < weights <= 0:
         raise ValueError(
             f"a weighted mean needs clients of positive weight, their sum is {weights}"

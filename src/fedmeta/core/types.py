@@ -25,6 +25,11 @@ class Batch(NamedTuple):
     # the arithmetic of masking where clients need not be padded to a common size.
     mask: Tensor | None = None
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with ``function`` of each of its tensors."""
+        mask = None if self.mask is None else function(self.mask)
+        return Batch(function(self.x), function(self.y), mask)
+
 
 class Task(NamedTuple):
     """One client's data for one round: drawn, shuffled, no randomness left."""
@@ -70,7 +75,8 @@ class Diverged(ArithmeticError):
 
     @property
     def divergence(self) -> Divergence:
-        return self.args[0]
+        found: Divergence = self.args[0]
+        return found
 
 
 class Work(NamedTuple):

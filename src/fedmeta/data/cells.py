@@ -35,12 +35,12 @@ def unguarded(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{n: table[n].astype("str").fillna("") for n in there})
 
 
-def read_table(file: str | PathLike | IO[bytes], **options: Any) -> pd.DataFrame:
+def read_table(file: str | PathLike[str] | IO[bytes], **options: Any) -> pd.DataFrame:
     """A table of this project from its CSV file; options are pandas'."""
     return unguarded(pd.read_csv(file, **{**READ, **options}))
 
 
-def write_table(table: pd.DataFrame, file: str | PathLike, **options: Any) -> None:
+def write_table(table: pd.DataFrame, file: str | PathLike[str], **options: Any) -> None:
     """A table to a CSV file, without its index; options are pandas'."""
     guarded(table).to_csv(file, index=False, **options)
 

@@ -41,5 +41,5 @@ def checksum(codebook: Codebook) -> str:
     digest = hashlib.sha256()
     for name, table in sorted(codebook.tables.items()):
         digest.update(f"|{name}|{table.dtype}|{tuple(table.shape)}|".encode())
-        digest.update(table.contiguous().numpy())
+        digest.update(table.contiguous().numpy().data)
     return digest.hexdigest()

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -88,7 +88,7 @@ class FederatedDataset:
             for name, column in self._batches[batch].items()
         }
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return read_packed, (self.path,)
 
 
@@ -211,7 +211,7 @@ def _digest(client: ClientRecords) -> int:
     digest = hashlib.sha256(client.client_id.encode())
     for name, column in client.columns.items():
         digest.update(f"|{name}|{column.dtype.str}|{column.shape}|".encode())
-        digest.update(np.ascontiguousarray(column))
+        digest.update(np.ascontiguousarray(column).data)
     return int.from_bytes(digest.digest())
 
 

@@ -54,8 +54,11 @@ class Ids(Sequence[str]):
         if (hashes[1:] != hashes[:-1]).all():
             return None
         before: set[str] = set()
-        # `set.add` returns None, so that an id is added where it was not there.
-        return next((i for i in self if i in before or before.add(i)), None)
+        for client_id in self:
+            if client_id in before:
+                return client_id
+            before.add(client_id)
+        return None
 
     def order(self) -> np.ndarray:
         """int64 [n] rows in the order in which `sorted` would put the ids."""
@@ -91,7 +94,7 @@ class Ids(Sequence[str]):
 
     def __contains__(self, wanted: object) -> bool:
         try:
-            return self.row(wanted) >= 0
+            return isinstance(wanted, str) and self.row(wanted) >= 0
         except KeyError:
             return False
 
@@ -100,9 +103,9 @@ class Ids(Sequence[str]):
             return NotImplemented
         return len(self) == len(other) and all(map(str.__eq__, self, other))
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # as Python wants it said
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return Ids, (self._array,)  # another process hashes strings otherwise
 
     def __repr__(self) -> str:

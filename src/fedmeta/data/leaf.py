@@ -43,8 +43,8 @@ class LeafClient(NamedTuple):
     """One client as LEAF writes it."""
 
     client_id: str
-    x: list  # [n] records, their form is the benchmark's
-    y: list  # [n] labels
+    x: list[Any]  # [n] records, their form is the benchmark's
+    y: list[Any]  # [n] labels
     path: Path | str  # the shard, or both, for messages
 
     def error(self, problem: str) -> DataError:
@@ -90,7 +90,7 @@ def leaf_files(folder: str | Path, remedy: str) -> list[Path]:
     return shards
 
 
-def read_leaf_header(shard: Path) -> dict:
+def read_leaf_header(shard: Path) -> dict[str, Any]:
     """The members of a shard other than "user_data".
 
     Cheap for LEAF's own order, where they come first; otherwise the clients are
@@ -253,7 +253,7 @@ def _read_shard(shard: Path, seen: dict[str, Path]) -> Iterator[LeafClient]:
     _check_head(shard, rest, counts)
 
 
-def _is_leaf_order(members: dict) -> bool:
+def _is_leaf_order(members: dict[str, Any]) -> bool:
     """Whether these members, met before "user_data", are all that LEAF writes."""
     return {"users", "num_samples"} <= members.keys()
 
@@ -276,13 +276,15 @@ def _client(window: _Window, client_id: str) -> LeafClient:
     return client
 
 
-def _check_head(path: Path, rest: dict, counts: dict[str, int] | None) -> None:
+def _check_head(
+    path: Path, rest: dict[str, Any], counts: dict[str, int] | None
+) -> None:
     """The head of a shard must agree with what it holds."""
     again = "the file is not as LEAF wrote it: make it again"
     missing = [key for key in ("users", "num_samples") if key not in rest]
     if counts is None:
         missing.append("user_data")
-    if missing:
+    if counts is None or missing:
         raise DataError(
             f'{path}: no key {", ".join(missing)}; a LEAF file has "users", '
             '"num_samples" and "user_data": is this one?'
@@ -373,7 +375,7 @@ class _Window:
         if outer and self._peek():
             raise self._malformed("expected the end of the file")
 
-    def parse(self, what: str) -> object:
+    def parse(self, what: str) -> Any:
         """The value at the cursor; `what` names it in an error."""
         length = self._value_length(what)
         start = self._start + self._at
@@ -406,11 +408,11 @@ class _Window:
         start = self._start + self._at
         if first != b'"' and first not in _BRACKETS:
             while True:
-                end = _SCALAR.match(self._bytes, self._at).end()
+                end = _past(_SCALAR, self._bytes, self._at)
                 if end < len(self._bytes) or not self._more():
                     return end - self._at
         # A search that fails starts again: the window doubles, so it stays linear.
-        while (end := _value_end(self._bytes, self._at)) is None:
+        while (after := _value_end(self._bytes, self._at)) is None:
             if not self._more():
                 size = self._start + len(self._bytes)
                 raise DataError(
@@ -418,7 +420,7 @@ class _Window:
                     f"starts at byte {start}: it is cut short; make it again or "
                     "fetch it again"
                 )
-        return end - self._at
+        return after - self._at
 
     def _more(self) -> bool:
         """Drop what is behind the cursor and read on; False at the end."""
@@ -431,7 +433,7 @@ class _Window:
     def _peek(self) -> bytes:
         """The next byte that is not a space; empty at the end of the file."""
         while True:
-            self._at = _SPACE.match(self._bytes, self._at).end()
+            self._at = _past(_SPACE, self._bytes, self._at)
             if self._at < len(self._bytes) or not self._more():
                 return self._bytes[self._at : self._at + 1]
 
@@ -496,3 +498,9 @@ def _find(text: bytes, symbol: bytes, start: int) -> int:
 def _string_end(text: bytes, start: int) -> int | None:
     found = _STRING.match(text, start)
     return found and found.end()
+
+
+def _past(pattern: re.Pattern[bytes], text: bytes | bytearray, at: int) -> int:
+    """Where what the pattern matches from a position ends."""
+    found = pattern.match(text, at)
+    return at if found is None else found.end()

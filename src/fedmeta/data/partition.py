@@ -27,11 +27,12 @@ ORDER = pa.large_list(pa.int32())  # a client's record numbers, all in one array
 # (number of records, their labels, random numbers) -> a permutation. Its prefix of
 # any length is a support set, so a larger support fraction contains a smaller one.
 Order = Callable[[int, np.ndarray | None, np.random.Generator], np.ndarray]
+Split = dict[str, list[str] | str]  # client ids by the name of a split, "checksum"
 
 
 def split_clients(
     client_ids: Sequence[str], fractions: Sequence[float], seed: int
-) -> dict[str, list[str] | str]:
+) -> Split:
     """Divide clients at random; the order in which they are given does not matter.
 
     Args:
@@ -65,7 +66,7 @@ def split_clients(
         )
     ids = sorted(client_ids)
     order = [ids[row] for row in np.random.default_rng(seed).permutation(count)]
-    split = {
+    split: Split = {
         "train": order[:train],
         "validation": order[train : train + validation],
         "test": order[train + validation :],
@@ -215,7 +216,7 @@ def _lists(numbers: np.ndarray, ends: np.ndarray) -> pd.Series:
     return pd.Series(lists.cast(ORDER), dtype=pd.ArrowDtype(ORDER))
 
 
-def validate_split(split: dict[str, list[str] | str]) -> None:
+def validate_split(split: Split) -> None:
     """Refuse a split with an empty side, a shared client or a wrong checksum."""
     for name in SPLITS:
         if not split.get(name):
@@ -226,7 +227,7 @@ def validate_split(split: dict[str, list[str] | str]) -> None:
         raise DataError("client split: changed after it was made; make it again")
 
 
-def _refuse_repeated(split: dict[str, list[str] | str]) -> None:
+def _refuse_repeated(split: Split) -> None:
     for index, name in enumerate(SPLITS):
         for other in SPLITS[index + 1 :]:
             shared = sorted(set(split[name]) & set(split[other]))
@@ -281,7 +282,7 @@ def _plain(value: np.ndarray | np.generic) -> object:
     return value.tolist()
 
 
-def _split_checksum(split: dict[str, list[str] | str]) -> str:
+def _split_checksum(split: Split) -> str:
     digest = hashlib.sha256()
     # In pieces: the text of many ids takes more memory than they do.
     for piece in json.JSONEncoder().iterencode([split[name] for name in SPLITS]):
@@ -289,24 +290,30 @@ def _split_checksum(split: dict[str, list[str] | str]) -> str:
     return digest.hexdigest()
 
 
-def _random(size: int, labels: np.ndarray | None, rng: np.random.Generator):
+def _random(
+    size: int, labels: np.ndarray | None, rng: np.random.Generator
+) -> np.ndarray:
     return rng.permutation(size)
 
 
-def _stratified(size: int, labels: np.ndarray | None, rng: np.random.Generator):
+def _stratified(
+    size: int, labels: np.ndarray | None, rng: np.random.Generator
+) -> np.ndarray:
     """Every prefix holds about the same share of each class.
 
     The k-th of m records of a class, in random order, is placed at (k + u) / m with
     u uniform, so a class of one record lands anywhere: none is dropped.
     """
     place = np.empty(size)
-    for label in np.unique(labels):
+    for label in np.unique(np.asarray(labels)):
         rows = rng.permutation(np.flatnonzero(labels == label))
         place[rows] = (np.arange(len(rows)) + rng.random(len(rows))) / len(rows)
     return np.argsort(place, kind="stable")
 
 
-def _in_order(size: int, labels: np.ndarray | None, rng: np.random.Generator):
+def _in_order(
+    size: int, labels: np.ndarray | None, rng: np.random.Generator
+) -> np.ndarray:
     return np.arange(size)
 
 

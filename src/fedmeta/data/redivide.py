@@ -145,8 +145,8 @@ def dirichlet(
         DataError: for an ``alpha`` or a number that is not positive, or more records
             wanted than there are.
     """
-    classes = np.unique(labels) if classes is None else np.unique(list(classes))
-    left = np.array([(labels == label).sum() for label in classes])
+    kinds = np.unique(labels if classes is None else list(classes))
+    left = np.array([(labels == kind).sum() for kind in kinds])
     size = records_per_user
     if size is None:
         size = left.sum() // max(users, 1)
@@ -163,10 +163,10 @@ def dirichlet(
     rng = np.random.default_rng(seed)
     wanted = []
     for _ in range(users):
-        shares = rng.dirichlet(np.full(len(classes), alpha))
+        shares = rng.dirichlet(np.full(len(kinds), alpha))
         wanted.append(_class_counts(shares, left, size, rng))
         left = left - wanted[-1]
-    return _drawn(labels, classes, np.array(wanted), _names("user", users), rng)
+    return _drawn(labels, kinds.tolist(), np.array(wanted), _names("user", users), rng)
 
 
 DIVISIONS: dict[str, Division] = {"two_kinds": two_kinds, "dirichlet": dirichlet}

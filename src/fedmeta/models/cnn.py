@@ -72,7 +72,7 @@ def femnist_cnn(
     def init(seed: int) -> Params:
         # Drawn on the CPU: the same weights on every device.
         generator = torch.Generator().manual_seed(seed)
-        params = {}
+        params: Params = {}
         for layer, shape in shapes.items():
             weight, bias = torch.empty(shape), torch.empty(shape[0])
             INITIALIZATIONS[initialization](weight, bias, generator)

@@ -112,7 +112,9 @@ def _layer_flops(x: Any, inputs: Any, recurrent: Any, *_: Any, **__: Any) -> int
     return 2 * steps * rows * inputs[0] * (width + recurrent[1])
 
 
-def _backward_flops(_: Any, x: Any, inputs: Any, recurrent: Any, *rest: Any, **__: Any):
+def _backward_flops(
+    _: Any, x: Any, inputs: Any, recurrent: Any, *rest: Any, **__: Any
+) -> int:
     steps, rows, width = x
     unasked = 0 if rest[-1] else 2 * steps * rows * inputs[0] * width
     return 2 * _layer_flops(x, inputs, recurrent) - unasked

@@ -174,7 +174,7 @@ class _SecondGradient(torch.autograd.Function):
     """(direction, layer, cotangents) -> gradients of the cotangent, layer, history."""
 
     @staticmethod
-    def forward(for_x: bool, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(for_x: bool, *tensors: Tensor) -> tuple[Tensor | None, ...]:
         *direction, x_dot, x = tensors[:5]
         weights, history, cotangents = tensors[5:8], tensors[8:14], tensors[14:]
         sources, hidden_dot, of_x, gradient = backward_of_backward(

@@ -170,17 +170,15 @@ def backward(
     """
     weights = _candidate_doubled(weights)
     time = x.ndim - 3
-    hidden, *others = sources
+    hidden = sources.hidden
     g = Cotangents(
         torch.empty_like(history.gates), *(torch.empty_like(hidden) for _ in "ch")
     )
     back = multiplier(weights.recurrent)
     slabs = (hidden, *g, history.gates, history.slopes, history.from_cell)
-    more = (
-        repeat((None, None))
-        if others[0] is None
-        else _reversed((sources.z, sources.c), time)
-    )
+    more: Iterator[tuple[Tensor | None, ...]] = repeat((None, None))
+    if sources.z is not None and sources.c is not None:
+        more = _reversed((sources.z, sources.c), time)
     carried = x.new_zeros(hidden.select(-3, 0).shape)
     of_hidden = carried
     for (source, g_z, g_c, g_h, gates, slopes, from_cell), (source_z, source_c) in zip(

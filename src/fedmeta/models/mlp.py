@@ -38,7 +38,7 @@ def mlp(
     def init(seed: int) -> Params:
         # Drawn on the CPU: the same weights on every device.
         generator = torch.Generator().manual_seed(seed)
-        params = {}
+        params: Params = {}
         for layer, (inputs, outputs) in layers.items():
             weight, bias = torch.empty(outputs, inputs), torch.empty(outputs)
             INITIALIZATIONS["pytorch"](weight, bias, generator)

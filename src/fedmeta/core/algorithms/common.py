@@ -1,6 +1,7 @@
 """What the algorithms share: the server's step, the weights of its mean, batches."""
 
 from collections.abc import Callable, Collection
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -92,13 +93,17 @@ def check_head(head: Collection[str], params: Params) -> None:
 
 def everything(task: Task) -> Batch:
     """Support and query records together."""
-    columns = zip(task.support, task.query, strict=True)
-    return Batch(*(None if s is None else torch.cat([s, q]) for s, q in columns))
+    support, query = task.support, task.query
+    mask = None
+    if support.mask is not None and query.mask is not None:
+        mask = torch.cat([support.mask, query.mask])
+    x, y = torch.cat([support.x, query.x]), torch.cat([support.y, query.y])
+    return Batch(x, y, mask)
 
 
 def ordered(batch: Batch, order: Tensor) -> Batch:
     """The records of a batch that are named, in that order."""
-    return Batch(*(None if column is None else column[order] for column in batch))
+    return batch.map(itemgetter(order))
 
 
 def drawn(task: Task, size: int | None) -> list[Batch]:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from fedmeta.core.algorithms.common import applied_by, theta_only, weight_of
 from fedmeta.core.bounds import Count, Rate, Weight
-from fedmeta.core.gradients import Loss, count, recomputed, slices
+from fedmeta.core.gradients import Loss, count, counts, recomputed, slices
 from fedmeta.core.inner import (
     FIRST_ORDER,
     Hessians,
@@ -211,19 +212,27 @@ def _client_update(
     gradient: GradientOfQueryLoss, local: LocalSteps | None, weights: str
 ) -> Callable[[MetaParams, Task], ClientOutput]:
     weight = weight_of(weights)
+    if local is not None:
+        return _local_update(gradient, local, weight)
 
     def send_gradient(meta: MetaParams, task: Task) -> ClientOutput:
         result = gradient(meta, task.support, task.query)
         seen = _loss_seen(result, task.query)
         return ClientOutput(_as_update(result), weight(task), {"loss": seen})
 
+    return send_gradient
+
+
+def _local_update(
+    gradient: GradientOfQueryLoss, local: LocalSteps, weight: Callable[[Task], Tensor]
+) -> Callable[[MetaParams, Task], ClientOutput]:
     def send_model(meta: MetaParams, task: Task) -> ClientOutput:
         moved = fresh(meta)
         state = local.optimizer.init(moved)
-        seen = 0.0
+        seen = torch.zeros(())
         for support, query in local.pairs(task):
             result = gradient(moved, support, query)
-            active = None if query.mask is None else _both(support, query)
+            active = counts(support, query)
             moved, state = local.optimizer.update(
                 _as_update(result), state, moved, active, task.round
             )
@@ -231,7 +240,7 @@ def _client_update(
             seen = seen + (part if active is None else active * part)
         return ClientOutput(tree_sub(meta, moved), weight(task), {"loss": seen})
 
-    return send_gradient if local is None else send_model
+    return send_model
 
 
 def _as_update(result: MetaGradient) -> MetaParams:
@@ -240,26 +249,21 @@ def _as_update(result: MetaGradient) -> MetaParams:
     return {"theta": result.theta, "alpha": result.alpha}
 
 
-def _loss_seen(result: MetaGradient, query: Batch) -> torch.Tensor:
+def _loss_seen(result: MetaGradient, query: Batch) -> Tensor:
     """[2] (sum, count) of the query losses after adaptation."""
     size = result.query_loss.new_ones(()) * count(query)
     return torch.stack([result.query_loss * size, size])
 
 
-def _both(support: Batch, query: Batch) -> torch.Tensor:
-    """[] 1 where neither batch is padding alone."""
-    return ((count(support) > 0) & (count(query) > 0)).to(query.mask.dtype)
-
-
 def _first_alpha(
     alpha_init: float | tuple[float, float],
-) -> Callable[[torch.Tensor], torch.Tensor]:
+) -> Callable[[Tensor], Tensor]:
     if isinstance(alpha_init, int | float):
         return lambda p: torch.full_like(p, float(alpha_init))
     low, high = alpha_init
     generator = torch.Generator().manual_seed(0)
 
-    def draw(p: torch.Tensor) -> torch.Tensor:
+    def draw(p: Tensor) -> Tensor:
         uniform = torch.rand(p.shape, generator=generator, dtype=torch.float32)
         return (low + (high - low) * uniform).to(p)
 

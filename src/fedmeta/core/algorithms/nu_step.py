@@ -22,7 +22,7 @@ from fedmeta.core.algorithms.common import (
     weight_of,
 )
 from fedmeta.core.bounds import Count, Rate
-from fedmeta.core.gradients import Loss, count, recomputed
+from fedmeta.core.gradients import Loss, count, counts, recomputed
 from fedmeta.core.inner import Hessians, Plan, descend, meta_gradient
 from fedmeta.core.optimizers import Optimizer, fresh, sgd
 from fedmeta.core.trees import tree_sub
@@ -94,7 +94,7 @@ def nu_step(
 
     def client_update(meta: MetaParams, task: Task) -> ClientOutput:
         moved = fresh(meta["theta"])
-        state, seen = local.init(moved), 0.0
+        state, seen = local.init(moved), torch.zeros(())
         for tuning, behind, curvature in samples(task):
             result = meta_gradient(
                 loss,
@@ -107,8 +107,9 @@ def nu_step(
                 chunk=chunk,
             )
             size = result.query_loss.new_ones(()) * count(behind)
-            active = None if behind.mask is None else (size > 0).to(size.dtype)
-            moved, state = local.update(result.theta, state, moved, active, task.round)
+            moved, state = local.update(
+                result.theta, state, moved, counts(behind), task.round
+            )
             seen = seen + torch.stack([result.query_loss * size, size])
         update = {"theta": tree_sub(meta["theta"], moved)}
         return ClientOutput(update, weight(task), {"loss": seen})
