@@ -2,6 +2,7 @@
 #   make femnist PYTHON=/path/to/python3.12     another interpreter
 #   make test ARGS="-k leaf"                    arguments for pytest
 #   make test ARGS="-m slow"                    the slow tests; ARGS="-m ''" is all tests
+#   make test WORKERS=8                         as many processes, 2 GB each
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -10,6 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Modules are compiled when first imported, not all 17,000 here: 45 s less.
 INSTALL := $(PIP) install --quiet --no-compile
 ARGS ?=
+WORKERS ?= 2
 
 # On Linux, PyPI's torch brings several GB of CUDA packages. Without an NVIDIA GPU the
 # CPU build of PyTorch's own index is preferred, where that index can be reached.
@@ -66,7 +68,7 @@ femnist: setup ## the main job: FEMNIST, FedAvg against FedMeta
 
 # Of several -m, pytest takes the last: one in ARGS counts.
 test: setup-dev ## the quick tests; FEMNIST=, SHAKESPEARE=, SENT140=, USAGE_LOG= add some
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
 
 lint: setup-dev ## ruff, the import layers and the types
 	$(BIN)/ruff check .

@@ -134,6 +134,7 @@ def statuses(project: Path) -> set[str]:
         return {status for (status,) in store.execute("SELECT status FROM runs")}
 
 
+@pytest.mark.slow
 def test_stopped_and_on(project):
     words = ("--params", "femnist.training.rounds=90,seed=5")
     code, rest = stop(project, signal.SIGTERM, "maml, round 4 of 90", *words)

@@ -24,7 +24,7 @@ COMMANDS = {  # name -> what is typed after `kedro`
     ],
 }
 KINDS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-AT_RANDOM, AT_WRITES = 60, 12
+AT_RANDOM, AT_WRITES = 50, 12
 AT_ONCE = 2
 pytestmark = pytest.mark.slow
 

@@ -144,15 +144,15 @@ def test_what_makes_no_other_cell(project, told, monkeypatch):
     """How it is computed and judged, templates, other algorithms, another parser."""
     assert run(project, "seed=0")
     begun(told)
-    for given in (
+    given = (
         "femnist.training.evaluate_every=1",
         "femnist.training.evaluation_clients=1",
         "femnist.training.chunk=32",
         "femnist.training.backend=sequential",
         "femnist.training.clients_at_once=1",
-    ):
-        assert run(project, "seed=0", given)
-        assert begun(told) == []
+    )
+    assert run(project, "seed=0", *given)
+    assert begun(told) == []
     other = identity.code(
         "reporting.page", "core.algorithms.reptile", "benchmarks.femnist.parse"
     )
@@ -185,6 +185,7 @@ def test_records_of_an_earlier_version_are_told(project, told):
     assert "1 cells that finished were recorded by an earlier version" in told.text
 
 
+@pytest.mark.slow
 def test_cells_in_processes_are_what_kedro_run_makes(project, capsys):
     """Whatever else stands in the files that they share, meanwhile."""
     axes = ("support_fraction=0.2,1.5", "seed=5,6", "femnist.partition.seed=3,4")
@@ -238,6 +239,7 @@ def test_two_sweeps_at_once_are_refused(project):
         run(project, "seed=0")
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_on(project, told):
     words = ["--params", "seed=21,22", "--params", "femnist.training.rounds=60"]
     command = [KEDRO, "sweep", "--pipeline", PIPELINE, "--env", ENV, *words]
