@@ -18,6 +18,18 @@ def wait_for(happens: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def wait_for_points(project: Path, runs: int = 2) -> None:
+    """Wait until MLflow holds that many runs, with two points of each curve."""
+
+    def there() -> bool:
+        held = [
+            run["metrics"].get("cost/bytes_up") for run in content(project).values()
+        ]
+        return len(held) == runs and all(p is not None and len(p) == 2 for p in held)
+
+    wait_for(there)
+
+
 def client(project: Path) -> MlflowClient:
     return MlflowClient(tracking_uri(project))
 

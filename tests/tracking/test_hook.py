@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import toy_pipeline as toy
 from filelock import FileLock
-from held import client, content, files, runs, steps, wait_for
+from held import client, content, files, runs, steps, wait_for_points
 from safetensors import safe_open
 
 from fedmeta.core.types import Divergence
@@ -201,19 +201,15 @@ def test_training_anew_with_another_outcome_is_another_run(project: Path) -> Non
     assert all(steps(project, run, "cost/bytes_up") == [0, 2, 4] for run in listed)
 
 
-def all_have_two_points(project: Path) -> bool:
-    held = [run["metrics"] for run in content(project).values()]
-    return all(len(metrics.get("cost/bytes_up", [])) == 2 for metrics in held)
-
-
 def test_a_run_that_was_killed_is_ended_by_the_next(project: Path) -> None:
     """Nobody could say that it ended: neither its record nor MLflow."""
 
     def die(last: int) -> None:
         if last == 4:
-            wait_for(lambda: all_have_two_points(project))
+            wait_for_points(project, begun)
             raise SystemExit  # told to no hook
 
+    begun = 2
     with pytest.raises(SystemExit):
         toy.run(project, pause=die)
     track(project, print)
@@ -222,6 +218,7 @@ def test_a_run_that_was_killed_is_ended_by_the_next(project: Path) -> None:
     assert "without a word" in lost.data.tags["error"]
     assert steps(project, lost, "cost/bytes_up") == [0, 2]
 
+    begun = 4
     with pytest.raises(SystemExit):
         toy.run(project, pause=die, lr=0.3)
     toy.run(project)  # other options: the one that was killed is not taken up

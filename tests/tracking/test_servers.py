@@ -10,7 +10,7 @@ from pathlib import Path
 import mlflow.server
 import pytest
 import toy_pipeline as toy
-from held import content, wait_for
+from held import content, wait_for, wait_for_points
 from mlflow.server import constants, handlers
 from mlflow.tracking import MlflowClient
 from werkzeug.serving import make_server
@@ -19,9 +19,11 @@ from fedmeta.data.errors import DataError
 from fedmeta.reproduction.runs import Recorded
 from fedmeta.tracking import sender
 from fedmeta.tracking.sender import Sender, track
+from fedmeta.tracking.store import IMPATIENT
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 COST_S = 10.0  # that a run may lose in all
 LOST_S = 6.0
 NOTHING = "?"  # ends no path
@@ -66,9 +68,12 @@ def server(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(handlers, "_tracking_store", None)
+    # Its first request would set this process's URI, tests' clients included.
+    monkeypatch.setattr(handlers.utils, "set_tracking_uri", lambda uri: None)
     started = Server()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{started.port}")
-    MlflowClient().search_runs(["0"])  # the first takes it long
+    uri = f"http://127.0.0.1:{started.port}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    MlflowClient(uri).search_runs(["0"])  # the first takes it long
     yield started
     started.end()
 
@@ -99,7 +104,7 @@ def warned(caplog: pytest.LogCaptureFixture) -> str:
 def test_a_server_is_told_of_everything(
     project: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+    monkeypatch.setenv(TIMEOUT, "60")
     monkeypatch.setattr(sender, "SILENCE_S", 60)
     toy.run(project)
     told = content(project)
@@ -160,15 +165,18 @@ def test_a_server_that_dies_in_mid_run(
 ) -> None:
     def pause(last: int) -> None:
         if last == 4:
-            wait_for(lambda: len(content(project)) == 2)
+            wait_for_points(project)
+            monkeypatch.setenv(TIMEOUT, IMPATIENT[TIMEOUT])
             getattr(server, how)()
 
+    monkeypatch.setenv(TIMEOUT, "60")  # a slow machine is no dead server
     toy.run(project, pause=pause)
     assert waits[0] < COST_S
     warned(caplog)
     server.end()
     again = Server()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{again.port}")
+    monkeypatch.setenv(TIMEOUT, "60")
     held = content(project)
     assert {run["status"] for run in held.values()} == {"RUNNING"}
     assert all(run["metrics"]["cost/bytes_up"] for run in held.values())
@@ -204,7 +212,7 @@ def test_a_server_that_comes_late(
 def test_an_answer_that_is_lost_doubles_nothing(
     project: Path, server: Server, lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")  # the user's counts
+    monkeypatch.setenv(TIMEOUT, "3")  # the user's counts
 
     def pause(last: int) -> None:
         if last == 4:
@@ -212,7 +220,7 @@ def test_an_answer_that_is_lost_doubles_nothing(
 
     server.loses = lost
     toy.run(project, pause=pause)
-    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")
+    monkeypatch.delenv(TIMEOUT)
     assert server.loses == NOTHING
     held = content(project)
     assert {run["status"] for run in held.values()} == {"FINISHED"}
