@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,6 +115,30 @@ def test_a_worker_that_is_stopped_takes_no_other_with_it(tmp_path):
     assert outcomes[0].startswith("its process ended (SIGTERM)")
     assert outcomes[1] is None
     assert [o.error for o in again] == [None]
+
+
+def test_a_worker_that_ends_as_it_is_given_a_task_loses_none(tmp_path):
+    with pool(1, 1, noted) as run:
+        list(run([task(tmp_path, 0)]))
+        (idle,) = map(int, pids(tmp_path))
+        os.kill(idle, signal.SIGSTOP)  # takes the task, and does not look at it
+        timer = threading.Timer(0.5, os.kill, (idle, signal.SIGKILL))
+        timer.start()
+        outcomes = list(run([task(tmp_path, 1), task(tmp_path, 2)]))
+    assert [(o.task.number, o.error) for o in outcomes] == [(1, None), (2, None)]
+    assert [number for number, _ in said(tmp_path, "begins")] == ["0", "1", "2"]
+
+
+def test_workers_that_cannot_start_are_not_started_for_ever(tmp_path, monkeypatch):
+    """As where memory is short: each ends before it begins its task."""
+    gone = types.ModuleType("gone")
+    exec("def work(task): ...", gone.__dict__)  # a function of that module
+    monkeypatch.setitem(sys.modules, "gone", gone)
+    with pool(1, 1, gone.work) as run:
+        outcomes = list(run([task(tmp_path, 0)]))
+    assert [o.error.split(";")[0] for o in outcomes] == [
+        "its process ended (exit code 1)"
+    ]
 
 
 def pids(folder: Path) -> list[str]:

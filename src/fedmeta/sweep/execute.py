@@ -42,6 +42,7 @@ WATCH_S = 0.2  # between two looks at whether a cell is still wanted
 ANSWER_S = 10.0  # for a scheduler to answer
 GRACE_S = 30.0  # for a process to end after a stop
 STOPPED = 128  # and the signal's number: the exit code
+BEGUN = "begun"  # what a process of the pool says of its task, before the outcome
 SHOWN_ONCE = ("fedmeta.hooks", "fedmeta.tracking")  # what these say of every run
 
 
@@ -136,37 +137,40 @@ def pool(size: int, threads: int, work: Work = run_cell) -> Iterator[Execute]:
         work: what is done with a task; importable.
     """
     idle: list[_Process] = []
-    busy: dict[connection.Connection, tuple[_Process, Task, float]] = {}
+    busy: dict[connection.Connection, _Process] = {}
 
     def execute(tasks: Iterable[Task]) -> Iterator[Outcome]:
         waiting = deque(tasks)
         while waiting or busy:
             while waiting and len(busy) < size:
                 process = idle.pop() if idle else _Process(threads, work)
-                try:
-                    process.connection.send(waiting[0])
-                except OSError:  # it was stopped while it had nothing to do
-                    process.end()
-                    continue
-                task = waiting.popleft()
-                busy[process.connection] = process, task, time.monotonic()
-                log.info("%s: begins", task.name)
+                process.give(waiting.popleft())
+                busy[process.connection] = process
             for ready in connection.wait(list(busy)):
-                process, task, began = busy.pop(ready)
+                process = busy[ready]
                 try:
-                    outcome = ready.recv()
-                    idle.append(process)
+                    said = ready.recv()
                 except (EOFError, OSError):
-                    seconds = time.monotonic() - began
-                    outcome = Outcome(task, seconds, process.ending())
-                yield outcome
+                    del busy[ready]
+                    if process.ended_idle:
+                        waiting.appendleft(process.task)
+                    else:
+                        yield process.ending()
+                    continue
+                if said == BEGUN:
+                    process.begun = True
+                    log.info("%s: begins", process.task.name)
+                else:
+                    idle.append(busy.pop(ready))
+                    process.proved = True
+                    yield said
 
     try:
         yield execute
     finally:
-        for process, _, _ in busy.values():
+        for process in busy.values():
             process.interrupt()
-        for process in [*idle, *(process for process, _, _ in busy.values())]:
+        for process in [*idle, *busy.values()]:
             process.end()
 
 
@@ -188,15 +192,31 @@ class _Process:
             if budget is None:
                 del os.environ[THREADS]
         theirs.close()
+        self.proved = False  # it has done a task before
 
-    def ending(self) -> str:
-        """Why it is gone."""
+    def give(self, task: Task) -> None:
+        """Have a task done; whether it lives to begin it is heard from it."""
+        self.task, self.begun, self._given = task, False, time.monotonic()
+        with contextlib.suppress(OSError):  # it has ended
+            self.connection.send(task)
+
+    @property
+    def ended_idle(self) -> bool:
+        """Whether it ended before it began its task, which another can do.
+
+        Not one that has never done any, as the next would end likewise.
+        """
+        return self.proved and not self.begun
+
+    def ending(self) -> Outcome:
+        """Return the outcome of its task: why it is gone."""
         self._process.join()
         code = self._process.exitcode
         number = -code if code < 0 else code - STOPPED
         names = {s.value: s.name for s in signal.Signals}
         why = names.get(number, f"exit code {code}")
-        return f"its process ended ({why}); out of memory? fewer --workers take less"
+        why = f"its process ended ({why}); out of memory? fewer --workers take less"
+        return Outcome(self.task, time.monotonic() - self._given, why)
 
     def interrupt(self) -> None:
         """Ctrl-C for the cell that it works at."""
@@ -217,6 +237,7 @@ def _serve(tasks: connection.Connection, work: Work) -> None:
             threading.Thread(target=_end_with_parent, daemon=True).start()
             while True:
                 task = tasks.recv()
+                tasks.send(BEGUN)
                 logging.setLogRecordFactory(_named(f"cell {task.number}", record))
                 tasks.send(work(task))
     except Stop as stop:
