@@ -4,10 +4,11 @@ import pandas as pd
 import pytest
 from test_training import BLOCKS, MODEL, PARTITION, TRAINING
 
+from fedmeta import identity
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import blocks_of
 from fedmeta.datasets import CheckpointDataset, EarlierCheckpointsDataset
-from fedmeta.pipelines.studies import halving
+from fedmeta.pipelines.studies import halving, tuning
 from fedmeta.pipelines.studies.options import TuningOptions
 from fedmeta.pipelines.training.pipeline import trained_with
 
@@ -22,10 +23,10 @@ TUNING = TuningOptions(
 )
 
 
-def tuned(data, folder, name="fedavg", tuning=TUNING):
-    """The node as Kedro runs it; the last table."""
+def tuned(data, folder, name="fedavg", tuning=TUNING, **changed):
+    """The node as Kedro runs it, with some blocks changed; the last table."""
     path, names = str(folder / f"{name}.safetensors"), trained_with(name)
-    blocks = {b: BLOCKS[b] for n in (*names, "maml") for b in blocks_of(n)}
+    blocks = {b: BLOCKS[b] for n in (*names, "maml") for b in blocks_of(n)} | changed
     for checkpoint, table in halving.tune(
         BENCHMARKS["femnist"],
         names,
@@ -73,6 +74,37 @@ def test_nothing_is_trained_or_judged_twice(data, found, monkeypatch):
 
     monkeypatch.setattr(halving.Setup, "evaluated", never)
     pd.testing.assert_frame_equal(tuned(data, folder), table, check_dtype=False)
+
+
+def test_other_options_of_adaptation_are_judged_again(data, tmp_path, monkeypatch):
+    """A configuration is called by what it changes, be it nothing."""
+    judged, genuine = [], halving.Setup.evaluated
+
+    def evaluated(setup, name, *args):
+        judged.append(name)
+        return genuine(setup, name, *args)
+
+    monkeypatch.setattr(halving.Setup, "evaluated", evaluated)
+    blocks = {"fedavg": [{}], "fedavg_meta": [{}]}
+    tuning = TUNING.model_copy(update={"configurations": blocks})
+    first = tuned(data, tmp_path, tuning=tuning, fedavg_meta=RECIPES[0])
+    judged.clear()
+    other = tuned(data, tmp_path, tuning=tuning, fedavg_meta=RECIPES[1])
+    assert judged == ["fedavg_meta"] * 4  # at two rungs, last and average
+    made, others = first.attrs["settings"], other.attrs["settings"]
+    assert identity.conflicts(made, others) == ["fedavg_meta.fine_tuning.optimizer.lr"]
+
+
+def test_tables_say_what_they_were_made_with(data, found, tmp_path):
+    table, _ = found
+    other = tuned(data, tmp_path, "maml")
+    made, others = table.attrs["settings"], other.attrs["settings"]
+    assert identity.conflicts(made, others) == []
+    assert made["tuning.rungs"] == others["tuning.rungs"]
+    assert made.keys() - others.keys() >= {"tuning.configurations.fedavg"}
+    assert made["code.pipelines.studies.halving"]
+    together = tuning.choose(fedavg=table, maml=other)
+    assert together.attrs["settings"] == {**made, **others}
 
 
 def test_too_much_work_is_refused(data, tmp_path):

@@ -135,7 +135,15 @@ def compared(
         ValueError: naming the settings that they share and differ in.
     """
     own = {"data.records": records.checksum, **identity.settings(**options)}
-    made = {"this run": own, **made}
+    return united({"this run": own, **made})
+
+
+def united(made: Mapping[str, Settings]) -> Settings:
+    """All settings of results that are set side by side.
+
+    Raises:
+        ValueError: naming the settings that they share and differ in.
+    """
     identity.refuse_mixed(made, AGAIN)
     return {name: value for held in made.values() for name, value in held.items()}
 

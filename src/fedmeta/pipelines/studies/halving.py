@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.core.algorithms import options_of
+from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.core.cost import analytic_flops
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.datasets import Checkpoint, EarlierCheckpoints
-from fedmeta.identity import settings
+from fedmeta.identity import Settings
 from fedmeta.pipelines.checks import Block, check_model, checked_by
 from fedmeta.pipelines.options import (
     PartitionOptions,
@@ -26,12 +27,18 @@ from fedmeta.pipelines.options import (
 )
 from fedmeta.pipelines.studies.options import TuningOptions
 from fedmeta.pipelines.training.nodes import train
-from fedmeta.pipelines.training.setup import Data, Setup, prepare
+from fedmeta.pipelines.training.setup import (
+    Data,
+    Setup,
+    made_with,
+    prepare,
+    settings_of,
+)
 
 log = logging.getLogger(__name__)
 
 JUDGED = "tuning"  # the name under which a checkpoint's history keeps its judgements
-KEYS = ["algorithm", "adaptation", "iterate"]  # that tell them apart
+KEYS = ["algorithm", "adaptation", "iterate", "settings"]  # that tell them apart
 
 Blocks = dict[str, dict[str, Any]]  # options by the name of their block
 
@@ -49,7 +56,7 @@ def configurations(
     """The configurations of an algorithm: its block with each of some changes."""
     return [
         Configuration(
-            ", ".join(f"{k}={v}" for k, v in settings(**changed).items()),
+            ", ".join(f"{k}={v}" for k, v in identity.settings(**changed).items()),
             {**blocks, name: {**blocks.get(name, {}), **changed}},
         )
         for changed in changes
@@ -118,6 +125,14 @@ def tune(
     data = Data(records, clients, client_split, support_query, codebook)
     trained, watched = names[0], data.part("validation")
     candidates = configurations(trained, algorithms, tuning.configurations[trained])
+    tables: list[pd.DataFrame] = []
+    settings = {
+        **settings_of(
+            benchmark, data, training, model, [*names, reference], algorithms
+        ),
+        **identity.settings(tuning=tuning.of(names)),
+        **identity.code(tune),
+    }
 
     def prepared(name: str, blocks: Blocks) -> Setup:
         return prepare(benchmark, data, training, model, [name], blocks)
@@ -137,10 +152,10 @@ def tune(
         ]
         held = checkpoint.history.get(JUDGED, pd.DataFrame(columns=[*KEYS, "rounds"]))
         held = held[held["rounds"] == checkpoint.state.round]
-        known = {tuple(row[k] for k in KEYS): row for row in held.to_dict("records")}
+        known = {tuple(map(row.get, KEYS)): row for row in held.to_dict("records")}
         rows = []
         for name, words, own, iterate in wanted:
-            key = name, words, iterate
+            key = name, words, iterate, _adapted_with(name, own)
             if key not in known:
                 setup = prepared(name, own)
                 scores = pd.DataFrame(setup.evaluated(name, iterates[iterate], watched))
@@ -174,7 +189,6 @@ def tune(
                 f" {tuning.work_limit:g}; leave it out, or raise the limit"
             )
 
-    tables: list[pd.DataFrame] = []
     going = list(range(len(candidates)))
     for rung in tuning.rungs:
         loop = training.model_copy(update={"rounds": rung.rounds})
@@ -203,15 +217,15 @@ def tune(
                 model,
                 **own,
             ):
-                yield checkpoint, _joined(tables)
+                yield checkpoint, _joined(tables, settings)
             if checkpoint.diverged is not None:
-                said = [trained, "diverged", "last", float("nan")]
+                said = [trained, "diverged", "last", "", float("nan")]
                 judgement = pd.DataFrame([said], columns=[*KEYS, "accuracy"])
             else:
                 judgement = judged(checkpoint, own)
                 history = {**checkpoint.history, JUDGED: judgement}
                 checkpoint = checkpoint._replace(history=history)
-                yield checkpoint, _joined(tables)
+                yield checkpoint, _joined(tables, settings)
             found.append(
                 judgement.assign(
                     training=number + 1,
@@ -223,7 +237,14 @@ def tune(
         table = pd.concat(found, ignore_index=True)
         tables.append(table.assign(kept=_kept(table, rung.keep)))
         going = sorted({n - 1 for n in tables[-1].loc[tables[-1]["kept"], "training"]})
-        yield checkpoint, _joined(tables)
+        yield checkpoint, _joined(tables, settings)
+
+
+def _adapted_with(name: str, blocks: Blocks) -> str:
+    """Fingerprint of what decides a judgement beside its training."""
+    options = identity.settings(options=options_of(name, blocks))
+    code = identity.code(tune, ALGORITHMS[name].factory)
+    return identity.fingerprint({**options, **code})
 
 
 def _kept(table: pd.DataFrame, keep: int) -> pd.Series:
@@ -233,7 +254,7 @@ def _kept(table: pd.DataFrame, keep: int) -> pd.Series:
     return table.index.to_series().isin(best.groupby("algorithm").head(keep).index)
 
 
-def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+def _joined(tables: list[pd.DataFrame], settings: Settings) -> pd.DataFrame:
     columns = [
         "algorithm",
         "training",
@@ -245,4 +266,6 @@ def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
         "work",
         "kept",
     ]
-    return pd.concat([pd.DataFrame(columns=columns), *tables])[columns]
+    table = pd.concat([pd.DataFrame(columns=columns), *tables])[columns]
+    table.attrs = made_with(settings)
+    return table

@@ -1,6 +1,7 @@
 """Options of the studies, beyond those of every training."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Self
 
 from pydantic import (
     Field,
@@ -76,3 +77,8 @@ class TuningOptions(Options):
     # By algorithm: options in place of those of its block. Those of an algorithm that
     # shares another's training say how clients adapt.
     configurations: dict[str, list[dict[str, Any]]]
+
+    def of(self, names: Iterable[str]) -> Self:
+        """What concerns some of the algorithms."""
+        own = {name: self.configurations[name] for name in names}
+        return self.model_copy(update={"configurations": own})

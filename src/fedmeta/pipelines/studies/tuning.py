@@ -7,6 +7,7 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines import ingestion, preparation
 from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.reporting.nodes import marked, settings_of_results, united
 from fedmeta.pipelines.studies.halving import tune
 from fedmeta.pipelines.training.pipeline import (
     data_inputs,
@@ -54,12 +55,19 @@ def create_pipeline(benchmark: str) -> Pipeline:
 
 
 def choose(**tables: pd.DataFrame) -> pd.DataFrame:
-    """Everything that was tried, an algorithm after the other, labelled for readers."""
+    """Everything that was tried, an algorithm after the other, labelled for readers.
+
+    Raises:
+        ValueError: if the tables differ in more than the algorithm.
+    """
+    made_with = united(settings_of_results(tables))
     table = pd.concat(tables.values(), ignore_index=True)
     last = table["rounds"] == table["rounds"].max()
-    return table.assign(
+    table = table.assign(
         algorithm=[ALGORITHMS[name].label for name in table["algorithm"]],
         accuracy=table["accuracy"].round(2),
         work=table["work"].round(2),
         chosen=table["kept"] & last,
     )
+    (labelled,) = marked(made_with, table)
+    return labelled
