@@ -69,7 +69,6 @@ NEUTRAL = (
     "pipelines.binding",
     "pipelines.checks",
     "pipelines.divergence",  # words and marks
-    "pipelines.options",  # what they end as is among the settings
     "pipelines.progress",
     "pipelines.recommendation.report",
     "pipelines.reporting",

@@ -175,6 +175,7 @@ def _of_other_sources(
     blocks = results[f"{home}__parameters"]
     common = {"model", "personalisation", "distances", "recipes"} & blocks.keys()
     shared = {name: blocks[name] for name in common}
+    whole = {**shared, "training": blocks["training"]}
     tables, wanted = {}, {}
     for name, variant in experiment.variants.items():
         own = {"training": blocks[variant.training], name: blocks[name]}
@@ -183,7 +184,7 @@ def _of_other_sources(
             wanted[f"{name} {kind}"] = identity.settings(**shared, **own)
     for name, dataset in study.further.items():
         if dataset.startswith(f"{home}."):
-            tables[name], wanted[name] = results[name], identity.settings(**shared)
+            tables[name], wanted[name] = results[name], identity.settings(**whole)
     made = settings_of_results(tables)
     for name, held in made.items():
         if names := identity.conflicts(held, wanted[name]):
