@@ -12,7 +12,7 @@ from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
-from fedmeta.session import TrainingDiverged
+from fedmeta.session import TrainingDiverged, globals_of
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ class CheckParameters:
         if given:
             refuse_unknown(given, known_keys(context))
         self._parameters = context.config_loader["parameters"]
+        self._globals = globals_of(context.config_loader)
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
@@ -48,13 +49,13 @@ class CheckParameters:
 
         Raises:
             ValueError: for a missing block or one that nothing reads, an unknown
-                option, or a wrong type.
+                option, a wrong type, or what contradicts a folder's name.
         """
         # Late: torch takes seconds to import, and other commands do without.
         from fedmeta.pipelines.checks import check_pipeline  # noqa: PLC0415
 
         refuse_unread(pipeline, self._parameters)
-        check_pipeline(pipeline, self._parameters)
+        check_pipeline(pipeline, self._parameters, self._globals)
 
 
 class ShowTheWay:

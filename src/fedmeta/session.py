@@ -72,9 +72,15 @@ def tolerate(stream: Any) -> None:
         stream.reconfigure(errors="replace")
 
 
+def globals_of(loader: AbstractConfigLoader) -> dict[str, Any]:
+    """What is in globals.yml, where nothing else was given."""
+    given = loader.runtime_params
+    return {name: given.get(name, value) for name, value in loader["globals"].items()}
+
+
 def store_of(loader: AbstractConfigLoader) -> str:
     """The folder under data/* that a run's files are in."""
-    return str(loader.runtime_params.get("store", loader["globals"]["store"]))
+    return str(globals_of(loader)["store"])
 
 
 class Stopped(click.ClickException):

@@ -21,10 +21,18 @@ CONF = Path(__file__).parents[2] / "conf"
 MERGE = {"parameters": "soft", "globals": "soft"}
 
 
+NAMED = {"seed": 0, "support_fraction": 0.2}  # of globals.yml
+
+
 @cache
-def loaded(env: str) -> dict:
+def loaded(env: str, **given: float) -> dict:
     loader = OmegaConfigLoader(
-        str(CONF), env=env, base_env="base", default_run_env=env, merge_strategy=MERGE
+        str(CONF),
+        env=env,
+        base_env="base",
+        default_run_env=env,
+        merge_strategy=MERGE,
+        runtime_params=given,
     )
     return loader["parameters"]
 
@@ -55,7 +63,7 @@ def reading(start: str) -> list[str]:
 def check(parameters: dict, start: str) -> None:
     """By every pipeline that is needed to read them."""
     for name in reading(start):
-        check_pipeline(PIPELINES[name], parameters)
+        check_pipeline(PIPELINES[name], parameters, NAMED)
 
 
 def below(parameters: dict, path: str) -> tuple[dict, str]:
@@ -95,10 +103,10 @@ def test_a_wrong_option_is_named(path: str, value: object, told: str) -> None:
 def test_records_in_order_cannot_be_drawn_anew() -> None:
     wrong = parameters("smoke")
     wrong["femnist"]["training"]["resample"] = True
-    check_pipeline(PIPELINES["femnist_maml"], wrong)
+    check_pipeline(PIPELINES["femnist_maml"], wrong, NAMED)
     wrong["femnist"]["partition"]["strategy"] = "order"
     with pytest.raises(ValueError, match=r"femnist\.training\.resample .* in order"):
-        check_pipeline(PIPELINES["femnist_maml"], wrong)
+        check_pipeline(PIPELINES["femnist_maml"], wrong, NAMED)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +197,7 @@ def test_what_is_unfinished_stops_its_own_pipelines_alone(
     UNFINISHED[state](given, home)
     for name in reading(""):
         if not any(i.startswith(f"params:{home}") for i in PIPELINES[name].inputs()):
-            check_pipeline(PIPELINES[name], given)
+            check_pipeline(PIPELINES[name], given, NAMED)
     with pytest.raises(ValueError, match=rf"^(parameters )?{home}\b") as error:
         check(given, home)
     assert "\n" not in str(error.value)
@@ -239,8 +247,35 @@ def test_an_unfinished_block_stops_those_that_read_it() -> None:
     given = parameters("smoke")
     del given["femnist"]["maml"]
     given["femnist"]["anil"]["head"] = 7
-    check_pipeline(PIPELINES["femnist_fedavg"], given)
+    check_pipeline(PIPELINES["femnist_fedavg"], given, NAMED)
     told = r"^parameters femnist\.maml: missing; add the block to conf/base/parameters_"
     for name in ("femnist_maml", "femnist_anil", "femnist_fedmeta"):
         with pytest.raises(ValueError, match=told):
-            check_pipeline(PIPELINES[name], given)
+            check_pipeline(PIPELINES[name], given, NAMED)
+
+
+def leaves(tree: object, name: str = "") -> dict[str, object]:
+    if not isinstance(tree, dict):
+        return {name: tree}
+    below = (leaves(tree[key], f"{name}.{key}".lstrip(".")) for key in tree)
+    return {k: v for found in below for k, v in found.items()}
+
+
+@pytest.mark.parametrize("option", NAMED)
+def test_options_that_contradict_the_name_of_a_folder_are_refused(option: str) -> None:
+    """All that are read from what folders are named by, and no other."""
+    before, after = leaves(loaded("smoke")), leaves(loaded("smoke", **{option: 0.375}))
+    follow = [name for name in before if before[name] != after[name]]
+    assert len(follow) > 5
+    given = loaded("smoke", **{option: 0.375})
+    for pipeline in reading(""):
+        check_pipeline(PIPELINES[pipeline], given, {**NAMED, option: 0.375})
+    for name in follow:
+        wrong = parameters("smoke")
+        block, last = below(wrong, name)
+        block[last] = 0.375
+        for pipeline in reading(name.rpartition(".")[0]):
+            with pytest.raises(ValueError) as error:
+                check_pipeline(PIPELINES[pipeline], wrong, NAMED)
+            assert str(error.value).startswith(f"{name}=0.375, but")
+            assert f"; give {option}=0.375 instead" in str(error.value)

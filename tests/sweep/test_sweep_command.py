@@ -230,6 +230,11 @@ def test_unknown_names_stop_a_sweep_before_it_begins(project):
         run(project, "femnist.maml.iner_lr=1,2")
 
 
+def test_cells_that_would_write_into_one_folder_stop_it_too(project):
+    with pytest.raises(ValueError, match=r"seed=3, but .* give seed=3 instead"):
+        run(project, "femnist.training.seed=3,4")
+
+
 def test_two_sweeps_at_once_are_refused(project):
     from filelock import FileLock  # noqa: PLC0415
 

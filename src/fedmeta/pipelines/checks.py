@@ -14,9 +14,13 @@ from kedro.pipeline import Node, Pipeline
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.algorithms import options_of
 from fedmeta.data.redivide import DIVISIONS
+from fedmeta.identity import ROUND_LOOP
 from fedmeta.pipelines.options import check_algorithm, checked
 
 PARAMETERS = "params:"  # how Kedro marks them among the inputs of nodes
+# Globals that folders of results are named by -> an option of the blocks whose option
+# of that name is read from them.
+IN_PATHS = {"seed": ROUND_LOOP, "support_fraction": "strategy"}
 
 
 class Block(NamedTuple):
@@ -40,23 +44,54 @@ def checked_by(check: Callable[..., None]) -> Callable[[Callable], Callable]:
     return tie
 
 
-def check_pipeline(pipeline: Pipeline, parameters: Mapping[str, Any]) -> None:
+def check_pipeline(
+    pipeline: Pipeline, parameters: Mapping[str, Any], named: Mapping[str, Any]
+) -> None:
     """Refuse what a pipeline cannot run with.
 
     Args:
         pipeline: that is about to run.
         parameters: all parameters, by benchmark or study and block.
+        named: the globals, which folders are named by.
 
     Raises:
-        ValueError: for a block that is missing, an unknown option or a wrong type.
+        ValueError: for a block that is missing, an unknown option, a wrong type, or an
+            option that contradicts a folder's name.
     """
-    for name in sorted(pipeline.inputs()):
-        if name.startswith(PARAMETERS):
-            value_of(parameters, name.removeprefix(PARAMETERS))
+    inputs = sorted(n for n in pipeline.inputs() if n.startswith(PARAMETERS))
+    names = [name.removeprefix(PARAMETERS) for name in inputs]
+    check_paths({name: value_of(parameters, name) for name in names}, named)
     for node in pipeline.nodes:
         check = getattr(node.func, "check", None)
         if check is not None:
             check(**_blocks(node, parameters))
+
+
+def check_paths(blocks: Mapping[str, Any], named: Mapping[str, Any]) -> None:
+    """Refuse an option that is another than the one that folders are named by.
+
+    Results would replace those of the run that has that name.
+
+    Args:
+        blocks: of parameters, by name.
+        named: the globals.
+
+    Raises:
+        ValueError: with what to give in its place.
+    """
+    for name, block in blocks.items():
+        if not isinstance(block, Mapping):
+            continue
+        check_paths({f"{name}.{key}": block[key] for key in block}, named)
+        for option, beside in IN_PATHS.items():
+            value = block.get(option, named[option])
+            if beside in block and value != named[option]:
+                raise ValueError(
+                    f"{name}.{option}={value}, but results would go into folders that"
+                    f" are named by {option}={named[option]}; give {option}={value}"
+                    " instead, which both are read from (by --params, or in"
+                    " globals.yml)"
+                )
 
 
 def value_of(parameters: Mapping[str, Any], name: str) -> Any:

@@ -14,10 +14,10 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.files import whole_path
 from fedmeta.identity import Settings
-from fedmeta.session import Session, store_of
+from fedmeta.pipelines.checks import PARAMETERS, check_paths
+from fedmeta.session import Session, globals_of, store_of
 from fedmeta.sweep.grid import Given, nested
 
-PARAMETERS = "params:"  # how Kedro marks them among the inputs of nodes
 IN_MEMORY = {"{default}": {"type": "kedro.io.MemoryDataset"}}  # what is no entry
 
 
@@ -48,7 +48,8 @@ def read_cells(
     """The configuration of every cell.
 
     Raises:
-        ValueError: for a parameter that there is not, as hooks find it.
+        ValueError: for a parameter that there is not, as hooks find it, or one that
+            contradicts the name of a cell's folders.
     """
     cells, loader = [], None
     for number, given in enumerate(grid, start=1):
@@ -64,6 +65,8 @@ def read_cells(
             )
         # All of it now: the next loader takes over the resolvers, which are global.
         read, entries = _read(loader, pipeline)
+        blocks = {name.removeprefix(PARAMETERS): block for name, block in read.items()}
+        check_paths(blocks, globals_of(loader))
         cells.append(Cell(project, number, given, read, entries, store_of(loader)))
     return cells
 
