@@ -24,14 +24,14 @@ import pandas as pd
 
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.cells import read_table, write_table
+from fedmeta.datasets import AtomicParquetDataset
 from fedmeta.pipeline_registry import COMPARED
-from fedmeta.pipelines.studies import STUDIES
-from fedmeta.pipelines.studies.report import Study
 from fedmeta.reporting.claims import VERDICTS
-from fedmeta.reporting.wording import readable
+from fedmeta.reporting.results import restored
+from fedmeta.reporting.shown import markdown
+from fedmeta.studies import STUDIES, Study
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
-REPORTS = {name: entry.report for name, entry in STUDIES.items() if entry.report}
 ACCURACY = {
     "algorithm": "algorithm",
     "micro_before": "before, %",
@@ -91,8 +91,8 @@ def main() -> None:
         found = study(reports[0])
     elif (reports[0] / "table2.md").is_file():
         found = reproduction(reports[0], args.prefix)
-    elif reports[0].parent.name in REPORTS:
-        found = related(REPORTS[reports[0].parent.name], reports[0], args.prefix)
+    elif reports[0].parent.name in STUDIES:
+        found = related(STUDIES[reports[0].parent.name], reports[0], args.prefix)
     else:
         found = tables(reports[0])
     for name, table in found.items():
@@ -163,46 +163,44 @@ def reproduction(report: Path, prefix: str) -> dict[str, pd.DataFrame]:
         "claims": claims[["claim"]].assign(
             verdict=verdicts.fillna(VERDICTS[None]), figures=claims["figures"]
         ),
-        **{name: _from_markdown(report / f"{name}.md") for name in tables},
+        **{
+            name: _from_markdown((report / f"{name}.md").read_text(encoding="utf-8"))
+            for name in tables
+        },
     }
 
 
-def _from_markdown(path: Path) -> pd.DataFrame:
-    lines = path.read_text(encoding="utf-8").strip().splitlines()
+def _from_markdown(text: str) -> pd.DataFrame:
+    lines = text.strip().splitlines()
     cells = [[c.strip() for c in line.strip("| ").split("|")] for line in lines]
     return pd.DataFrame(cells[2:], columns=cells[0])
 
 
 def related(study: Study, report: Path, prefix: str) -> dict[str, pd.DataFrame]:
     """What is published of a related paper's study, by name; figures are written."""
-
-    def read(kind: str) -> dict[str, pd.DataFrame]:
-        return {
-            f"{experiment.home}.{name}": read_table(
-                _outputs(report, experiment.home) / f"{name}_{kind}.csv"
-            )
-            for experiment in study.experiments
-            for name in experiment.variants
-        }
-
     tables = {
         name: read_table(
             report / f"{dataset.split('.')[-1].removesuffix('_table')}.csv"
         )
         for name, dataset in study.further.items()
     }
+    stored = [
+        AtomicParquetDataset(filepath=str(report / f"{name}.parquet")).load()
+        for name in ("results", "histories")
+    ]
     source = read_table(report / f"{study.tables[0]}.csv")["source"].iloc[0]
-    results = study.collect(*map(read, study.kinds), source, **tables)
-    for name, figure in study.words.figures(results).items():
+    results, _ = restored(*stored, source)
+    made = study.report(results, **tables)
+    for name, figure in made.figures.items():
         path = RESULTS / f"{prefix}_{name}.svg"
         figure.savefig(path, format="svg", metadata={"Date": None})
         print(path)
-    shown = [s for s in study.words.sections(results) if s.table is not None]
+    shown = [section.table for section in made.sections if section.table is not None]
     return {
         "claims": read_table(report / "claims.csv"),
         **{
-            name: readable(s.table.drop(columns="source", errors="ignore"), s.columns)
-            for name, s in zip(study.tables, shown, strict=True)
+            name: _from_markdown(markdown(table))
+            for name, table in zip(study.tables, shown, strict=True)
         },
     }
 

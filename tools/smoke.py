@@ -1,19 +1,25 @@
-"""Run every registered pipeline in seconds each: python tools/smoke.py
+"""Run every registered pipeline in seconds each: python tools/smoke.py [--update]
 
 With --env smoke, one after the other in one process, since Kedro, torch and MLflow take
-longer to start than such a run. The first that fails ends it, with its error.
+longer to start than such a run; then a sweep over two seeds, and `kedro reproduce` over
+its runs. The first that fails ends it, with its error. At the end all CSV files are
+compared with the golden ones of tests/golden; --update writes those instead.
 """
 
 import sys
+import tempfile
 from pathlib import Path
 from time import monotonic
 
+import golden
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 from fedmeta.pipeline_registry import register_pipelines
 
 ROOT = Path(__file__).resolve().parent.parent
+GRID = {"femnist_fedmeta": "seed=0,1", "recommendation_fedmeta": "seed=0,1"}
+EXPERIMENTS = ("femnist (synthetic smoke)", "recommendation (synthetic smoke)")
 
 
 def main() -> None:
@@ -22,8 +28,39 @@ def main() -> None:
         start = monotonic()
         with KedroSession.create(ROOT, env="smoke") as session:
             session.run(pipeline_names=[name])
-        sys.stdout.write(f"--> {name}: {monotonic() - start:.0f} s\n")
-        sys.stdout.flush()
+        _say(name, start)
+    found = golden.results(ROOT / "data", "smoke", "p0.2_seed0")
+    found |= swept_and_reproduced()
+    if "--update" in sys.argv[1:]:
+        golden.write(found)
+        return
+    if different := list(golden.differences(found, golden.read())):
+        listed = "\n  ".join(different[:50])
+        sys.exit(f"{len(different)} differences from tests/golden:\n  {listed}")
+
+
+def swept_and_reproduced() -> dict[str, str]:
+    """The files of `kedro reproduce` over a small sweep."""
+    # Late: they need the bootstrapped project.
+    from fedmeta.reproduction.report import reproduce  # noqa: PLC0415
+    from fedmeta.sweep.grid import grid, parse_axis  # noqa: PLC0415
+    from fedmeta.sweep.sweep import sweep  # noqa: PLC0415
+
+    for pipeline, axis in GRID.items():
+        start = monotonic()
+        if not sweep(ROOT, pipeline, "smoke", grid([parse_axis(axis)])):
+            sys.exit(f"a cell of the sweep of {pipeline} failed")
+        _say(f"sweep of {pipeline}", start)
+    with tempfile.TemporaryDirectory() as output:
+        start = monotonic()
+        reproduce(ROOT, experiments=EXPERIMENTS, output=Path(output))
+        _say("reproduce", start)
+        return golden.folder(Path(output), "reproduction")
+
+
+def _say(what: str, start: float) -> None:
+    sys.stdout.write(f"--> {what}: {monotonic() - start:.0f} s\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
