@@ -57,6 +57,7 @@ NEUTRAL = (
     "reproduction",
     "session",
     "settings",
+    "studies",
     "sweep",
     "tracking",
     "benchmarks.benchmark",  # types
@@ -72,7 +73,6 @@ NEUTRAL = (
     "pipelines.progress",
     "pipelines.recommendation.report",
     "pipelines.reporting",
-    "pipelines.studies.report",
 )
 # Tables of names: what a name stands for is a root of its own, so that a new line of
 # the table changes the version of no other. Modules below them do compute.

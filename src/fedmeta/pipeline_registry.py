@@ -14,7 +14,7 @@ from fedmeta.pipelines import (
     reporting,
     training,
 )
-from fedmeta.pipelines.studies import STUDIES
+from fedmeta.studies import create_pipelines
 
 # The rows of Chen et al.'s tables. Other algorithms are run one at a time.
 COMPARED = ("fedavg", "fedavg_meta", "maml", "fomaml", "meta_sgd")
@@ -24,7 +24,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     """``<benchmark>_data``, ``<benchmark>_<algorithm>``, ``<benchmark>_fedmeta``.
 
     The last of these is everything from raw data to the report of the paper's
-    comparison, or, where `STUDIES` has one of that name, of an experiment of its own.
+    comparison, or, where there is a study of that name, of an experiment of its own.
     """
     pipelines: dict[str, Pipeline] = {}
     for benchmark in BENCHMARKS:
@@ -43,7 +43,6 @@ def register_pipelines() -> dict[str, Pipeline]:
             + sum((runs[name] for name in COMPARED), Pipeline([]))
             + reporting.create_pipeline(benchmark, COMPARED)
         )
-    for name, study in STUDIES.items():
-        pipelines[name] = study.create_pipeline()
+    pipelines |= create_pipelines()
     pipelines["__default__"] = pipelines["femnist_fedmeta"]
     return pipelines

@@ -12,17 +12,11 @@ from test_project import PIPELINES, run, session
 from fedmeta.data.federated import read_packed
 from fedmeta.datasets import read_checkpoint
 from fedmeta.identity import environment
-from fedmeta.pipelines.studies import (
-    STUDIES,
-    label_skew,
-    nustep,
-    perfedavg,
-    personalized,
-    readings,
-)
+from fedmeta.pipelines.studies import label_skew
 from fedmeta.pipelines.training import nodes
+from fedmeta.studies import STUDIES as OF_PAPERS
+from fedmeta.studies import nustep, perfedavg, personalized, readings
 
-OF_PAPERS = {name: s.report for name, s in STUDIES.items() if s.report is not None}
 FOLDER = "p0.2_seed0"
 
 
@@ -93,6 +87,26 @@ def test_the_page_of_a_study(project, study):
         assert experiment.home in page  # its parameters
     claims = pd.read_csv(home / "claims.csv")
     assert len(claims) > 0
+
+
+def test_the_tidy_tables_of_a_study(project, study):
+    home = project / f"data/08_reporting/smoke/{study.home}/{FOLDER}"
+    scores, histories = (
+        pd.read_parquet(home / f"{name}.parquet") for name in ("results", "histories")
+    )
+    names = {f"{h}.{name}" for h, name, _ in variants(study)}
+    assert set(histories["cell"]) == names
+    assert set(scores["cell"]) == (names if "scores" in study.kinds else set())
+    own = ["algorithm", "seed", "support_fraction"]
+    assert (histories[own].nunique() > 0).all() and set(histories["seed"]) == {0}
+    for h, name, variant in variants(study):
+        rows = histories[histories["cell"] == f"{h}.{name}"]
+        assert (rows[list(variant.factors)] == list(variant.factors.values())).all(None)
+        long = scores[scores["cell"] == f"{h}.{name}"]
+        if "scores" in study.kinds:
+            wide = frame(project, h, name, "scores")
+            assert long["accuracy_sum"].sum() == wide["accuracy_sum"].sum()
+            assert (long["stage"] == "before").sum() == (wide["epochs"] == 0).sum()
 
 
 def test_scores_of_every_number_of_epochs(project, study):

@@ -1,5 +1,8 @@
 """Histories and scores small enough to do the sums by hand."""
 
+from io import BytesIO
+
+import matplotlib
 import numpy as np
 import pandas as pd
 
@@ -74,3 +77,12 @@ def all_figures(histories, scores, target=0.5):
             overhead_table(histories, target, "sample"), "sample"
         ),
     }
+
+
+def words_in(figure):
+    """Draw the figure; all words in it."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    assert buffer.getvalue().startswith(b"\x89PNG")
+    texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+    return " | ".join(texts).replace("\n", " ")

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from recommendation_report_samples import METHODS, paper_scores
 from recommendation_report_samples import make_history as episodes
-from report_samples import all_figures, make_history, make_scores
+from report_samples import all_figures, make_history, make_scores, words_in
 from rich.console import Console
-from study_samples import study_history, study_html, study_scores, words_in
 
-from fedmeta.reporting import nustep, perfedavg, personalized, readings, terminal
+from fedmeta.reporting import terminal
 from fedmeta.reporting.claims import DIVERGED, every, more, number
 from fedmeta.reporting.divergence import Diverged
 from fedmeta.reporting.fairness import fairness_table
@@ -21,7 +20,6 @@ from fedmeta.reporting.recommendation_figures import (
 )
 from fedmeta.reporting.recommendation_tables import table3, users_table
 from fedmeta.reporting.recommendation_wording import cells, headings
-from fedmeta.reporting.study_scores import compared
 from fedmeta.reporting.tables import accuracy_table, overhead_table
 from fedmeta.reporting.wording import readable
 
@@ -118,87 +116,6 @@ def test_verdicts_are_neither_held_nor_not():
     assert more(lost, 1.0) == more(1.0, lost) == DIVERGED
     assert every([True, False, DIVERGED, None]) == DIVERGED
     assert number(lost) == WORDS
-    both = {"new": marked(study_scores({1: [6, 10]}), rows=0), "old": None}
-    assert compared(both, 1) == f"new {WORDS}, old –"
-
-
-def test_the_study_of_nu_steps():
-    scores = {1: study_scores({1: [5, 5], 5: [6, 6]})}
-    scores[5] = marked(study_scores({1: [9, 9], 5: [9, 9]}), rows=0)
-    histories = {1: study_history([0.1, 0.5]), 5: marked(study_history([0.1, 0.9]))}
-    results = nustep.Results({"skew": scores}, {"skew": histories}, "sample")
-    assert [claim.held for claim in nustep.claims(results)] == [DIVERGED] * 3
-    assert all(WORDS in claim.figures for claim in nustep.claims(results))
-    for table in nustep.tables(results).values():
-        row = table.set_index("nu_train").loc[5]
-        assert row["training"] == WORDS
-        numbers = row.drop(["setting", "source", "training"])
-        assert numbers.isna().all()
-    assert WORDS in words_in(nustep.figures(results)["accuracy"])
-
-
-def test_a_study_page_says_so():
-    scores = {1: study_scores({1: [5, 5]}), 5: marked(study_scores({1: [9, 9]}), 0)}
-    results = nustep.Results({"skew": scores}, {}, "sample")
-    page = study_html(nustep, results)
-    assert "a training diverged" in page and WORDS in page
-    assert ">held<" not in page and ">not held<" not in page
-
-
-def test_the_study_of_per_fedavg():
-    right = {perfedavg.BASELINE: 5, perfedavg.FO: 6, perfedavg.HF: 9}
-    scores = {(m, 4): study_scores({0: [1, 1], 1: [n, n]}) for m, n in right.items()}
-    norms = [3.0, 1.0]
-    histories = {key: study_history([0.1, 0.5], norms=norms) for key in scores}
-    lost = (perfedavg.HF, 4)
-    scores[lost] = marked(scores[lost], rows=0)
-    histories[lost] = marked(histories[lost])
-    table = perfedavg.results_table(scores, "sample")
-    assert table["training"].tolist() == [f"{perfedavg.HF} {WORDS}"]
-    assert table["hf_after"].isna().all()
-    made = [
-        perfedavg._not_below(scores, 4),
-        perfedavg._above_baseline(scores, 4),
-        perfedavg._falls_more(histories, 4),
-    ]
-    assert [claim.held for claim in made] == [DIVERGED] * 3
-    assert all(WORDS in claim.figures for claim in made)
-
-
-def test_the_study_of_personalised_fedavg():
-    one = {e: study_scores({0: [1, 1], 5: [5, 5]}) for e in (1, 2)}
-    two = {1: study_scores({0: [2, 2], 5: [6, 6]})}
-    two[2] = marked(study_scores({0: [9, 9], 5: [9, 9]}), rows=0)
-    curves = {1: study_history([0.1, 0.5]), "central": study_history([0.1, 0.4])}
-    curves[2] = marked(study_history([0.1, 0.9]))
-    results = personalized.Results({1: one, 2: two}, {1: curves}, "sample")
-    held = [claim.held for claim in personalized.claims(results)]
-    assert held == [True, DIVERGED, DIVERGED, held[3], DIVERGED]
-    assert held[3] is not DIVERGED
-    accuracy, stability = personalized.tables(results).values()
-    assert accuracy.set_index("variant")["training"]["2"] == f"stage 2 {WORDS}"
-    assert np.isnan(stability.set_index("variant")["initial"]["2"])
-
-
-def test_the_study_of_readings():
-    names = list(readings.READINGS)
-    histories = {name: study_history([0.1, 0.5]) for name in names}
-    histories["no_adam"] = marked(study_history([0.1, 0.9]))
-    recipes = readings_recipes()
-    results = readings.Results(histories, recipes, "sample", {})
-    claims = {claim.claim: claim for claim in readings.claims(results)}
-    lost = [claim for claim in claims.values() if claim.held == DIVERGED]
-    assert len(lost) == 1 and WORDS in lost[0].figures
-    table = readings.accuracy_table(results)
-    assert table["training"].dropna().tolist() == [WORDS]
-    assert np.isnan(table["after"][names.index("no_adam")])
-    assert "nowhere" not in readings.summary(results)
-    assert WORDS in words_in(readings.before_and_after(results))
-
-
-def readings_recipes():
-    columns = {"recipe": ["adam"], "epochs": [1], "accuracy": [50.0]}
-    return study_history([]).reindex(columns=[]).assign(**columns)
 
 
 def test_the_study_of_recommendation():

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
-from fedmeta.reporting import study_scores
+from fedmeta.reporting import measures
 from fedmeta.reporting.divergence import divergence
 from fedmeta.reporting.fairness import GRID, client_accuracies, density
 from fedmeta.reporting.style import (
@@ -233,7 +233,7 @@ def curves_by_round(
     ends: list[tuple[str, str, float]] = []
     for label, history in histories.items():
         colour, words = colours[label], divergence(history)
-        curve = study_scores.curve(history, solid)
+        curve = measures.curve(history, solid)
         if curve.empty:
             words = words or (NOT_FINITE if len(history) > 1 else "")
             if words:
@@ -253,7 +253,7 @@ def curves_by_round(
     for label, history in histories.items():
         if dashed is None or history.empty:
             continue
-        curve = study_scores.curve(history, dashed)
+        curve = measures.curve(history, dashed)
         # FedAvg(Meta) before adapting is FedAvg: its dashes would cover that line
         if not any(np.array_equal(curve, other, equal_nan=True) for other in drawn):
             dashes = (0, (4, 2))

@@ -87,6 +87,9 @@ def column_of(name: str, columns: Mapping[str, Column] | None = None) -> Column:
     found = METRIC.fullmatch(str(name)) if columns is None else None
     if name not in known and found:
         return _metric_column(*found.groups(default=""))
+    for pattern, make in PATTERNS if columns is None else ():
+        if match := pattern.fullmatch(str(name)):
+            return make(*match.groups())
     return known.get(name, Column(str(name).replace("_", " "), _plain))
 
 
@@ -132,7 +135,48 @@ def _decimals(digits: int) -> Callable[[float], str]:
 
 
 TRAINING = Column("Training", str)
+STEPS = re.compile(r"steps_(\d+)")
+PATTERNS: list[tuple[re.Pattern, Callable[..., Column]]] = [
+    (
+        re.compile(r"stage(\d)_(\d+)"),
+        lambda stage, n: Column(
+            f"Stage\N{NO-BREAK SPACE}{stage}, "
+            + (f"after {n} epoch{'s' * (n != '1')}" if n != "0" else "initial"),
+            "{:.1f}".format,
+        ),
+    ),
+    (STEPS, lambda n: Column("1 step" if n == "1" else f"{n} steps", "{:.1f}".format)),
+]
 COLUMNS = {
+    "setting": Column("Users", str),
+    "question": Column("What the paper leaves open", str),
+    "answer": Column("Read as", str),
+    "before": Column("Before", _percent),
+    "after": Column("After", _percent),
+    "against_taken": Column("– the one taken", "{:+.1f}".format),
+    "minus_paper": Column("– the paper", "{:+.1f}".format),
+    "recipe": Column("Fine-tuned by", str),
+    "points_gained": Column("Gain", _points),
+    "papers_gain": Column("The paper's gain", _points),
+    "epochs": Column("Epochs", "{:,}".format),
+    "accuracy": Column("Accuracy", _percent),
+    "variant": Column("E", str),
+    "evaluations": Column("Evaluated rounds", "{:.0f}".format),
+    "initial": Column("Initial accuracy", "{:.2f}".format),
+    "personalised": Column("Personalised accuracy", "{:.2f}".format),
+    "tau": Column("τ", str),
+    "kinds": Column("Kinds of users", str),
+    "pairs": Column("Pairs", "{:,}".format),
+    "label_tv": Column("Mean total variation of labels", "{:.3f}".format),
+    "feature_w1": Column("Mean distance of features", "{:.3f}".format),
+    "paper_fedavg_update": Column("Paper, MNIST: FedAvg + update", "{:.2f}".format),
+    "paper_fo": Column("Paper, MNIST: FO", "{:.2f}".format),
+    "paper_hf": Column("Paper, MNIST: HF", "{:.2f}".format),
+    "nu_train": Column("ν", str),
+    "final": Column("Final accuracy", _percent),
+    "best": Column("Best accuracy", _percent),
+    "round_reaching": Column("Reaches ν = 1's final at round", "{:,}".format),
+    "flops_reaching": Column("… after computing", flops_text),
     "algorithm": Column("Algorithm", str),
     "source": Column("Data", str),
     "training": TRAINING,

@@ -14,11 +14,34 @@ from fedmeta.data.federated import FederatedDataset
 from fedmeta.identity import Settings
 from fedmeta.pipelines.options import PartitionOptions, ReportOptions
 from fedmeta.reporting import fairness, figures, page, tables, terminal
+from fedmeta.reporting.results import Run, stored, tidy
 
 AGAIN = (
     "without --from-nodes or --nodes, finished trainings are taken over and what is"
     " missing is made"
 )
+
+
+def collect(
+    benchmark: Benchmark,
+    names: list[str],
+    records: FederatedDataset,
+    partition: PartitionOptions,
+    report: ReportOptions,
+    **results: pd.DataFrame,
+) -> list[pd.DataFrame]:
+    """The tidy tables of scores and histories: `fedmeta.reporting.results`.
+
+    Raises:
+        ValueError: if results differ in more than the algorithm: `compared`.
+    """
+    made = settings_of_results(results)
+    made_with = compared(records, made, partition=partition, report=report)
+    runs = {
+        name: Run({}, results[f"{name}_scores"], results[f"{name}_history"])
+        for name in names
+    }
+    return stored(tidy(runs, source_of(benchmark, records)), made_with)
 
 
 def tabulate(

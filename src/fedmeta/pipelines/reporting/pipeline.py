@@ -6,7 +6,13 @@ from kedro.pipeline import Node, Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.pipelines.binding import bind
-from fedmeta.pipelines.reporting.nodes import FIGURES, compose, draw, tabulate
+from fedmeta.pipelines.reporting.nodes import (
+    FIGURES,
+    collect,
+    compose,
+    draw,
+    tabulate,
+)
 
 TABLES = ("accuracy", "fairness", "overhead")
 
@@ -26,6 +32,13 @@ def create_pipeline(benchmark: str, algorithms: Sequence[str]) -> Pipeline:
     }
     return Pipeline(
         [
+            Node(
+                bind(collect, benchmark=entry, names=names),
+                {**shared, "partition": f"params:{benchmark}.partition", **results},
+                [f"{home}.results", f"{home}.histories"],
+                name=f"collect_{benchmark}",
+                namespace="report",
+            ),
             Node(
                 bind(tabulate, benchmark=entry, names=names),
                 {**shared, "partition": f"params:{benchmark}.partition", **results},

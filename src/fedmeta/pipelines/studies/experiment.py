@@ -1,7 +1,7 @@
 """What an experiment of a related paper consists of, and the graph of its runs."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kedro.pipeline import Node, Pipeline
 
@@ -18,6 +18,7 @@ class Variant(NamedTuple):
     algorithm: str  # in `ALGORITHMS`
     after: str | None = None  # a variant whose initialisation it starts from
     training: str = "training"  # the block with its round loop
+    factors: Mapping[str, Any] = {}  # in which it differs from the others
 
 
 class Experiment(NamedTuple):
@@ -28,6 +29,7 @@ class Experiment(NamedTuple):
     records: str  # the dataset of their records
     benchmark: Benchmark
     variants: Mapping[str, Variant]
+    factors: Mapping[str, Any] = {}  # in which it differs from a study's others
 
 
 def runs(experiment: Experiment) -> Pipeline:

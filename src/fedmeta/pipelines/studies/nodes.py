@@ -1,6 +1,7 @@
 """Nodes that the studies share: users made anew, distances, fine-tuning."""
 
 from collections.abc import Iterator
+from math import nan
 from typing import Any
 
 import pandas as pd
@@ -32,7 +33,6 @@ from fedmeta.pipelines.training.setup import (
     prepare,
     settings_of,
 )
-from fedmeta.reporting.study_scores import micro
 
 
 @checked_by(check_users)
@@ -193,7 +193,7 @@ def fine_tune(
             {
                 "recipe": words,
                 "epochs": epochs,
-                "accuracy": micro(personal, epochs),
+                "accuracy": _accuracy(personal[personal["epochs"] == epochs]),
                 "support_fraction": partition.support_fraction,
             }
             for epochs in recipe.epochs
@@ -204,3 +204,9 @@ def fine_tune(
         {k: v for k, v in settings.items() if not k.startswith("personalisation.")}
     )
     return marked(table, checkpoint.diverged)
+
+
+def _accuracy(scores: pd.DataFrame) -> float:
+    """Share of all query records classified correctly, in percent; nan of no row."""
+    queries = scores["num_query"].sum()
+    return 100 * float(scores["accuracy_sum"].sum()) / queries if queries else nan

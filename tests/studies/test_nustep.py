@@ -1,9 +1,18 @@
+from typing import Any, NamedTuple
+
 import numpy as np
 import pytest
-from study_samples import study_history, study_html, study_scores, words_in
+from study_samples import (
+    found,
+    held,
+    html_of,
+    over_seeds,
+    study_history,
+    study_scores,
+    words_in,
+)
 
-from fedmeta.reporting import nustep
-from fedmeta.reporting.nustep import Results
+from fedmeta.studies import nustep
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -15,6 +24,17 @@ RIGHT = {
     5: {0: [0, 1], 1: [4, 5], 2: [6, 7], 5: [8, 9]},
 }
 AFTER = {1: [0.1, 0.5, 0.6], 2: [0.1, 0.5, 0.7], 5: [0.1, 0.6, 0.8]}
+
+
+@pytest.fixture(autouse=True)
+def three_values_of_nu(monkeypatch):
+    monkeypatch.setattr(nustep, "STEPS", tuple(RIGHT))
+
+
+class Results(NamedTuple):
+    scores: dict[str, dict[int, Any]]
+    histories: dict[str, dict[int, Any]]
+    source: str
 
 
 @pytest.fixture
@@ -31,17 +51,26 @@ def results():
     )
 
 
-@pytest.fixture
-def nothing():
-    return Results({}, {}, "sample")
+def cells(made):
+    names = {(s, nu) for tables in made[:2] for s in tables for nu in tables[s]}
+    return found(
+        {
+            f"{s}.nu{nu}": (
+                {"setting": s, "nu_train": nu},
+                made.scores.get(s, {}).get(nu),
+                made.histories.get(s, {}).get(nu),
+            )
+            for s, nu in sorted(names)
+        }
+    )
 
 
-def held(results):
-    return [claim.held for claim in nustep.claims(results)]
+def report(made):
+    return nustep.report(cells(made))
 
 
 def test_accuracy_table(results):
-    table = nustep.tables(results)["accuracy"]
+    table = report(results).tables["accuracy"]
     assert table["nu_train"].tolist() == [1, 2, 5]
     names = ["steps_0", "steps_1", "steps_2", "steps_5"]
     expected = [[20, 65, 60, 50], [15, 55, 75, 60], [5, 45, 65, 85]]
@@ -50,7 +79,7 @@ def test_accuracy_table(results):
 
 def test_rounds_table(results):
     results.histories[SKEW][2]["validation_accuracy_after"] = [0.1, 0.5, 0.55]
-    table = nustep.tables(results)["rounds"]
+    table = report(results).tables["rounds"]
     np.testing.assert_allclose(table["final"], [60, 55, 80])
     assert table["round_reaching"].isna().tolist() == [False, True, False]
     assert table["round_reaching"].dropna().tolist() == [20, 10]
@@ -67,60 +96,59 @@ class TestClaims:
             {**results.histories, "natural writers": results.histories[SKEW]},
             "sample",
         )
-        assert held(both) == [True] * 6
-        assert nustep.claims(both)[3].claim.startswith("Natural writers: ")
+        assert held(report(both)) == [True] * 6
+        assert report(both).claims[3].claim.startswith("Natural writers: ")
 
     def test_another_may_not_be_better_on_the_diagonal(self, results):
         results.scores[SKEW][2] = study_scores({**RIGHT[2], 1: [6, 7]})
-        assert held(results)[0] is False  # a tie: neither is the best
+        assert held(report(results))[0] is False  # a tie: neither is the best
         results.scores[SKEW][2] = study_scores({**RIGHT[2], 1: [7, 7]})
-        assert held(results)[0] is False
-        figures = nustep.claims(results)[0].figures
+        assert held(report(results))[0] is False
+        figures = report(results).claims[0].figures
         assert "1 step at test: ν = 1 65.00, the best other is ν = 2 70.00" in figures
 
     def test_compared_at_the_steps_of_the_larger(self, results):
-        claim = nustep.claims(results)[1]
+        claim = report(results).claims[1]
         assert claim.claim == "Label skew: with 5 steps at test, ν = 5 beats ν = 1"
         assert claim.figures.startswith("ν = 5 85.00, ν = 1 50.00; difference +35.00")
         results.scores[SKEW][1] = study_scores({**RIGHT[1], 5: [8, 9]})
-        assert held(results)[1] is False
+        assert held(report(results))[1] is False
 
     def test_rounds_are_those_of_reaching_and_not_the_last(self, results):
-        claim = nustep.claims(results)[2]
+        claim = report(results).claims[2]
         assert claim.figures == (
             "60.00 %: ν = 5 round 10 after 50.0 kFLOP, ν = 1 first at round 20 "
             "after 20.0 kFLOP"
         )
         one = results.histories[SKEW][1]
         one["validation_accuracy_after"] = [0.1, 0.6, 0.6]
-        assert held(results)[2] is False  # both at round 10
+        assert held(report(results))[2] is False  # both at round 10
         one["validation_accuracy_after"] = [0.1, 0.5, 0.9]
-        claim = nustep.claims(results)[2]
-        assert claim.held is False and "ν = 5 never" in claim.figures
+        claim = report(results).claims[2]
+        assert held(report(results))[2] is False and "ν = 5 never" in claim.figures
 
     def test_a_missing_variant_is_not_measured(self, results):
         del results.scores[SKEW][1], results.histories[SKEW][1]
-        assert held(results) == [True, None, None]
-        del results.scores[SKEW][2]
-        assert held(results)[0] is None  # nothing to compare with
+        assert held(report(results)) == [None, None, None]
 
     def test_one_evaluated_round(self, results):
         once = {SKEW: {nu: t[:1] for nu, t in results.histories[SKEW].items()}}
-        assert held(results._replace(histories=once))[2] is None
+        assert held(report(results._replace(histories=once)))[2] is None
 
 
-def test_summary(results, nothing):
-    assert nustep.summary(results) == (
+def test_summary(results):
+    assert report(results).summary == (
         "With label skew, the most accurate is the model trained for 5 steps, "
         "fine-tuned with 5: 85.0 % of the test users' query records are classified "
         "correctly."
     )
-    assert nustep.summary(nothing) == "No test user has been evaluated."
+    bare = results._replace(scores={})
+    assert report(bare).summary == "No test user has been evaluated."
 
 
 class TestFigures:
     def test_heat_map_shows_every_cell_and_frames_the_diagonal(self, results):
-        figure = nustep.figures(results)["heat_map"]
+        figure = report(results).figures["heat_map"]
         words = words_in(figure)
         assert "· sample" in words and SKEW in words and "85.0" in words
         panel = figure.axes[0]
@@ -133,12 +161,12 @@ class TestFigures:
     def test_a_cell_that_was_not_measured_is_blank(self, results):
         short = {n: right for n, right in RIGHT[2].items() if n != 5}
         results.scores[SKEW][2] = study_scores(short)
-        figure = nustep.step_map(results.scores, "sample")
+        figure = report(results).figures["heat_map"]
         assert len(figure.axes[0].texts) == 11
         words_in(figure)
 
     def test_curves_are_of_the_fewest_and_the_most_steps(self, results):
-        figure = nustep.figures(results)["accuracy"]
+        figure = report(results).figures["accuracy"]
         words = words_in(figure)
         assert (
             "ν = 1 60.0%" in words and "ν = 5 80.0%" in words and "ν = 2" not in words
@@ -151,19 +179,45 @@ class TestFigures:
             {SKEW: {1: study_history([0.1])}},
             "sample",
         )
-        for figure in nustep.figures(one).values():
+        for figure in report(one).figures.values():
             words_in(figure)
-        assert held(one) == [None] * 3
+        assert held(report(one)) == [None] * 3
 
-    def test_nothing_at_all(self, nothing):
-        figures = nustep.figures(nothing)
+    def test_nobody_was_tested(self, results):
+        figures = report(results._replace(scores={})).figures
         assert "no test user" in words_in(figures["heat_map"])
-        assert "no round has been evaluated" in words_in(figures["accuracy"])
 
 
-def test_page(results, nothing):
-    html = study_html(nustep, results)
+def test_page(results):
+    html = html_of(report(results))
     assert "<th>1 step</th>" in html and "<td>85.0</td>" in html
     assert "<td>80.0 %</td>" in html and html.count("data:image/svg+xml") == 2
-    html = study_html(nustep, nothing)
+    html = html_of(report(results._replace(scores={})))
     assert ">nan<" not in html and "&lt;NA&gt;" not in html
+
+
+class TestSeeds:
+    def test_three_seeds_that_agree_decide(self, results):
+        once = cells(results)
+        other = [cells(varied(results, seed)) for seed in (1, 2)]
+        three = nustep.report(over_seeds(once, *other))
+        outcomes = [claim.outcome for claim in three.claims]
+        assert [o.verdict for o in outcomes][:2] == ["held", "held"]
+        assert [o.seeds for o in outcomes] == [3, 3, 3]
+        assert "95 % interval" in three.claims[1].figures
+        row = three.tables["accuracy"].set_index("nu_train").loc[5]
+        assert row["steps_5"] == pytest.approx((85 + 90 + 95) / 3)
+        assert row["steps_5_sd"] == pytest.approx(5)
+        assert "±" in html_of(three)
+
+    def test_one_seed_decides_nothing(self, results):
+        outcomes = [claim.outcome for claim in report(results).claims]
+        assert {o.verdict for o in outcomes} == {"undecided"}
+        assert {o.seeds for o in outcomes} == {1}
+
+
+def varied(results, more):
+    """With so many more right among the records of user a at nu = 5."""
+    right = {n: [a + more, b] if n == 5 else [a, b] for n, (a, b) in RIGHT[5].items()}
+    scores = {SKEW: {**results.scores[SKEW], 5: study_scores(right)}}
+    return results._replace(scores=scores)

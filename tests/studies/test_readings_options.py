@@ -6,8 +6,8 @@ import pytest
 from kedro.config import OmegaConfigLoader
 from kedro.framework.project import configure_project, settings
 
-from fedmeta.pipelines.studies import readings
-from fedmeta.reporting.readings import READINGS
+from fedmeta.studies import readings
+from fedmeta.studies.readings import READINGS
 
 ROOT = Path(__file__).parents[2]
 # What differs from the first reading of the same algorithm, if there is one before it.
@@ -39,8 +39,8 @@ def blocks(env):
 def test_a_reading_differs_in_what_it_is_about(env):
     options = blocks(env)
     taken, changes = {}, {}
-    for name, reading in READINGS.items():
-        first = taken.setdefault(reading.algorithm, options[name])
+    for name, (algorithm, *_) in READINGS.items():
+        first = taken.setdefault(algorithm, options[name])
         if options[name] is not first:
             changes[name] = {k for k in first if options[name].get(k) != first[k]}
             assert options[name].keys() <= first.keys()

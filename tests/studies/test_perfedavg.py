@@ -1,10 +1,15 @@
+from typing import Any, NamedTuple
+
 import numpy as np
 import pandas as pd
 import pytest
-from study_samples import study_history, study_html, study_scores, words_in
+from study_samples import found, held, html_of, study_history, study_scores, words_in
 
-from fedmeta.reporting import perfedavg
-from fedmeta.reporting.perfedavg import BASELINE, EXACT, FO, HF, METHODS, MNIST, Results
+from fedmeta.reporting.verdicts import TIE
+from fedmeta.studies import perfedavg
+from fedmeta.studies.perfedavg import BASELINE, FO, HF, LABELS, MNIST
+
+(EXACT,) = set(LABELS) - {BASELINE, FO, HF}
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -23,9 +28,16 @@ RIGHT = {BASELINE: [6, 7], FO: [7, 8], HF: [8, 8], EXACT: [8, 9]}
 NORMS = {BASELINE: [2, 1.5, 1], FO: [2, 1, 0.9], HF: [2, 1, 0.5], EXACT: [2, 1, 0.4]}
 
 
+class Results(NamedTuple):
+    scores: dict[tuple[str, int], Any]
+    histories: dict[tuple[str, int], Any]
+    distances: pd.DataFrame
+    source: str
+
+
 def make_results(taus=(4, 10), distances=DISTANCES, **right):
     right = {**RIGHT, **right}
-    variants = [(method, tau) for method in METHODS for tau in taus]
+    variants = [(method, tau) for method in LABELS for tau in taus]
     after = [0.1, 0.5, 0.8]
     return Results(
         {(m, t): study_scores({0: [1, 2], 1: right[m]}) for m, t in variants},
@@ -40,17 +52,21 @@ def results():
     return make_results()
 
 
-@pytest.fixture
-def nothing():
-    return Results({}, {}, DISTANCES[:0], "sample")
-
-
-def held(results):
-    return [claim.held for claim in perfedavg.claims(results)]
+def report(made):
+    variants = dict.fromkeys([*made.scores, *made.histories])
+    cells = {
+        f"{method}{tau}": (
+            {"method": method, "tau": tau},
+            made.scores.get((method, tau)),
+            made.histories.get((method, tau)),
+        )
+        for method, tau in variants
+    }
+    return perfedavg.report(found(cells), distances=made.distances)
 
 
 def test_results_table(results):
-    table = perfedavg.tables(results)["results"]
+    table = report(results).tables["results"]
     assert table["tau"].tolist() == [4, 10]
     row = table.iloc[0]
     assert (row["hf_before"], row["hf_after"]) == (15, 80)
@@ -62,13 +78,12 @@ def test_results_table(results):
 
 def test_results_table_without_a_variant(results):
     del results.scores[HF, 4]
-    table = perfedavg.results_table(results.scores, "sample")
+    table = report(results).tables["results"]
     assert table["hf_after"].isna().tolist() == [True, False]
-    assert not [name for name in table if name.startswith("paper")]
 
 
 def test_distances_table(results):
-    table = perfedavg.tables(results)["distances"].set_index("kinds")
+    table = report(results).tables["distances"].set_index("kinds")
     assert table["pairs"].to_dict() == {
         "five – five": 1,
         "five – one": 4,
@@ -79,30 +94,33 @@ def test_distances_table(results):
 
 def test_users_of_no_kind_are_others():
     natural = DISTANCES.assign(first="f0001", second="f0002")[:1]
-    table = perfedavg.distances_table(natural, "sample")
+    table = report(make_results(distances=natural)).tables["distances"]
     assert table["kinds"].tolist() == ["other – other"]
-    assert held(make_results(distances=natural))[-1] is None
+    assert held(report(make_results(distances=natural)))[-1] is None
 
 
 class TestClaims:
     # for each tau: HF >= FO; HF > FedAvg; the norm falls more; then distances
     def test_all_hold(self, results):
-        assert held(results) == [True] * 7
+        assert held(report(results)) == [True] * 7
 
-    def test_at_least_as_accurate_is_held_by_a_tie_and_more_accurate_is_not(self):
+    def test_a_tie_is_neither_more_accurate_nor_less(self):
         tied = make_results(taus=[4], **{FO: RIGHT[HF], BASELINE: RIGHT[HF]})
-        assert held(tied) == [True, False, True, True]
+        assert held(report(tied)) == [False, False, True, True]  # on no side
+        assert report(tied).claims[0].outcome.tendency == TIE
         below = make_results(taus=[4], **{FO: [8, 9]})
-        assert held(below) == [False, True, True, True]
+        assert held(report(below)) == [False, True, True, True]
 
     def test_the_norm_must_fall_more_under_every_variant(self, results):
         results.histories[FO, 10]["meta_gradient_norm"] = [2, 1, 1.1]
-        assert held(results)[4:6] == [True, False]
+        assert held(report(results))[4:6] == [True, False]
         results.histories[FO, 10]["meta_gradient_norm"] = [4, 1, 1.1]
-        assert held(results)[5] is True  # what counts is the fall, not the height
+        assert (
+            held(report(results))[5] is True
+        )  # what counts is the fall, not the height
 
     def test_figures(self, results):
-        claims = perfedavg.claims(results)
+        claims = report(results).claims
         assert claims[0].figures.startswith("Per-FedAvg (HF) 80.00, Per-FedAvg (FO) 75")
         assert "FedAvg + update: 2.00 → 1.00 (× 0.50)" in claims[4].figures
         assert claims[6].figures == (
@@ -112,49 +130,50 @@ class TestClaims:
 
     def test_distances_must_be_larger_both_in_labels_and_features(self):
         nearer = DISTANCES.assign(feature_w1=1.0)
-        assert held(make_results(distances=nearer))[-1] is False
+        assert held(report(make_results(distances=nearer)))[-1] is False
 
     def test_a_missing_variant_is_not_measured(self, results):
         del results.scores[HF, 4], results.histories[BASELINE, 10]
-        assert held(results) == [None, True, None, True, True, None, True]
-        assert perfedavg.claims(results)[0].figures == (
+        assert held(report(results)) == [None, True, None, True, True, None, True]
+        assert report(results).claims[0].figures == (
             "Per-FedAvg (HF) –, Per-FedAvg (FO) 75.00"
         )
 
     def test_one_evaluated_round_says_nothing_of_a_fall(self, results):
         once = {k: history[:1] for k, history in results.histories.items()}
-        assert held(results._replace(histories=once))[4:6] == [None, None]
+        assert held(report(results._replace(histories=once)))[4:6] == [None, None]
 
 
-def test_summary(results, nothing):
-    assert perfedavg.summary(make_results(taus=[4])) == (
+def test_summary(results):
+    assert report(make_results(taus=[4])).summary == (
         "With τ = 4 local steps a round, Per-FedAvg (exact) is best: 85.0 % of the "
         "test users' query records are classified correctly after one epoch of "
         "personalisation, 20.0 points more than with FedAvg + update."
     )
-    assert perfedavg.summary(results).count("τ = ") == 2
+    assert report(results).summary.count("τ = ") == 2
     best = make_results(taus=[4], **{BASELINE: [10, 10]})
-    assert "points" not in perfedavg.summary(best)
-    assert perfedavg.summary(nothing) == "No test user has been evaluated."
+    assert "points" not in report(best).summary
+    bare = report(results._replace(scores={}))
+    assert bare.summary == "No test user has been evaluated."
 
 
 class TestFigures:
     def test_name_their_data_and_every_variant(self, results):
-        figures = perfedavg.figures(results)
+        figures = report(results).figures
         for name, figure in figures.items():
             words = words_in(figure)
             assert "· sample" in words
             if name != "distances":
-                assert all(f"{method} " in words for method in METHODS)
+                assert all(f"{method} " in words for method in LABELS)
                 assert "τ = 4" in words and "τ = 10" in words
 
     def test_norms_are_on_a_logarithmic_axis_as_measured(self, results):
-        panel = perfedavg.figures(results)["meta_gradient"].axes[1]
+        panel = report(results).figures["meta_gradient"].axes[1]
         assert panel.get_yscale() == "log"
         assert [list(line.get_ydata()) for line in panel.lines] == list(NORMS.values())
 
     def test_distances_are_symmetric_in_the_users_order(self, results):
-        figure = perfedavg.figures(results)["distances"]
+        figure = report(results).figures["distances"]
         values = figure.axes[1].images[0].get_array().filled(np.nan)
         expected = [
             [np.nan, 1, 2, 2],
@@ -172,36 +191,29 @@ class TestFigures:
             k: history[:1].drop(columns="meta_gradient_norm")
             for k, history in results.histories.items()
         }
-        figures = perfedavg.figures(results._replace(histories=once))
+        figures = report(results._replace(histories=once)).figures
         words_in(figures["accuracy"])
         assert "no round has been evaluated" in words_in(figures["meta_gradient"])
 
-    def test_nothing_at_all(self, nothing):
-        figures = perfedavg.figures(nothing)
-        assert "no round has been evaluated" in words_in(figures["accuracy"])
-        assert "no round has been evaluated" in words_in(figures["meta_gradient"])
+    def test_no_pair_of_users(self, results):
+        figures = report(results._replace(distances=DISTANCES[:0])).figures
         assert "no pair of users" in words_in(figures["distances"])
 
 
 class TestPage:
     def test_shows_our_numbers_beside_the_papers(self, results):
-        html = study_html(perfedavg, results)
+        html = html_of(report(results))
         assert "<td>15.0 → 80.0 ± 0.0</td>" in html and "<td>70.94</td>" in html
         assert "<th>Paper, MNIST: HF</th>" in html
         assert "to be compared in order only" in html
         assert html.count("data:image/svg+xml") == 3
 
-    def test_is_silent_on_a_paper_that_is_not_given(self, results):
-        html = study_html(perfedavg, results._replace(paper={}))
-        assert "Paper, MNIST" not in html and "in order only" not in html
-
-    def test_missing_variants_and_nothing_at_all(self, results, nothing):
+    def test_missing_variants(self, results):
         del results.scores[HF, 4], results.histories[HF, 4]
-        assert "<td>–</td>" in study_html(perfedavg, results)
-        html = study_html(perfedavg, nothing)
-        assert "not measured" in html and ">nan<" not in html
+        html = html_of(report(results))
+        assert "<td>–</td>" in html and "not measured" in html and ">nan<" not in html
 
 
 def test_the_papers_order_is_what_the_claims_say():
     for tau in (4, 10):
-        assert MNIST[HF, tau] > MNIST[FO, tau] > MNIST[BASELINE, tau]
+        assert MNIST["hf"][tau] > MNIST["fo"][tau] > MNIST["fedavg_update"][tau]

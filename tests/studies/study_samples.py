@@ -6,7 +6,9 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from fedmeta.reporting.study_page import StudyPage, render_study
+from fedmeta.reporting.report import Data, render
+from fedmeta.reporting.results import Results, Run, tidy
+from fedmeta.reporting.verdicts import AGAINST, DIVERGED, FOR, TIE
 
 
 def study_scores(correct, num_query=(10, 10)):
@@ -41,23 +43,39 @@ def study_history(after, before=None, norms=None):
     return table if norms is None else table.assign(meta_gradient_norm=norms)
 
 
-def study_html(study, results):
-    """The page that a study's five functions make."""
-    return render_study(
-        StudyPage(
-            benchmark="FEMNIST",
-            source=results.source,
-            synthetic=False,
-            stands_in=False,
-            figures=study.figures(results),
-            parameters={"tau": 4},
-            notes=[],
-            heading=study.HEADING,
-            summary=study.summary(results),
-            claims=study.claims(results),
-            sections=study.sections(results),
-        )
-    )
+def found(cells, source="sample"):
+    """Results of (factors, scores, history) by cell, either of which may be None."""
+    runs = {name: Run(*cell) for name, cell in cells.items()}
+    for run in runs.values():
+        for table in run[1:]:
+            if table is not None:
+                table.attrs.setdefault("settings", {"training.seed": 0})
+    return tidy(runs, source)
+
+
+def over_seeds(*results):
+    """The same cells under seeds 0, 1, 2..."""
+    tables = [
+        pd.concat([table.assign(seed=seed) for seed, table in enumerate(tables)])
+        for tables in zip(*(r[:3] for r in results), strict=True)
+    ]
+    return Results(*(t.reset_index(drop=True) for t in tables), results[0].source)
+
+
+def held(report):
+    """Of each claim whether the figures are for it; None where they say nothing."""
+    sides = {FOR: True, AGAINST: False, TIE: False, "": None}
+    return [
+        claim.outcome.verdict
+        if claim.outcome.verdict == DIVERGED
+        else sides[claim.outcome.tendency]
+        for claim in report.claims
+    ]
+
+
+def html_of(report):
+    """The page of a report."""
+    return render(report, Data("FEMNIST", "sample", False, False, {"tau": 4}, []))
 
 
 def words_in(figure):

@@ -1,0 +1,334 @@
+"""Measures: what results say in single numbers, one for each seed.
+
+A measure takes the results of one cell, or of cells that differ in the seed alone, and
+returns a `Value`. Whatever was not measured is nan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fedmeta.reporting.results import Results
+from fedmeta.reporting.wording import MISSING
+
+BEFORE, AFTER = "validation_accuracy_before", "validation_accuracy_after"
+
+
+class Value(NamedTuple):
+    """A measured number.
+
+    Attributes:
+        by_seed: nan where it was not measured.
+        diverged: Says so, where a training diverged: there is no number then.
+    """
+
+    by_seed: pd.Series
+    diverged: str = ""
+
+    def __float__(self) -> float:
+        """The mean over seeds; nan if that of one is."""
+        return float(self.by_seed.mean(skipna=False)) if len(self.by_seed) else np.nan
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is no number."""
+        return bool(np.isnan(float(self)))
+
+    def __format__(self, form: str) -> str:
+        if self.diverged:
+            return self.diverged
+        return MISSING if self.missing else format(float(self), form or ".2f")
+
+    def __str__(self) -> str:
+        return format(self, "")
+
+    def __sub__(self, other: Value | float) -> Value:
+        return self._with(other, pd.Series.sub)
+
+    def __truediv__(self, other: Value | float) -> Value:
+        return self._with(other, pd.Series.div)
+
+    def __mul__(self, other: float) -> Value:
+        return self._with(other, pd.Series.mul)
+
+    def _with(self, other: Any, operation: Callable[..., pd.Series]) -> Value:
+        """Seed by seed, over the seeds that both have."""
+        if not isinstance(other, Value):
+            return Value(operation(self.by_seed, other), self.diverged)
+        one, second = self.by_seed.align(other.by_seed, join="inner")
+        return Value(operation(one, second), self.diverged or other.diverged)
+
+
+Measure = Callable[..., Value]
+
+
+def measure(compute: Callable[..., float]) -> Measure:
+    """A measure from what computes it for one seed."""
+
+    @wraps(compute)
+    def by_seed(results: Results, *args: Any, **options: Any) -> Value:
+        if results.diverged:
+            return Value(pd.Series(dtype=float), results.diverged)
+        found = {
+            seed: compute(
+                results._replace(
+                    cells=cells,
+                    scores=_of(results.scores, seed),
+                    histories=_of(results.histories, seed),
+                ),
+                *args,
+                **options,
+            )
+            for seed, cells in results.cells.groupby("seed", dropna=False, sort=False)
+        }
+        return Value(pd.Series(found, dtype=float))
+
+    return by_seed
+
+
+@measure
+def accuracy(run: Results, metric: str = "accuracy", **stage: Any) -> float:
+    """Share of all query records classified correctly at a stage, in percent.
+
+    Args:
+        run: Of one seed.
+        metric: Another metric whose sums are counts.
+        stage: Of `Results.at`: `stage="after"`, or a number of epochs or steps.
+    """
+    rows = run.at(**stage)
+    if rows.empty:
+        return np.nan
+    return 100 * _ratio(rows[f"{metric}_sum"].sum(), rows["num_query"].sum())
+
+
+@measure
+def standard_error(run: Results, **stage: Any) -> float:
+    """Standard error over clients of `accuracy`, in points.
+
+    Linearised for a ratio of sums; with equally many query records a client it is the
+    standard deviation of the clients' accuracies over the root of their number.
+    """
+    rows = run.at(**stage)
+    if rows.empty:
+        return np.nan
+    return _spread_of_ratio(rows["accuracy_sum"], rows["num_query"])
+
+
+def over_the_same(one: Results, other: Results, **stage: Any) -> tuple[float, float]:
+    """By how many points `one` is above `other`, and the standard error of that.
+
+    Over the clients that both were tested on, a seed: what makes a client hard for both
+    has no part in the error.
+    """
+    keys = ["seed", "client_id"]
+    first, second = (r.at(**stage).set_index(keys) for r in (one, other))
+    if one.diverged or other.diverged or first.empty or second.empty:
+        return np.nan, np.nan
+    apart = (first["accuracy_sum"] - second["accuracy_sum"]).dropna()
+    records = first["num_query"].loc[apart.index]
+    return 100 * _ratio(apart.sum(), records.sum()), _spread_of_ratio(apart, records)
+
+
+@measure
+def at_end(run: Results, column: str) -> float:
+    """A column of the history at the last round that it was measured at."""
+    values = curve(run.histories, column)
+    return float(values.iloc[-1]) if len(values) else np.nan
+
+
+@measure
+def rounds(run: Results) -> float:
+    """The last evaluated round."""
+    return float(run.histories["round"].max())
+
+
+@measure
+def highest(run: Results, column: str) -> float:
+    """The greatest value of a column of the history."""
+    return float(curve(run.histories, column).max())
+
+
+@measure
+def last_to_first(run: Results, column: str) -> float:
+    """The last value of a column over its first; nan of a single one."""
+    values = curve(run.histories, column)
+    return float(values.iloc[-1] / values.iloc[0]) if len(values) > 1 else np.nan
+
+
+@measure
+def reaching(run: Results, target: Value, column: str = "round") -> float:
+    """What a column was when validation accuracy first reached a target, a fraction."""
+    history = run.histories
+    (seed,) = run.cells["seed"].unique() if len(run.cells) else [None]
+    if target.diverged or seed not in target.by_seed.index or AFTER not in history:
+        return np.nan
+    reached = history[history[AFTER] >= target.by_seed[seed]]
+    if reached.empty or column not in reached:
+        return np.nan
+    return float(reached.loc[reached["round"].idxmin(), column])
+
+
+@measure
+def deviation_at_end(run: Results, column: str) -> float:
+    """Standard deviation of the last quarter of a column's evaluated rounds."""
+    return float(_last_quarter(run, column).std())
+
+
+@measure
+def evaluations_at_end(run: Results, column: str) -> float:
+    """Number of evaluated rounds in the last quarter of them."""
+    return len(_last_quarter(run, column))
+
+
+def at_equal_initial(one: Results, other: Results) -> tuple[Value, Value, Value]:
+    """Two trainings' personalised accuracies at the same initial accuracy.
+
+    That is the highest initial accuracy that both reach. Each personalised accuracy is
+    interpolated between the two evaluated rounds between which the training first
+    reaches it.
+
+    Returns:
+        The initial accuracy and the two personalised ones, percent; all nan if a
+        training has never been more accurate than when it began.
+    """
+    words = one.diverged or other.diverged
+    found = {}
+    for seed in one.cells["seed"].unique() if not words else ():
+        pairs = [initial_and_personalised(_of(r.histories, seed)) for r in (one, other)]
+        found[seed] = [100 * x for x in _meeting(*pairs)]
+    values = pd.DataFrame.from_dict(found, orient="index", columns=range(3))
+    return tuple(Value(values[i].astype(float), words) for i in range(3))
+
+
+def initial_and_personalised(history: pd.DataFrame) -> pd.DataFrame:
+    """Validation accuracies before and after personalisation, in order of rounds."""
+    both = {name: curve(history, name) for name in (BEFORE, AFTER)}
+    return pd.DataFrame(both).dropna()
+
+
+def curve(history: pd.DataFrame, column: str) -> pd.Series:
+    """A column of one training's history by round, from its first finite value on.
+
+    What is not finite later is nan: a curve has a gap there.
+    """
+    if column not in history:
+        return pd.Series(dtype=float)
+    values = history.set_index("round")[column].astype(float).sort_index()
+    values = values.where(np.isfinite(values))
+    first = values.first_valid_index()
+    return values.iloc[:0] if first is None else values.loc[first:]
+
+
+def over_seeds(results: Results, column: str) -> pd.DataFrame:
+    """A column's mean over seeds, and sample standard deviation, by round.
+
+    Only rounds that all seeds were evaluated at; `sd` is nan for one seed.
+    """
+    curves = [
+        curve(rows, column)
+        for _, rows in results.histories.groupby("seed", dropna=False)
+    ]
+    joined = pd.concat(curves, axis=1, join="inner") if curves else pd.DataFrame()
+    return pd.DataFrame(
+        {
+            "mean": joined.mean(axis=1, skipna=False).astype(float),
+            "sd": joined.std(axis=1, ddof=1, skipna=False).astype(float),
+        }
+    )
+
+
+def by_count(results: Results, name: str = "epochs") -> pd.Series:
+    """Mean accuracy over seeds by number of epochs, or steps, in percent."""
+    found = {n: float(accuracy(results, **{name: n})) for n in results.counts(name)}
+    return pd.Series(found, dtype=float).dropna()
+
+
+def known(value: float) -> Value:
+    """A number of one run."""
+    return Value(pd.Series([float(value)]))
+
+
+def with_error(row: pd.Series, name: str) -> str:
+    """ "15.0 → 80.0 ± 0.5", from columns `<name>_before`, `_after`, `_se` or `_sd`."""
+    before, after = row[f"{name}_before"], row[f"{name}_after"]
+    error = row.get(f"{name}_after_sd", row[f"{name}_se"])
+    if np.isnan(after):
+        return MISSING
+    text = f"{after:.1f}" if np.isnan(before) else f"{before:.1f} → {after:.1f}"
+    return text if np.isnan(error) else f"{text} ± {error:.1f}"
+
+
+def tabulate(
+    results: Results,
+    by: Sequence[str],
+    measures: Callable[[Results], dict[str, Value]],
+) -> pd.DataFrame:
+    """A row a combination of factors, a column a measure: its mean over seeds.
+
+    Returns:
+        The factors, `source`, the measures; with several seeds also `<name>_sd`, sample
+        standard deviations. Where a training diverged, `training` says so.
+    """
+    rows = []
+    for key, found in results.by(*by).items():
+        values = measures(found)
+        row = dict(zip(by, key if len(by) > 1 else [key], strict=True))
+        row["source"] = results.source
+        for name, value in values.items():
+            row[name] = float(value)
+            if results.seeds > 1:
+                row[f"{name}_sd"] = value.by_seed.std(ddof=1, skipna=False)
+        if found.lost:
+            row["training"] = found.lost
+        rows.append(row)
+    return pd.DataFrame(rows, columns=None if rows else [*by, "source"])
+
+
+def _last_quarter(run: Results, column: str) -> pd.Series:
+    values = curve(run.histories, column)
+    return values.iloc[len(values) - int(np.ceil(len(values) / 4)) :]
+
+
+def _of(table: pd.DataFrame, seed: Any) -> pd.DataFrame:
+    same = table["seed"].isna() if pd.isna(seed) else table["seed"] == seed
+    return table[same]
+
+
+def _meeting(one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, float, float]:
+    if min(len(one), len(other)) < 2:
+        return np.nan, np.nan, np.nan
+    initial = min(float(pairs[BEFORE].max()) for pairs in (one, other))
+    reached = [_when_reaching(pairs, initial) for pairs in (one, other)]
+    if np.isnan(reached).any():
+        return np.nan, np.nan, np.nan
+    return initial, reached[0], reached[1]
+
+
+def _when_reaching(pairs: pd.DataFrame, initial: float) -> float:
+    """Personalised accuracy where the initial one first rises to ``initial``."""
+    before, after = pairs[BEFORE].to_numpy(), pairs[AFTER].to_numpy()
+    place = int(np.argmax(before >= initial))
+    if place == 0:  # training has not raised it
+        return np.nan
+    low, high = before[place - 1], before[place]
+    share = (initial - low) / (high - low)
+    return float(after[place - 1] + share * (after[place] - after[place - 1]))
+
+
+def _spread_of_ratio(sums: pd.Series, counts: pd.Series) -> float:
+    """Standard error of Σsums / Σcounts over clients, times 100."""
+    clients, total = len(sums), counts.sum()
+    if clients < 2:
+        return np.nan
+    residuals = sums - counts * (sums.sum() / total)
+    variance = clients / (clients - 1) * float((residuals**2).sum())
+    return 100 * variance**0.5 / float(total)
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return float(numerator) / float(denominator) if denominator else np.nan

@@ -1,0 +1,148 @@
+"""Phrases that several studies share: the figures of a claim and its verdict."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import numpy as np
+
+from fedmeta.reporting import measures as m
+from fedmeta.reporting.measures import (
+    AFTER,
+    Value,
+    accuracy,
+    at_end,
+    over_the_same,
+    reaching,
+)
+from fedmeta.reporting.results import Results
+from fedmeta.reporting.verdicts import (
+    NOT_MEASURED,
+    Claim,
+    Verdict,
+    every,
+    greater,
+    interval,
+)
+from fedmeta.reporting.wording import MISSING, flops_text
+
+T = TypeVar("T")
+Found = tuple[str, Verdict]  # figures, and what they decide
+
+
+def counted(count: int, what: str) -> str:
+    """ "1 epoch", "5 epochs"."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def best(values: Mapping[str, Value], own: str) -> Found:
+    """Whether one of several is greater than each of the others that were measured."""
+    others = {k: v for k, v in values.items() if k != own}
+    if lost := {k: v for k, v in values.items() if v.diverged}:
+        figures = "; ".join(f"{k} {v}" for k, v in lost.items())
+        return figures, every(greater(v, 0) for v in lost.values())
+    measured = {k: v for k, v in others.items() if not v.missing}
+    if not measured:
+        return "", Verdict(NOT_MEASURED)
+    other = max(measured, key=lambda k: float(measured[k]))
+    figures = f"{own} {values[own]}, the best other is {other} {values[other]}"
+    return figures, every(greater(values[own], v) for v in measured.values())
+
+
+def beats(both: Mapping[str, Results], **stage: int) -> Found:
+    """Whether the first of two is more accurate than the second, by label."""
+    one, other = (accuracy(found, **stage) for found in both.values())
+    figures = ", ".join(f"{k} {accuracy(r, **stage)}" for k, r in both.items())
+    points, error = over_the_same(*both.values(), **stage)
+    if len(one.by_seed) > 1:
+        low, high = interval(one - other)
+        figures += f"; difference {one - other:+.2f} points" + (
+            f", 95 % interval {low:+.2f} to {high:+.2f}" if np.isfinite(low) else ""
+        )
+    elif not np.isnan(points + error):
+        figures += (
+            f"; difference {points:+.2f} ± {error:.2f} points over the same users"
+        )
+    return figures, greater(one, other)
+
+
+def sooner(both: Mapping[str, Results]) -> Found:
+    """Whether the first reaches the second's final accuracy in fewer rounds."""
+    one, other = both.values()
+    target = at_end(other, AFTER)
+    if any(r.diverged for r in both.values()):
+        lost = (f"{k} {r.diverged}." for k, r in both.items() if r.diverged)
+        return " ".join(lost), greater(target, Value(target.by_seed, one.diverged))
+    if min(len(m.over_seeds(r, AFTER)) for r in both.values()) < 2:
+        return MISSING, Verdict(NOT_MEASURED)
+
+    def at(found: Results) -> tuple[Value, str]:
+        rounds = reaching(found, target)
+        flops = reaching(found, target, "flops")
+        spent = "" if np.isnan(float(flops)) else f" after {flops_text(float(flops))}"
+        never = Value(rounds.by_seed.fillna(np.inf))
+        text = "never" if np.isinf(float(never)) else f"round {rounds:.0f}{spent}"
+        return never, text
+
+    (own, first), (others, second) = at(one), at(other)
+    names = list(both)
+    figures = f"{target * 100} %: {names[0]} {first}, {names[1]} first at {second}"
+    return figures, greater(others, own)
+
+
+def falls_more(found: Mapping[str, Results], column: str, baseline: str) -> Found:
+    """Whether a curve falls by the least part under the baseline, by label."""
+    ends = {
+        k: (m.over_seeds(r, column)["mean"], m.last_to_first(r, column))
+        for k, r in found.items()
+    }
+    left = {k: v for k, (c, v) in ends.items() if v.diverged or not v.missing}
+    texts = [
+        f"{k}: {values.iloc[0]:#.3g} → {values.iloc[-1]:#.3g} (× {left[k]:.2f})"
+        for k, (values, _) in ends.items()
+        if k in left and not left[k].diverged
+    ]
+    texts += [f"{k} {v}" for k, v in left.items() if v.diverged]
+    own = left.get(baseline, m.known(np.nan))
+    others = [v for k, v in left.items() if k != baseline]
+    return "; ".join(texts) or MISSING, every(greater(own, v) for v in others)
+
+
+def better_at_equal_initial(both: Mapping[str, Results]) -> Found:
+    """Whether the first of two personalises better at the same initial accuracy."""
+    initial, own, other = m.at_equal_initial(*both.values())
+    if initial.diverged:
+        lost = (f"{k} {r.diverged}." for k, r in both.items() if r.diverged)
+        return " ".join(lost), greater(own, other)
+    one, second = both
+    figures = f"at {initial} initial: {one} {own}, {second} {other}"
+    return MISSING if initial.missing else figures, greater(own, other)
+
+
+def ahead(own: Value, base: Mapping[str, Value], paper: float) -> Found:
+    """Whether a value is above another, by its label; beside the paper's lead."""
+    ((label, other),) = base.items()
+    figures = f"{own}, {label} {other}"
+    if not (own.diverged or other.diverged):
+        figures = MISSING if (own - other).missing else f"{figures}: {own - other:+.2f}"
+        figures += " points" * (figures != MISSING)
+        figures += f" (paper {paper:+.2f})" * (not np.isnan(paper))
+    return figures, greater(own, other)
+
+
+def raised(claim: str, pairs: Mapping[str, tuple[Value, Value]]) -> Claim:
+    """Whether the second of every pair is above the first."""
+    figures = "; ".join(f"{k}: {low} → {high}" for k, (low, high) in pairs.items())
+    held = every(greater(high, low) for low, high in pairs.values())
+    return Claim(claim, figures or MISSING, held)
+
+
+def all_of(found: Mapping[str, Found]) -> Found:
+    """Whether all hold: their figures, each behind its name."""
+    figures = "; ".join(f"{name}: {text}" for name, (text, _) in found.items() if text)
+    return figures or MISSING, every(verdict for _, verdict in found.values())
+
+
+def greatest(values: Mapping[T, Value]) -> T | None:
+    """The label of the greatest; None where nothing was measured."""
+    measured = {k: float(v) for k, v in values.items() if not v.missing}
+    return max(measured, key=measured.__getitem__) if measured else None

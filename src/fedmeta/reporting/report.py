@@ -1,0 +1,118 @@
+"""A report: what a study's page shows, and the page itself."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import matplotlib
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from fedmeta.reporting.shown import Shown
+from fedmeta.reporting.verdicts import Claim
+
+
+class Section(NamedTuple):
+    """A part of the page under a heading of its own.
+
+    Attributes:
+        title: Its heading.
+        text: What is shown and how to read it.
+        table: Shown under the text.
+        figures: Names of figures, and what to see in them.
+        note: Below the table.
+    """
+
+    title: str
+    text: str = ""
+    table: Shown | None = None
+    figures: Sequence[tuple[str, str]] = ()
+    note: str = ""
+
+
+class Report(NamedTuple):
+    """What a study says of its results.
+
+    Attributes:
+        heading: The page's title.
+        summary: The outcome in a sentence or two.
+        tables: To be saved, by name.
+        figures: By name.
+        claims: What the paper says, checked here.
+        sections: In the order in which they are shown.
+        next: Words and a command for whoever wants to go on.
+    """
+
+    heading: str
+    summary: str
+    tables: Mapping[str, pd.DataFrame]
+    figures: Mapping[str, Figure]
+    sections: Sequence[Section]
+    claims: Sequence[Claim] = ()
+    next: Sequence[tuple[str, str]] = ()
+
+
+class Data(NamedTuple):
+    """What a page says of the data and the run.
+
+    Attributes:
+        benchmark: The real data set's name, such as "FEMNIST".
+        source: What the data of this run are, such as "synthetic sample".
+        synthetic: Whether to say loudly that the data were generated.
+        stands_in: Whether to say loudly that they are not the benchmark's own.
+        parameters: The run's parameters, nested as they are in the configuration.
+        notes: Sentences on how the data were prepared.
+        statistics: The paper's data beside this run's, if there is such a table.
+    """
+
+    benchmark: str
+    source: str
+    synthetic: bool
+    stands_in: bool
+    parameters: Mapping[str, Any]
+    notes: Sequence[str]
+    statistics: Shown | None = None
+
+
+def render(report: Report, data: Data) -> str:
+    """The page as HTML: style and figures inside, no request to anywhere."""
+    environment = Environment(
+        loader=PackageLoader("fedmeta.reporting", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2").render(
+        **report._asdict()
+        | data._asdict()
+        | {
+            "figures": {name: svg_data(f) for name, f in report.figures.items()},
+            "alternatives": {n: s.title for s in report.sections for n, _ in s.figures},
+            "parameters": flatten(data.parameters),
+        }
+    )
+
+
+def svg_data(figure: Figure) -> str:
+    """The figure as a data URI: an image of its own, so ids of two cannot collide."""
+    buffer = BytesIO()
+    # no date and no random ids: the same figure gives the same page
+    with matplotlib.rc_context({"svg.hashsalt": "fedmeta"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def flatten(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested parameters as dotted names and text."""
+    flat: dict[str, str] = {}
+    for name, value in parameters.items():
+        # Kedro has turned typed blocks into records.
+        value = value.model_dump() if hasattr(value, "model_dump") else value  # noqa: PLW2901
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat

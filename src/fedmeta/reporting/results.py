@@ -1,0 +1,222 @@
+"""Results of several runs as two tidy tables, which every report is made from.
+
+`scores` has a row a cell, client and stage of adaptation, with sums over the client's
+query records; `histories` a row a cell and evaluated round. The columns on the left say
+whose a row is: `CELL`, and the factors in which the cells of a study differ. Opened in
+pandas, a table of accuracies is two lines::
+
+    scores = pd.read_parquet("results.parquet").query("stage == 'after'")
+    sums = scores.groupby("algorithm")[["accuracy_sum", "num_query"]].sum()
+    sums["accuracy_sum"] / sums["num_query"]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from fedmeta.reporting.divergence import divergence
+
+# Whose a row is, in every study; then its factors.
+CELL = ["cell", "algorithm", "support_fraction", "seed"]
+BEFORE, AFTER = "before", "after"  # stages of adaptation
+# What else tells rows of a cell apart: epochs or steps of adaptation, where counted.
+COUNTS = ("epochs", "steps")
+SUMS = re.compile(r"(.+)_sum_(before|after)")
+CELLS, SETTINGS = "cells", "settings"  # attributes of a stored table
+
+
+class Run(NamedTuple):
+    """What one training left, and its place in the study.
+
+    Attributes:
+        factors: By name, without those of its settings.
+        scores: A row a client, and perhaps number of epochs or steps; or None.
+        history: A row an evaluated round; or None.
+    """
+
+    factors: Mapping[str, Any]
+    scores: pd.DataFrame | None = None
+    history: pd.DataFrame | None = None
+
+
+class Results(NamedTuple):
+    """The tidy tables, or some of their rows.
+
+    Attributes:
+        cells: A row a cell: its factors, and `diverged`, in words, or empty.
+        scores: A row a cell, client and stage.
+        histories: A row a cell and evaluated round.
+        source: What the data are, for titles and tables.
+    """
+
+    cells: pd.DataFrame
+    scores: pd.DataFrame
+    histories: pd.DataFrame
+    source: str
+
+    def where(self, **factors: Any) -> Results:
+        """The cells of these factors; a factor that none has is of no cell."""
+        return Results(
+            *(_where(table, factors) for table in self[:3]), source=self.source
+        )
+
+    def by(self, *names: str) -> dict[Any, Results]:
+        """The cells by a factor, or a tuple of several, in the order of the cells."""
+        keys = self.cells[list(names)].drop_duplicates().itertuples(index=False)
+        found = [tuple(key) for key in keys if not any(map(pd.isna, key))]
+        return {
+            key if len(names) > 1 else key[0]: self.where(
+                **dict(zip(names, key, strict=True))
+            )
+            for key in found
+        }
+
+    def value(self, name: str) -> Any:
+        """The value of a factor that all cells share."""
+        (value,) = self.values(name)
+        return value
+
+    def values(self, name: str) -> list[Any]:
+        """The values of a factor, in the order of the cells."""
+        return self.cells[name].dropna().drop_duplicates().tolist()
+
+    def counts(self, name: str = "epochs") -> list[int]:
+        """The numbers of epochs, or steps, that anything was scored at, rising."""
+        found = self.scores[name].dropna() if name in self.scores else []
+        return sorted({int(n) for n in found})
+
+    def at(self, stage: str | None = None, **count: int) -> pd.DataFrame:
+        """Scores of one stage, or number of epochs or steps; with a query record."""
+        wanted = count if stage is None else {"stage": stage, **count}
+        rows = _where(self.scores, wanted)
+        return rows[rows["num_query"] > 0]
+
+    @property
+    def diverged(self) -> str:
+        """ "diverged at round 12", or "1 of 3 seeds diverged"; else empty."""
+        words = self.cells.loc[self.cells["diverged"] != "", "diverged"]
+        if words.empty or len(self.cells) == 1:
+            return "".join(words)
+        return f"{len(words)} of {len(self.cells)} seeds diverged"
+
+    @property
+    def lost(self) -> str:
+        """Which of the cells diverged, by the factors in which they differ."""
+        own = [name for name in self.cells if name not in (*CELL, "diverged")]
+        apart = [name for name in own if self.cells[name].nunique() > 1]
+        if not apart:
+            return self.diverged
+        words = []
+        for key, cell in self.by(*apart).items():
+            values = zip(apart, key if len(apart) > 1 else [key], strict=True)
+            name = " ".join(
+                v if isinstance(v, str) else f"{k.replace('_', ' ')} {v}"
+                for k, v in values
+            )
+            words += [f"{name} {cell.diverged}"] if cell.diverged else []
+        return "; ".join(words)
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds there are."""
+        return max(1, self.cells["seed"].nunique())
+
+
+def tidy(runs: Mapping[str, Run], source: str) -> Results:
+    """The tables of some runs.
+
+    Args:
+        runs: By the name of the cell. What they were made with, the attribute
+            "settings" of their tables, says seed and support fraction.
+        source: What the data are.
+    """
+    cells, scores, histories = [], [], []
+    for cell, run in runs.items():
+        tables = [t for t in (run.scores, run.history) if t is not None]
+        made = {k: v for t in tables for k, v in t.attrs.get(SETTINGS, {}).items()}
+        own = {
+            "cell": cell,
+            "algorithm": cell,
+            "support_fraction": made.get("partition.support_fraction"),
+            "seed": made.get("training.seed"),
+            **run.factors,
+        }
+        words = next(filter(None, map(divergence, tables)), "")
+        cells.append({**own, "diverged": words})
+        if run.scores is not None:
+            scores.append(_long(run.scores).assign(**_apart(own, run.scores)))
+        if run.history is not None:
+            histories.append(run.history.assign(**own))
+    frame = pd.DataFrame(cells, columns=None if cells else [*CELL, "diverged"])
+    factors = [name for name in frame if name != "diverged"]
+    return Results(
+        frame,
+        _joined(scores, [*factors, "client_id", "stage", "num_support", "num_query"]),
+        _joined(histories, [*factors, "round"]),
+        source,
+    )
+
+
+def stored(results: Results, settings: Mapping[str, Any]) -> list[pd.DataFrame]:
+    """The tables of scores and histories, to be saved; the cells are attributes."""
+    cells = results.cells.astype(object).where(results.cells.notna(), None)
+    attributes = {CELLS: cells.to_dict("records"), SETTINGS: dict(settings)}
+    found = []
+    for table in (results.scores, results.histories):
+        kept = table.copy(deep=False)
+        kept.attrs = attributes
+        found.append(kept)
+    return found
+
+
+def restored(
+    scores: pd.DataFrame, histories: pd.DataFrame, source: str
+) -> tuple[Results, dict[str, Any]]:
+    """Results as they were before `stored`, and their settings."""
+    cells = pd.DataFrame(scores.attrs[CELLS])
+    return Results(cells, scores, histories, source), scores.attrs[SETTINGS]
+
+
+def _long(scores: pd.DataFrame) -> pd.DataFrame:
+    """A row a client and stage, `<metric>_sum` the sums over its query records."""
+    wide = {n: m.groups() for n in scores if (m := SUMS.fullmatch(n))}
+    if not wide:
+        adapted = scores["epochs"] > 0 if "epochs" in scores else True
+        stage = pd.Series(adapted, scores.index).map({True: AFTER, False: BEFORE})
+        return scores.assign(stage=stage.astype(object))
+    ids = [name for name in scores if name not in wide]
+    return pd.concat(
+        [
+            scores[ids].assign(
+                stage=stage,
+                **{f"{m}_sum": scores[n] for n, (m, w) in wide.items() if w == stage},
+            )
+            for stage in (BEFORE, AFTER)
+        ],
+        ignore_index=True,
+    )
+
+
+def _apart(factors: Mapping[str, Any], scores: pd.DataFrame) -> dict[str, Any]:
+    """Factors, but for those that the scores themselves have in several values."""
+    return {name: value for name, value in factors.items() if name not in scores}
+
+
+def _joined(tables: list[pd.DataFrame], first: list[str]) -> pd.DataFrame:
+    """All rows; some columns first."""
+    for table in tables:
+        table.attrs = {}  # each would be compared with all others
+    filled = [table for table in tables if len(table)] or tables
+    joined = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+    columns = dict.fromkeys([*first, *(n for n in COUNTS if n in joined), *joined])
+    return joined.reindex(columns=list(columns))
+
+
+def _where(table: pd.DataFrame, wanted: Mapping[str, Hashable]) -> pd.DataFrame:
+    for name, value in wanted.items():
+        table = table[table[name] == value] if name in table else table.iloc[:0]
+    return table

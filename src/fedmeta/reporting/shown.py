@@ -1,0 +1,153 @@
+"""Tables as people see them: the same for HTML, Markdown and the terminal."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fedmeta.reporting.divergence import columns_in_sight
+from fedmeta.reporting.wording import column_of
+
+HIDDEN = "source"  # a page says once what the data are
+
+
+class Cell(NamedTuple):
+    """A cell: its text, whether it is its column's best, and a remark below it."""
+
+    text: str
+    best: bool = False
+    remark: str = ""
+
+
+class Shown(NamedTuple):
+    """A table for people.
+
+    Attributes:
+        titles: The columns' headings.
+        bodies: Groups of rows under a heading, which may be empty.
+        groups: Headings over several columns: (text, how many columns); or none.
+    """
+
+    titles: Sequence[str]
+    bodies: Sequence[tuple[str, Sequence[Sequence[Cell]]]]
+    groups: Sequence[tuple[str, int]] = ()
+
+
+def shown(
+    table: pd.DataFrame,
+    alias: Mapping[str, str] | None = None,
+    *,
+    best: Sequence[str] = (),
+    group: Callable[[str], str] | None = None,
+    kinds: pd.Series | None = None,
+) -> Shown:
+    """A table under headings: how each column is written is said in `wording`.
+
+    With several seeds, standard deviations stand behind their means, after ±.
+
+    Args:
+        table: Any table.
+        alias: Names under which `wording` has columns that it knows otherwise.
+        best: Columns whose highest value is marked.
+        group: Heading over a column, from its name; equal neighbours are joined.
+        kinds: Heading over rows; equal neighbours are joined.
+    """
+    names = [
+        name
+        for name in columns_in_sight(table)
+        if name != HIDDEN and not (str(name).endswith("_sd") and name[:-3] in table)
+    ]
+    columns = {name: column_of((alias or {}).get(name, name)) for name in names}
+
+    def cells(name: str) -> list[Cell]:
+        column, highest = columns[name], table[name].max() if name in best else None
+        nothing = [None] * len(table)
+        return [
+            Cell(column.missing)
+            if pd.isna(value)
+            else Cell(
+                column.text(value) + ("" if pd.isna(sd) else f" ± {sd:.2f}"),
+                value == highest,
+            )
+            for value, sd in zip(
+                table[name], table.get(f"{name}_sd", nothing), strict=True
+            )
+        ]
+
+    rows = [list(row) for row in zip(*map(cells, names), strict=True)]
+    heads = [""] * len(rows) if kinds is None else list(kinds)
+    return Shown(
+        [columns[name].title for name in names],
+        [
+            (head, [row for _, row in body])
+            for head, body in groupby(
+                zip(heads, rows, strict=True), lambda pair: pair[0]
+            )
+        ],
+        [(t, len(list(g))) for t, g in groupby(map(group, names))] if group else (),
+    )
+
+
+def sideways(table: pd.DataFrame, by: str) -> Shown:
+    """A row a measure with its meaning, a column a row of the table: it fits a page."""
+    across = shown(table.drop(columns=by))
+    names = [n for n in columns_in_sight(table) if n not in (by, HIDDEN)]
+    lines = [line for _, body in across.bodies for line in body]
+    rows = [
+        [Cell(title, remark=column_of(name).meaning), *cells]
+        for name, title, *cells in zip(names, across.titles, *lines, strict=True)
+    ]
+    return Shown(["", *table[by]], [("", rows)])
+
+
+def markdown(table: Shown) -> str:
+    """The table in Markdown; a column's group stands in its heading."""
+    over = [text for text, count in table.groups for _ in range(count)]
+    pairs = zip(over or [""] * len(table.titles), table.titles, strict=True)
+    titles = [": ".join(filter(None, pair)) for pair in pairs]
+    rules = [":---", *["---:"] * (len(titles) - 1)]
+    rows = [
+        [f"**{cell.text}**" if cell.best else cell.text for cell in row]
+        for _, body in table.bodies
+        for row in body
+    ]
+    escaped = [[text.replace("|", "\\|") for text in row] for row in [titles, *rows]]
+    lines = [escaped[0], rules, *escaped[1:]]
+    return "".join(f"| {' | '.join(row)} |\n" for row in lines)
+
+
+def show(table: Shown, title: str, wrapped: int = 0) -> None:
+    """Print a table; its texts are no markup, since names of data may be in them.
+
+    Args:
+        table: To print.
+        title: Above it.
+        wrapped: How many columns on the left may be broken into lines.
+    """
+    printed = Table(
+        title=Text(title),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    over = [text for text, count in table.groups for _ in range(count)]
+    heads = zip(over or [""] * len(table.titles), table.titles, strict=True)
+    for number, head in enumerate(heads):
+        printed.add_column(
+            "\n".join(filter(None, head)),
+            justify="left" if number < max(wrapped, 1) else "right",
+            vertical="bottom",
+            no_wrap=number >= wrapped,
+        )
+    for _, body in table.bodies:
+        for number, row in enumerate(body, 1):
+            texts = [Text(cell.text, "bold" if cell.best else "") for cell in row]
+            printed.add_row(*texts, end_section=number == len(body))
+    Console(markup=False, emoji=False).print(printed)

@@ -1,0 +1,30 @@
+"""Studies: experiments of their own, each a declaration of trainings and a report.
+
+To add one: a module of this package, a line here, a parameters file.
+"""
+
+from collections.abc import Callable
+
+from kedro.pipeline import Pipeline
+
+from fedmeta.pipelines import recommendation
+from fedmeta.pipelines.studies import tuning
+from fedmeta.studies import nustep, perfedavg, personalized, readings
+from fedmeta.studies.study import Study, create_pipeline
+
+__all__ = ["STUDIES", "Study", "create_pipelines"]
+
+STUDIES: dict[str, Study] = {
+    module.HOME: module.STUDY for module in (perfedavg, nustep, personalized, readings)
+}
+# Experiments with reports of their own kind.
+OTHERS: dict[str, Callable[[], Pipeline]] = {
+    "recommendation_fedmeta": recommendation.create_pipeline,
+    "femnist_tuning": lambda: tuning.create_pipeline("femnist"),
+}
+
+
+def create_pipelines() -> dict[str, Pipeline]:
+    """Every study's graph, from raw data to its report."""
+    declared = {name: create_pipeline(study) for name, study in STUDIES.items()}
+    return {**{name: create() for name, create in OTHERS.items()}, **declared}

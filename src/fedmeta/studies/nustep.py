@@ -1,0 +1,171 @@
+"""For how many steps to train (Jamali et al. 2025, arXiv 2504.21327).
+
+Is a model best at the number of fine-tuning steps that it was trained for, and is it
+worth training for many? nu is the number of steps in training; models are tested after
+0 to 10, on users of skewed labels and on natural writers.
+"""
+
+from fedmeta.models.mlp import mlp
+from fedmeta.pipelines.studies import label_skew, writers
+from fedmeta.pipelines.studies.experiment import Experiment, Variant
+from fedmeta.reporting import measures as m
+from fedmeta.reporting.figure_kinds import Map, by_round, curves, heat_maps
+from fedmeta.reporting.phrases import all_of, beats, best, counted, greatest, sooner
+from fedmeta.reporting.report import Report, Section
+from fedmeta.reporting.results import Results
+from fedmeta.reporting.shown import shown
+from fedmeta.reporting.style import shades
+from fedmeta.reporting.verdicts import Claim
+from fedmeta.studies.study import Study
+
+HOME, BY = "femnist_nustep", ["setting", "nu_train"]
+STEPS = (1, 2, 3, 5)  # nu in training
+VARIANTS = {f"nu{n}": Variant("nu_step", factors={"nu_train": n}) for n in STEPS}
+
+
+def report(results: Results) -> Report:
+    """Accuracies by steps in training and at test, and rounds to nu = 1's accuracy."""
+    steps = results.counts()
+    accuracy = m.tabulate(
+        results, BY, lambda r: {f"steps_{n}": m.accuracy(r, epochs=n) for n in steps}
+    )
+    rounds = m.tabulate(
+        results,
+        BY,
+        lambda r: {
+            "final": m.at_end(r, m.AFTER) * 100,
+            "best": m.highest(r, m.AFTER) * 100,
+            "round_reaching": m.reaching(r, _first(results, r)),
+            "flops_reaching": m.reaching(r, _first(results, r), "flops"),
+        },
+    ).astype({"round_reaching": "Int64"})
+    claims, said, maps, ends = [], [], {}, {}
+    for setting, found in results.by("setting").items():
+        trained = {nu: found.where(nu_train=nu) for nu in STEPS}
+        right = {
+            n: {_name(nu): m.accuracy(r, epochs=n) for nu, r in trained.items()}
+            for n in steps
+        }
+        framed = [(i, steps.index(nu)) for i, nu in enumerate(STEPS) if nu in steps]
+        maps[setting] = Map.of(right, "{:.1f}", [n for n in steps if n], framed)
+        ends[setting] = {_name(nu): trained[nu] for nu in (STEPS[0], STEPS[-1])}
+        claims += _claims(setting, right, ends[setting])
+        said.append(_outcome(setting, right))
+    return Report(
+        "Training for more than one step of fine-tuning",
+        " ".join(filter(None, said)) or "No test user has been evaluated.",
+        {"accuracy": accuracy, "rounds": rounds},
+        {
+            "heat_map": heat_maps(
+                maps,
+                f"Test accuracy by fine-tuning steps, in percent · {results.source}",
+                x="fine-tuning steps at test",
+                nothing="no test user",
+            ),
+            "accuracy": curves(
+                by_round(ends, m.AFTER, shades([_name(STEPS[0]), _name(STEPS[-1])])),
+                f"Validation accuracy after ν steps, by round · {results.source}",
+            ),
+        },
+        [
+            Section(
+                "At how many steps is each model best?",
+                "Percent of all test users' query records classified correctly, by "
+                "the number of fine-tuning steps in training (rows, ν) and at test "
+                "(columns).",
+                shown(accuracy),
+                [("heat_map", HEAT_MAP)],
+            ),
+            Section(
+                "Does training for more steps converge faster?",
+                "Accuracy of the validation users' personal models by round, each "
+                "after the ν steps that it was trained for. The table says at which "
+                "evaluated round each first reached what ν = 1 had at its end.",
+                shown(rounds),
+                [("accuracy", CURVES)],
+            ),
+        ],
+        claims,
+    )
+
+
+def _claims(setting: str, right: dict, ends: dict[str, Results]) -> list[Claim]:
+    who, (first, last) = setting[:1].upper() + setting[1:], ends
+    most = counted(STEPS[-1], "step")
+    own = {
+        f"{counted(nu, 'step')} at test": best(right[nu], _name(nu))
+        for nu in STEPS
+        if nu in right
+    }
+    both = {last: ends[last], first: ends[first]}
+    return [
+        Claim(
+            f"{who}: with ν steps at test, the model trained for ν is the best",
+            *all_of(own),
+        ),
+        Claim(
+            f"{who}: with {most} at test, {last} beats {first}",
+            *beats(both, epochs=STEPS[-1]),
+        ),
+        Claim(
+            f"{who}: {last} reaches {first}'s final validation accuracy in fewer "
+            "rounds",
+            *sooner(both),
+        ),
+    ]
+
+
+def _outcome(setting: str, right: dict[int, dict[str, m.Value]]) -> str:
+    values = {(k, n): v for n, column in right.items() for k, v in column.items()}
+    if (top := greatest(values)) is None:
+        return ""
+    return (
+        f"With {setting}, the most accurate is the model trained for "
+        f"{counted(int(top[0].split()[-1]), 'step')}, fine-tuned with {top[1]}: "
+        f"{values[top]:.1f} % of the test users' query records are classified "
+        "correctly."
+    )
+
+
+def _name(nu: int) -> str:
+    return f"ν = {nu}"
+
+
+def _first(results: Results, found: Results) -> m.Value:
+    return m.at_end(results.where(setting=found.value("setting"), nu_train=1), m.AFTER)
+
+
+HEAT_MAP = """
+Light is accurate. The framed cells are tested with as many steps as they were trained
+for, where each should be the best of its column. Colours are those of one setting;
+cells darker than the scale's end, most often without any step, have its darkest."""
+CURVES = """
+A curve that rises earlier needs fewer rounds, but a round of more steps computes more:
+the table has both."""
+STUDY = Study(
+    HOME,
+    writers.WRITERS,
+    [
+        Experiment(
+            f"{HOME}_skewed",
+            label_skew.DATA,
+            label_skew.RECORDS,
+            label_skew.SKEWED,
+            VARIANTS,
+            {"setting": "label skew"},
+        ),
+        Experiment(
+            f"{HOME}_writers",
+            writers.DATA,
+            writers.RECORDS,
+            writers.WRITERS._replace(model=mlp),
+            VARIANTS,
+            {"setting": "natural writers"},
+        ),
+    ],
+    data=(writers.create_pipeline, label_skew.create_pipeline),
+    report=report,
+    tables=("accuracy", "rounds"),
+    figures=("heat_map", "accuracy"),
+    notes=[f"Label skew: {label_skew.NOTE}", writers.NOTE, writers.UNSEEN],
+)

@@ -1,0 +1,292 @@
+"""Per-FedAvg's own experiment (Fallah et al. 2020, arXiv 2002.07948, section 5).
+
+Does training for one step of personalisation give better personal models than training
+for none and taking that step all the same? Users hold few classes each; tau is the
+number of local steps a round.
+"""
+
+import numpy as np
+import pandas as pd
+from kedro.pipeline import Node
+
+from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.studies import label_skew, writers
+from fedmeta.pipelines.studies.experiment import Experiment, Variant
+from fedmeta.pipelines.studies.nodes import measure
+from fedmeta.reporting import measures as m
+from fedmeta.reporting.figure_kinds import Axis, Map, by_round, curves, heat_maps
+from fedmeta.reporting.phrases import beats, falls_more, greatest
+from fedmeta.reporting.report import Report, Section
+from fedmeta.reporting.results import Results
+from fedmeta.reporting.shown import shown
+from fedmeta.reporting.verdicts import Claim, every, greater
+from fedmeta.studies.study import Study
+
+HOME, NORM = "femnist_perfedavg", "meta_gradient_norm"
+TAUS = (4, 10)  # local steps a round
+# Label, algorithm, and the name of its columns.
+METHODS = {
+    "fedavg": ("FedAvg + update", "fedavg", "fedavg_update"),
+    "fo": ("Per-FedAvg (FO)", "per_fedavg", "fo"),
+    "hf": ("Per-FedAvg (HF)", "per_fedavg", "hf"),
+    "exact": ("Per-FedAvg (exact)", "per_fedavg", "exact"),
+}
+BASELINE, FO, HF, _ = LABELS = [label for label, _, _ in METHODS.values()]
+# Accuracies of the paper's table for MNIST, alpha = 0.01, in percent, by tau.
+MNIST = {
+    "fedavg_update": {4: 60.18, 10: 75.96},
+    "fo": {4: 64.55, 10: 78.00},
+    "hf": {4: 70.94, 10: 79.85},
+}
+# Kinds of users, as their ids begin: some hold as many records of each of five classes,
+# others nearly all of one.
+KINDS = ("five", "one", "other")
+DISTANCES = {
+    "label_tv": "labels: total variation",
+    "feature_w1": "features: 1-Wasserstein",
+}
+
+
+def report(results: Results, distances: pd.DataFrame) -> Report:
+    """Accuracies by method and tau beside the paper's, norms, distances of users."""
+    taus = {tau: results.where(tau=tau) for tau in results.values("tau")}
+    methods = {
+        tau: {label: found.where(method=label) for label in LABELS}
+        for tau, found in taus.items()
+    }
+
+    def right(found: Results) -> dict[str, m.Value]:
+        return {
+            f"{name}_{key}": value
+            for label, _, name in METHODS.values()
+            for key, value in _before_and_after(found.where(method=label)).items()
+        }
+
+    table = m.tabulate(results, ["tau"], right)
+    for name, published in MNIST.items():
+        table[f"paper_{name}"] = table["tau"].map(published)
+    groups = {f"τ = {tau}": found for tau, found in methods.items()}
+    apart = _by_kinds(distances, results.source)
+    return Report(
+        "Per-FedAvg: federated learning of a model to be personalised",
+        " ".join(filter(None, map(_outcome, methods, methods.values())))
+        or "No test user has been evaluated.",
+        {"results": table, "distances": apart},
+        {
+            "accuracy": curves(
+                by_round(groups, m.AFTER),
+                f"Validation accuracy after the update · {results.source}",
+            ),
+            "meta_gradient": curves(
+                by_round(groups, NORM),
+                f"Norm of the meta-gradient by round · {results.source}",
+                Axis("Euclidean norm (log scale)", "{:.2g}", log=True),
+            ),
+            "distances": heat_maps(
+                _maps(distances),
+                f"Distances between users · {results.source}",
+                nothing="no pair of users",
+            ),
+        },
+        [
+            Section(
+                "Which method personalises best?",
+                RESULTS,
+                shown(_shown(table)),
+            ),
+            Section(
+                "How fast does each method learn?",
+                "Accuracy of the validation users' personal models, by round of "
+                "training.",
+                figures=[("accuracy", CURVES)],
+            ),
+            Section(
+                "Does training lower the meta-gradient?",
+                "The paper's theorems bound the norm of the gradient of its objective,"
+                " the mean over users of the loss after one step. It is measured here"
+                " on the training users along training.",
+                figures=[("meta_gradient", NORMS)],
+            ),
+            Section(
+                "How different are the users?",
+                "The theorems' errors grow with the distance between users: the total "
+                "variation of their labels' distributions, from 0 to 1, and the "
+                "1-Wasserstein distance of their features.",
+                shown(apart),
+                [("distances", MAPS)],
+            ),
+        ],
+        _claims(methods, apart),
+    )
+
+
+def _before_and_after(found: Results) -> dict[str, m.Value]:
+    return {
+        "before": m.accuracy(found, epochs=0),
+        "after": m.accuracy(found, epochs=1),
+        "se": m.standard_error(found, epochs=1),
+    }
+
+
+def _claims(methods: dict[int, dict[str, Results]], apart: pd.DataFrame) -> list[Claim]:
+    kinds = apart.set_index("kinds").reindex(["one – one", "five – five"])
+    pairs = {
+        name.partition(":")[0]: [m.known(x) for x in kinds[column]]
+        for column, name in DISTANCES.items()
+    }
+    return [
+        *(
+            Claim(
+                f"τ = {tau}: Hessian-free is at least as accurate as first-order",
+                *beats({HF: found[HF], FO: found[FO]}, epochs=1),
+            )
+            for tau, found in methods.items()
+        ),
+        *(
+            Claim(
+                f"τ = {tau}: Hessian-free is more accurate than {BASELINE}",
+                *beats({HF: found[HF], BASELINE: found[BASELINE]}, epochs=1),
+            )
+            for tau, found in methods.items()
+        ),
+        *(
+            Claim(
+                f"τ = {tau}: the meta-gradient's norm falls more under Per-FedAvg than "
+                "under FedAvg",
+                *falls_more(found, NORM, BASELINE),
+            )
+            for tau, found in methods.items()
+        ),
+        Claim(
+            "Users of mostly one class are further from each other than users of five",
+            "; ".join(
+                f"{k}: {one} among one, {five} among five"
+                for k, (one, five) in pairs.items()
+            ),
+            every(greater(one, five) for one, five in pairs.values()),
+        ),
+    ]
+
+
+def _outcome(tau: int, found: dict[str, Results]) -> str:
+    right = {label: m.accuracy(r, epochs=1) for label, r in found.items()}
+    if (top := greatest(right)) is None:
+        return ""
+    more = right[top] - right[BASELINE]
+    return (
+        f"With τ = {tau} local steps a round, {top} is best: {right[top]:.1f} % of the "
+        "test users' query records are classified correctly after one epoch of "
+        "personalisation"
+        + (
+            f", {more:.1f} points more than with {BASELINE}."
+            if top != BASELINE and not np.isnan(float(more))
+            else "."
+        )
+    )
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The results as words, a column a method."""
+    words = table[["tau"]].assign(
+        **{
+            label: [m.with_error(row, name) for _, row in table.iterrows()]
+            for label, _, name in METHODS.values()
+        }
+    )
+    others = [n for n in table if n.startswith("paper_") or n == "training"]
+    return words.join(table[others])
+
+
+def _kind(user: str) -> str:
+    kind = user.partition("-")[0]
+    return kind if kind in KINDS else KINDS[-1]
+
+
+def _by_kinds(distances: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Mean distances between users by their kinds, a row a pair of kinds."""
+    users = zip(distances["first"], distances["second"], strict=True)
+    kinds = [" – ".join(sorted(map(_kind, pair), key=KINDS.index)) for pair in users]
+    groups = distances.assign(kinds=kinds).groupby("kinds", sort=False)
+    table = groups.agg(
+        pairs=("first", "size"),
+        label_tv=("label_tv", "mean"),
+        feature_w1=("feature_w1", "mean"),
+    ).reset_index()
+    table.insert(1, "source", source)
+    return table
+
+
+def _maps(distances: pd.DataFrame) -> dict[str, Map]:
+    """The distances of all pairs of users, in the users' order."""
+    users = list(dict.fromkeys([*distances["first"], *distances["second"]]))
+    both = pd.concat(
+        [distances, distances.rename(columns={"first": "second", "second": "first"})]
+    )
+    maps = {}
+    for column, name in DISTANCES.items():
+        square = both.pivot(index="first", columns="second", values=column)
+        kinds = [_kind(user) for user in users]
+        square = square.reindex(index=users, columns=users)
+        highest = 1.0 if column == "label_tv" else float(distances[column].max())
+        square = square.set_axis(kinds).set_axis(kinds, axis=1)
+        maps[name] = Map(square, 0.0, highest, square=True)
+    return maps
+
+
+RESULTS = """
+Percent of all test users' query records classified correctly by the shared model as it
+is → after one epoch on the user's own records. After ± stands the standard error over
+users of the second number: how much it owes to which users were tested; it says nothing
+of other seeds. FO is first-order, HF Hessian-free, exact the meta-gradient itself;
+FedAvg + update is FedAvg's model, personalised all the same. The paper's numbers are
+for MNIST, to be compared in order only, not in height."""
+CURVES = """
+A curve that rises earlier needs fewer rounds; one that ends higher is more accurate. τ
+is the number of local steps a round."""
+NORMS = """
+Per-FedAvg goes down this gradient, so that its curves should fall; FedAvg follows
+another, and its curve need not."""
+MAPS = """
+A cell is a pair of users; light is far apart. Users of kind five hold as many records
+of each of five classes and should be alike; those of kind one hold mostly one class,
+and should differ from them, and from each other unless they hold the same."""
+STUDY = Study(
+    HOME,
+    label_skew.SKEWED,
+    [
+        Experiment(
+            HOME,
+            label_skew.DATA,
+            label_skew.RECORDS,
+            label_skew.SKEWED,
+            {
+                f"{method}_tau{tau}": Variant(
+                    algorithm, factors={"method": label, "tau": tau}
+                )
+                for tau in TAUS
+                for method, (label, algorithm, _) in METHODS.items()
+            },
+        )
+    ],
+    data=[label_skew.create_pipeline],
+    report=report,
+    tables=("results", "distances"),
+    figures=("accuracy", "meta_gradient", "distances"),
+    notes=[label_skew.NOTE, writers.UNSEEN],
+    more=[
+        lambda: Node(
+            bind(measure, benchmark=label_skew.SKEWED),
+            {
+                **{
+                    name: f"{label_skew.DATA}.{name}"
+                    for name in ("records", "clients", "client_split", "codebook")
+                },
+                "distances": f"params:{HOME}.distances",
+            },
+            f"{HOME}.report.pairs_table",
+            name=f"measure_{HOME}",
+            namespace="report",
+        )
+    ],
+    further={"distances": f"{HOME}.report.pairs_table"},
+)

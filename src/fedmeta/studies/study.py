@@ -1,0 +1,198 @@
+"""A study: trainings that differ in factors, and how their results become a report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from kedro.pipeline import Node, Pipeline
+
+from fedmeta import identity
+from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.data.federated import FederatedDataset
+from fedmeta.identity import Settings
+from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.reporting.nodes import (
+    AGAIN,
+    compared,
+    settings_of_results,
+    source_of,
+)
+from fedmeta.pipelines.studies.experiment import Experiment, runs, trainings
+from fedmeta.reporting.report import Data, Report, render
+from fedmeta.reporting.results import Results, Run, restored, stored, tidy
+from fedmeta.reporting.shown import Cell, Shown, show
+from fedmeta.reporting.verdicts import Claim, claims_frame
+
+
+class Study(NamedTuple):
+    """A declaration: which trainings, on which data, and what is said of them.
+
+    Attributes:
+        home: Under which name the report is, and the pipeline.
+        benchmark: Whose name the data go under.
+        experiments: The trainings; factors tell them apart.
+        data: Graphs that make the experiments' data.
+        report: Results, and further inputs by name -> the report.
+        tables: Names of the report's tables.
+        figures: Names of its figures.
+        notes: Sentences on the data.
+        more: Further nodes.
+        further: Argument of `report` -> dataset.
+        kinds: What the trainings leave: without "scores" no test client is looked at.
+    """
+
+    home: str
+    benchmark: Benchmark
+    experiments: Sequence[Experiment]
+    data: Sequence[Callable[[], Pipeline]]
+    report: Callable[..., Report]
+    tables: Sequence[str]
+    figures: Sequence[str]
+    notes: Sequence[str]
+    more: Sequence[Callable[[], Node]] = ()
+    further: Mapping[str, str] = {}
+    kinds: Sequence[str] = ("scores", "history")
+
+
+def create_pipeline(study: Study) -> Pipeline:
+    """Raw files -> trainings -> tidy tables -> tables, figures, one HTML page."""
+    run = runs if "scores" in study.kinds else trainings
+    graphs = [*(make() for make in study.data), *map(run, study.experiments)]
+    home = f"{study.home}.report"
+    records = {"records": study.experiments[0].records}
+    results = {
+        f"{e.home}__{name}__{kind}": f"{e.home}.{name}.{kind}"
+        for e in study.experiments
+        for name in e.variants
+        for kind in study.kinds
+    }
+    blocks = {f"{e.home}__parameters": f"params:{e.home}" for e in study.experiments}
+    tidied = {name: f"{home}.{name}" for name in ("results", "histories")}
+    reported = Pipeline(
+        [
+            Node(
+                bind(collect, study=study),
+                {**records, **study.further, **blocks, **results},
+                list(tidied.values()),
+                name=f"collect_{study.home}",
+                namespace="report",
+            ),
+            Node(
+                bind(compose, study=study),
+                {**records, **study.further, **blocks, **tidied},
+                [
+                    *(f"{home}.{table}_table" for table in (*study.tables, "claims")),
+                    *(f"{home}.{figure}_figure" for figure in study.figures),
+                    f"{home}.page",
+                ],
+                name=f"compose_{study.home}",
+                namespace="report",
+            ),
+        ]
+    )
+    return (
+        sum([*graphs, Pipeline([make() for make in study.more])], Pipeline([]))
+        + reported
+    )
+
+
+def collect(study: Study, records: FederatedDataset, **results: Any) -> tuple:
+    """The tidy tables of scores and histories of all trainings.
+
+    Raises:
+        ValueError: for results of other settings than this run's, or of other data or
+            code than the others.
+    """
+    made: Settings = {}
+    for experiment in study.experiments:
+        sources = _of_other_sources(experiment, study, results)
+        if experiment.records == study.experiments[0].records:
+            made |= compared(records, sources)
+        else:
+            identity.refuse_mixed(sources, AGAIN)
+    found = {
+        f"{experiment.home}.{name}": Run(
+            {"algorithm": variant.algorithm, **experiment.factors, **variant.factors},
+            results.get(f"{experiment.home}__{name}__scores"),
+            results[f"{experiment.home}__{name}__history"],
+        )
+        for experiment in study.experiments
+        for name, variant in experiment.variants.items()
+    }
+    return tuple(stored(tidy(found, source_of(study.benchmark, records)), made))
+
+
+def compose(
+    study: Study, records: FederatedDataset, results: Any, histories: Any, **inputs: Any
+) -> tuple:
+    """The tables, figures and page; what became of the claims is printed too."""
+    source = source_of(study.benchmark, records)
+    found, _ = restored(results, histories, source)
+    further = {name: inputs[name] for name in study.further}
+    report = study.report(found, **further)
+    report = report._replace(summary=f"{report.summary} {diverged(found)}".strip())
+    show(claims_shown(report.claims), f"Claims of the paper · {source}", wrapped=1)
+    page = render(
+        report,
+        Data(
+            study.benchmark.label,
+            source,
+            records.synthetic,
+            records.stands_in,
+            {
+                name.removesuffix("__parameters"): value
+                for name, value in inputs.items()
+                if name.endswith("__parameters")
+            },
+            study.notes,
+        ),
+    )
+    return (
+        *(report.tables[name] for name in study.tables),
+        claims_frame(report.claims),
+        *(report.figures[name] for name in study.figures),
+        page,
+    )
+
+
+def diverged(results: Results) -> str:
+    """A sentence for each training that diverged, by the name of its cell."""
+    lost = results.cells[results.cells["diverged"] != ""]
+    return " ".join(f"{c.cell} {c.diverged}." for c in lost.itertuples())
+
+
+def claims_shown(claims: Sequence[Claim]) -> Shown:
+    """Claims and verdicts, for the terminal."""
+    rows = [[Cell(c.claim), Cell(c.outcome.verdict)] for c in claims]
+    return Shown(["Claim", "Here"], [("", rows)])
+
+
+def _of_other_sources(
+    experiment: Experiment, study: Study, results: Mapping[str, Any]
+) -> dict[str, Settings]:
+    """Data and code that results were made with, once their options are this run's.
+
+    The parameters say in which options the variants of a study differ.
+    """
+    home = experiment.home
+    blocks = results[f"{home}__parameters"]
+    common = {"model", "personalisation", "distances", "recipes"} & blocks.keys()
+    shared = {name: blocks[name] for name in common}
+    whole = {**shared, "training": blocks["training"]}
+    tables, wanted = {}, {}
+    for name, variant in experiment.variants.items():
+        own = {"training": blocks[variant.training], name: blocks[name]}
+        for kind in study.kinds:
+            tables[f"{name} {kind}"] = results[f"{home}__{name}__{kind}"]
+            wanted[f"{name} {kind}"] = identity.settings(**shared, **own)
+    for name, dataset in study.further.items():
+        if dataset.startswith(f"{home}."):
+            tables[name], wanted[name] = results[name], identity.settings(**whole)
+    made = settings_of_results(tables)
+    for name, held in made.items():
+        if names := identity.conflicts(held, wanted[name]):
+            words = identity.in_words(names, held, wanted[name])
+            raise ValueError(f"{home}: {name} was made with {words}; {AGAIN}")
+    return {
+        result: {k: v for k, v in held.items() if k.startswith(("code.", "data."))}
+        for result, held in made.items()
+    }
