@@ -293,7 +293,7 @@ def report(project, nodes):
 def test_results_of_other_settings_are_not_set_side_by_side(finished):
     """Tables, figures and page refuse them; `finished` is left as it was."""
     run(finished, "femnist_maml", femnist={"training": {"rounds": 2}})
-    assert len(REPORT) == 3
+    assert len(REPORT) == 4
     for name in REPORT:
         with pytest.raises(Exception, match="cannot be compared") as error:
             report(finished, [name])
