@@ -48,7 +48,7 @@ def made_with(**changed: Any) -> pd.DataFrame:
 
 
 def told(node: Node, catalog: DataCatalog, results: dict[str, pd.DataFrame]) -> str:
-    """What a node says of results without any row, which it cannot do without."""
+    """What a node says of results without any row, which some cannot do without."""
     given = {
         name: catalog.load(name)
         if name.startswith("params:")
@@ -57,9 +57,11 @@ def told(node: Node, catalog: DataCatalog, results: dict[str, pd.DataFrame]) -> 
         else MagicMock()
         for name in node.inputs
     }
-    with pytest.raises(Exception) as error:
+    try:
         node.run(given | results)
-    return str(error.value)
+    except Exception as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize(
