@@ -13,10 +13,11 @@ from kedro.config import OmegaConfigLoader
 from kedro.framework.project import configure_project, pipelines, settings
 from kedro.io import DatasetError
 
+from fedmeta.configuration import store_of
 from fedmeta.data.errors import DataError
 from fedmeta.hooks import CheckParameters, known_keys, refuse_unknown, refuse_unread
 from fedmeta.reporting.terminal import claims_table, show
-from fedmeta.session import Session, message_of, store_of, tolerate
+from fedmeta.session import Session, message_of, tolerate
 
 KNOWN = {
     "seed",

@@ -1,11 +1,18 @@
-"""Kedro's configuration loader, for a project in a folder of any name."""
+"""Kedro's configuration: its loader, and what globals.yml says of folders' names."""
 
 import glob
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
-from kedro.config import OmegaConfigLoader
+from kedro.config import AbstractConfigLoader, OmegaConfigLoader
+
+from fedmeta.identity import ROUND_LOOP
+
+# Globals that folders of results are named by -> an option of the blocks whose option
+# of that name is read from them.
+IN_PATHS = {"seed": ROUND_LOOP, "support_fraction": "strategy"}
 
 
 class Loader(OmegaConfigLoader):
@@ -35,3 +42,41 @@ class _Folder(LocalFileSystem):
             pattern, root_dir=self._root, recursive=True, include_hidden=True
         )
         return [str(self._root / name) for name in names]
+
+
+def globals_of(loader: AbstractConfigLoader) -> dict[str, Any]:
+    """What is in globals.yml, where nothing else was given."""
+    given = loader.runtime_params
+    return {name: given.get(name, value) for name, value in loader["globals"].items()}
+
+
+def store_of(loader: AbstractConfigLoader) -> str:
+    """The folder under data/* that a run's files are in."""
+    return str(globals_of(loader)["store"])
+
+
+def check_paths(blocks: Mapping[str, Any], named: Mapping[str, Any]) -> None:
+    """Refuse an option that is another than the one that folders are named by.
+
+    Results would replace those of the run that has that name.
+
+    Args:
+        blocks: of parameters, by name.
+        named: the globals.
+
+    Raises:
+        ValueError: with what to give in its place.
+    """
+    for name, block in blocks.items():
+        if not isinstance(block, Mapping):
+            continue
+        check_paths({f"{name}.{key}": block[key] for key in block}, named)
+        for option, beside in IN_PATHS.items():
+            value = block.get(option, named[option])
+            if beside in block and value != named[option]:
+                raise ValueError(
+                    f"{name}.{option}={value}, but results would go into folders that"
+                    f" are named by {option}={named[option]}; give {option}={value}"
+                    " instead, which both are read from (by --params, or in"
+                    " globals.yml)"
+                )

@@ -12,7 +12,8 @@ from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
-from fedmeta.session import TrainingDiverged, globals_of
+from fedmeta.configuration import globals_of
+from fedmeta.session import TrainingDiverged
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from kedro.config import AbstractConfigLoader, MissingConfigException
+from kedro.config import MissingConfigException
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
@@ -70,17 +70,6 @@ def tolerate(stream: Any) -> None:
     """Let a stream show "?" for what its encoding lacks, which is no reason to fail."""
     if hasattr(stream, "reconfigure"):  # a notebook's has not
         stream.reconfigure(errors="replace")
-
-
-def globals_of(loader: AbstractConfigLoader) -> dict[str, Any]:
-    """What is in globals.yml, where nothing else was given."""
-    given = loader.runtime_params
-    return {name: given.get(name, value) for name, value in loader["globals"].items()}
-
-
-def store_of(loader: AbstractConfigLoader) -> str:
-    """The folder under data/* that a run's files are in."""
-    return str(globals_of(loader)["store"])
 
 
 class Stopped(click.ClickException):

@@ -12,15 +12,12 @@ from typing import Any, NamedTuple
 from kedro.pipeline import Node, Pipeline
 
 from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.configuration import check_paths
 from fedmeta.core.algorithms import options_of
 from fedmeta.data.redivide import DIVISIONS
-from fedmeta.identity import ROUND_LOOP
 from fedmeta.pipelines.options import check_algorithm, checked
 
 PARAMETERS = "params:"  # how Kedro marks them among the inputs of nodes
-# Globals that folders of results are named by -> an option of the blocks whose option
-# of that name is read from them.
-IN_PATHS = {"seed": ROUND_LOOP, "support_fraction": "strategy"}
 
 
 class Block(NamedTuple):
@@ -65,33 +62,6 @@ def check_pipeline(
         check = getattr(node.func, "check", None)
         if check is not None:
             check(**_blocks(node, parameters))
-
-
-def check_paths(blocks: Mapping[str, Any], named: Mapping[str, Any]) -> None:
-    """Refuse an option that is another than the one that folders are named by.
-
-    Results would replace those of the run that has that name.
-
-    Args:
-        blocks: of parameters, by name.
-        named: the globals.
-
-    Raises:
-        ValueError: with what to give in its place.
-    """
-    for name, block in blocks.items():
-        if not isinstance(block, Mapping):
-            continue
-        check_paths({f"{name}.{key}": block[key] for key in block}, named)
-        for option, beside in IN_PATHS.items():
-            value = block.get(option, named[option])
-            if beside in block and value != named[option]:
-                raise ValueError(
-                    f"{name}.{option}={value}, but results would go into folders that"
-                    f" are named by {option}={named[option]}; give {option}={value}"
-                    " instead, which both are read from (by --params, or in"
-                    " globals.yml)"
-                )
 
 
 def value_of(parameters: Mapping[str, Any], name: str) -> Any:

@@ -11,13 +11,14 @@ from kedro.pipeline import Pipeline
 
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.configuration import check_paths, globals_of, store_of
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.files import whole_path
 from fedmeta.identity import Settings
-from fedmeta.pipelines.checks import PARAMETERS, check_paths
-from fedmeta.session import Session, globals_of, store_of
+from fedmeta.session import Session
 from fedmeta.sweep.grid import Given, nested
 
+PARAMETERS = "params:"  # how Kedro marks them among the inputs of nodes
 IN_MEMORY = {"{default}": {"type": "kedro.io.MemoryDataset"}}  # what is no entry
 
 

@@ -23,8 +23,8 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from fedmeta import identity
+from fedmeta.configuration import store_of
 from fedmeta.data.cells import read_table
-from fedmeta.session import store_of
 from fedmeta.tracking.measures import (
     experiment_name,
     not_finite,
