@@ -48,6 +48,19 @@ HISTORY = {
 }
 
 
+VALIDATION = {
+    "maml": pd.DataFrame(
+        {
+            "round": [0, 0, 5],
+            "client_id": ["zoë", "/", "zoë"],
+            "num_query": [3, 2**40, 3],
+            "loss_sum_after": [float("nan"), 1 / 3, 2.0],
+        }
+    ),
+    "fedavg p0.5": pd.DataFrame({"client_id": ["b", "/"], "num_query": [1, 0]}),
+}
+
+
 def checkpoint(seed=0, number=5) -> Checkpoint:
     generator = torch.Generator().manual_seed(number)
     draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
@@ -61,7 +74,7 @@ def checkpoint(seed=0, number=5) -> Checkpoint:
         },
     }
     state = ServerState({"theta": theta}, moments, number)
-    return Checkpoint({"training.seed": seed}, state, HISTORY, 5)
+    return Checkpoint({"training.seed": seed}, state, HISTORY, 5, validation=VALIDATION)
 
 
 def assert_same_trees(a, b):
@@ -79,9 +92,10 @@ def assert_same(a: Checkpoint, b: Checkpoint):
     assert a.state.round == b.state.round
     assert_same_trees(a.state.meta, b.state.meta)
     assert_same_trees(a.state.opt_state, b.state.opt_state)
-    assert a.history.keys() == b.history.keys()
-    for name, frame in a.history.items():
-        pd.testing.assert_frame_equal(frame, b.history[name], check_exact=True)
+    for ours, other in ((a.history, b.history), (a.validation, b.validation)):
+        assert ours.keys() == other.keys()
+        for name, frame in ours.items():
+            pd.testing.assert_frame_equal(frame, other[name], check_exact=True)
 
 
 # Atomic files
@@ -391,6 +405,24 @@ def test_earlier_checkpoints_of_other_settings_and_versions_are_told(tmp_path):
     assert sorted(others(), key=len) == [{}, known]
     with pytest.raises(ValueError, match="an earlier version.* move it away"):
         read_checkpoint(old)
+
+
+def test_a_checkpoint_without_validation_scores_is_of_an_earlier_version(
+    tmp_path, monkeypatch
+):
+    path, write = tmp_path / "maml-bbbbbbbbbbbb-5.safetensors", datasets._write_tensors
+
+    def earlier(path, kind, tensors, header):
+        del header["validation"]
+        write(path, kind, tensors, header)
+
+    monkeypatch.setattr(datasets, "_write_tensors", earlier)
+    write_checkpoint(path, checkpoint()._replace(validation={}))
+    said = f"{path}: written by an earlier version .* move it away and run again"
+    with pytest.raises(ValueError, match=said):
+        read_checkpoint(path)
+    (held,) = EarlierCheckpointsDataset(str(tmp_path / "maml.safetensors")).load()[2]()
+    assert held == {}
 
 
 def test_the_machine_is_recorded_and_decides_nothing(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from kedro.io import AbstractDataset
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.matplotlib import MatplotlibDataset
@@ -136,6 +137,9 @@ class Checkpoint(NamedTuple):
     # quarter of the rounds that the run was asked for, as far as it has come.
     average: MetaParams | None = None
     averaged: int = 0
+    # algorithm -> a row a validation client and evaluated round: what the means of the
+    # history are of
+    validation: dict[str, pd.DataFrame] = {}
 
     @property
     def learned(self) -> MetaParams:
@@ -400,8 +404,10 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "averaged": checkpoint.averaged,
         "history": {name: frame.to_dict(orient="list") for name, frame in histories},
     }
+    validation, header["validation"] = _numbered(checkpoint.validation)
     average = {} if checkpoint.average is None else {"average": checkpoint.average}
     tree = {"meta": state.meta, "opt_state": state.opt_state, **average}
+    tree |= {"validation": validation}
     tensors = dict(_flatten(tree))
     _write_tensors(path, "checkpoint", tensors, header)
 
@@ -410,11 +416,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        DataError: if the file is not one, or is damaged.
+        DataError: if the file is not one, is damaged, or of an earlier version.
     """
     if path.is_symlink():  # to the newest: that is the file to name
         path = path.with_name(path.readlink().name)
-    tensors, header = _read_tensors(path, "checkpoint", "move it away and run again")
+    remedy = "move it away and run again"
+    tensors, header = _read_tensors(path, "checkpoint", remedy)
+    if "validation" not in header:
+        raise DataError(
+            f"{path}: written by an earlier version of this project, without the scores"
+            f" of validation clients; {remedy}"
+        )
     tree = _unflatten(tensors)
     state = ServerState(tree["meta"], tree.get("opt_state", {}), header["round"])
     histories = header["history"].items()
@@ -431,7 +443,47 @@ def read_checkpoint(path: Path) -> Checkpoint:
         diverged,
         tree.get("average"),
         header["averaged"],
+        _named(tree.get("validation", {}), header["validation"]),
     )
+
+
+def _numbered(tables: dict[str, pd.DataFrame]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tables of clients as tensors, and what `_named` needs beside these.
+
+    The clients' ids, which are the same at every evaluation, become numbers.
+    """
+    seen = [table["client_id"] for table in tables.values()]
+    ids = pd.Index(pd.concat(seen).unique() if seen else [])
+    tensors = {
+        name: {
+            column: torch.tensor(
+                ids.get_indexer(values) if column == "client_id" else values.to_numpy()
+            )
+            for column, values in table.items()
+        }
+        for name, table in tables.items()
+    }
+    return tensors, {
+        "client_ids": ids.tolist(),
+        "columns": {name: list(table) for name, table in tables.items()},
+    }
+
+
+def _named(
+    tensors: dict[str, dict[str, Tensor]], header: dict[str, Any]
+) -> dict[str, pd.DataFrame]:
+    """The inverse of `_numbered`."""
+    ids = pd.Series(header["client_ids"], dtype="str")
+    return {
+        name: pd.DataFrame(
+            {
+                key: ids.take(values).array if key == "client_id" else values
+                for key in columns
+                for values in [tensors[name][key].numpy()]
+            }
+        )
+        for name, columns in header["columns"].items()
+    }
 
 
 def _write_tensors(

@@ -4,6 +4,7 @@ import logging
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fedmeta.benchmarks.registry import BENCHMARKS
@@ -102,7 +103,7 @@ def test_it_stops_and_keeps_its_last_finite_checkpoint(data, tmp_path, name, cap
     assert is_finite([checkpoint.state.meta, checkpoint.state.opt_state])
     kept = read_checkpoint(tmp_path / f"{name}.safetensors")
     assert (kept.diverged, kept.rounds) == (found, 6)
-    for history in histories:
+    for history in histories:  # and validation scores
         assert history.attrs["diverged"] == found._asdict()
         assert history["round"].max() == checkpoint.state.round
     (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
@@ -140,17 +141,17 @@ def test_rounds_before_it_can_be_asked_for(data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(nodes, "run_rounds", late)
     blocks = {**BLOCKS, "maml": {"inner_lr": 0.1, "server": ADAM}}
-    *_, (checkpoint, history) = trained(data, tmp_path, "maml", blocks=blocks)
+    *_, (checkpoint, history, _) = trained(data, tmp_path, "maml", blocks=blocks)
     cohort = nodes.sample_cohort(data["client_split"]["train"], 3, 0, 3)
     assert checkpoint.diverged == Divergence(3, cohort[0], "weight")
     assert history["round"].tolist() == [0, 2]
     monkeypatch.setattr(nodes, "run_rounds", never)
     less = changed(rounds=2)
-    *_, (checkpoint, history) = trained(data, tmp_path, "maml", less, blocks=blocks)
+    *_, (checkpoint, history, _) = trained(data, tmp_path, "maml", less, blocks=blocks)
     assert checkpoint.diverged is None
     assert "diverged" not in history.attrs
     # and of those two files the one that knows is taken
-    *_, (checkpoint, _) = trained(data, tmp_path, "maml", blocks=blocks)
+    *_, (checkpoint, *_) = trained(data, tmp_path, "maml", blocks=blocks)
     assert checkpoint.diverged.round == 3
 
 
@@ -169,7 +170,7 @@ def test_clients_can_be_left_out_and_are_counted(data, tmp_path, monkeypatch):
     blocks = {**BLOCKS, "maml": {"inner_lr": 0.1, "server": ADAM}}
     trained(data, tmp_path, "maml", blocks=blocks)  # stops: another identity
     skip = changed(nonfinite_updates="skip")
-    *_, (checkpoint, history) = trained(data, tmp_path, "maml", skip, blocks=blocks)
+    *_, (checkpoint, history, _) = trained(data, tmp_path, "maml", skip, blocks=blocks)
     assert (checkpoint.diverged, checkpoint.state.round) == (None, 6)
     cohorts = [
         nodes.sample_cohort(data["client_split"]["train"], 3, 0, t) for t in range(1, 7)
@@ -208,43 +209,33 @@ def test_its_scores_have_no_row_and_say_so(data, tmp_path, name):
 
 
 def test_what_starts_from_it_is_not_trained(data, tmp_path, monkeypatch):
-    *_, (before, _) = trained(data, tmp_path, "fedavgm")
+    *_, (before, *_) = trained(data, tmp_path, "fedavgm")
     monkeypatch.setattr(nodes, "run_rounds", never)
     for _ in range(2):
-        *_, (after, history) = trained(data, tmp_path, "fedavgm_reptile", start=before)
+        *_, (after, *kept) = trained(data, tmp_path, "fedavgm_reptile", start=before)
         assert after.diverged.round == before.diverged.round
         assert "in the training before" in str(after.diverged)
-        assert history.empty
-        assert "validation_accuracy_after" in history
-        assert history.attrs["diverged"] == after.diverged._asdict()
-
-
-class Judged:
-    """Stands for a setup: scores of two clients, the second diverged on adapting."""
-
-    def __init__(self, bad):
-        row = {"num_support": 5, "num_query": 10, "loss_sum_before": 20.0}
-        row |= {"accuracy_sum_before": 3.0, "accuracy_sum_after": 6.0}
-        self.rows = [
-            {"client_id": "a", "loss_sum_after": 10.0, **row},
-            {"client_id": "b", "loss_sum_after": bad, **row},
-        ]
-
-    def evaluated(self, name, meta, clients):
-        return iter(self.rows)
+        for table, column in zip(
+            kept, ("validation_accuracy_after", "accuracy_sum_after"), strict=True
+        ):
+            assert table.empty
+            assert column in table
+            assert table.attrs["diverged"] == after.diverged._asdict()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_client_that_diverges_is_in_the_validation_loss(bad):
-    state = type("State", (), {"meta": None})
-    found = curves._validate(Judged(bad), "maml", state, ["a", "b"])
+    row = {"num_support": 5, "num_query": 10, "loss_sum_before": 20.0}
+    row |= {"accuracy_sum_before": 3.0, "accuracy_sum_after": 6.0}
+    scores = [{**row, "loss_sum_after": loss} for loss in (10.0, bad)]
+    found = curves._means(pd.DataFrame(scores))
     assert found["validation_loss_before"] == 2
     assert not np.isfinite(found["validation_loss_after"])
 
 
 def test_adaptation_that_diverges_on_a_test_client_is_said(data, tmp_path, caplog):
     blocks = {**BLOCKS, "maml": {"inner_lr": 0.1, "server": ADAM}}
-    *_, (checkpoint, _) = trained(data, tmp_path, "maml", blocks=blocks)
+    *_, (checkpoint, *_) = trained(data, tmp_path, "maml", blocks=blocks)
     wild = {"maml": {"inner_lr": 1e30, "server": ADAM}}
     scores = judged(data, checkpoint._replace(settings={}), "maml", wild)
     assert not np.isfinite(scores["loss_sum_after"]).any()

@@ -54,25 +54,26 @@ def never(monkeypatch):
 def test_options_that_change_no_result_train_nothing_again(
     data, finished, never, changes
 ):
-    (whole, history), folder = finished
+    (whole, history, _), folder = finished
     (again,) = chunks(data, folder, "maml", TRAINING.model_copy(update=changes))
     assert again[0].fingerprint == whole.fingerprint
     pd.testing.assert_frame_equal(again[1], history, check_exact=True)
 
 
 def test_points_stay_and_others_come_at_the_new_spacing(data, finished):
-    (_, before), folder = finished
+    (_, before, _), folder = finished
     changes = {"rounds": 13, "evaluate_every": 5, "evaluation_clients": 1}
-    after = run(data, folder, "maml", TRAINING.model_copy(update=changes))[1]
+    _, after, kept = run(data, folder, "maml", TRAINING.model_copy(update=changes))
     assert after["round"].tolist() == [0, 2, 4, 6, 7, 10, 13]  # and the last, always
     pd.testing.assert_frame_equal(after[: len(before)], before, check_exact=True)
     watched = len(data["client_split"]["validation"])
     assert after["validation_clients"].tolist() == [watched] * 5 + [1] * 2
+    assert kept.groupby("round").size().tolist() == [watched] * 5 + [1] * 2
 
 
 @pytest.mark.parametrize("module", ["core.optimizers", "models.cnn", "data.tasks"])
 def test_changed_code_is_trained_with(data, finished, monkeypatch, caplog, module):
-    (whole, _), folder = finished
+    (whole, *_), folder = finished
     kept = files(folder)
     name = f"code.{module}"
     monkeypatch.setitem(identity.EQUIVALENT, whole.settings[name], "changed")
@@ -105,7 +106,7 @@ def test_the_nearest_checkpoint_is_told(data, finished, caplog):
 
 
 def test_histories_say_what_they_were_made_with(data, finished):
-    (whole, history), _ = finished
+    (whole, history, _), _ = finished
     settings = history.attrs["settings"]
     assert settings == {**whole.settings, "training.rounds": 7}
     assert settings["maml.inner_lr"] == BLOCKS["maml"]["inner_lr"]
@@ -130,7 +131,7 @@ def evaluated(data, checkpoint, training=TRAINING, **changes):
 
 
 def test_scores_say_what_they_were_made_with(data, finished):
-    (whole, history), _ = finished
+    (whole, history, _), _ = finished
     scores = evaluated(data, whole)
     made, trained = scores.attrs["settings"], history.attrs["settings"]
     assert made.items() > trained.items()
@@ -147,14 +148,14 @@ def test_scores_say_what_they_were_made_with(data, finished):
 def test_a_checkpoint_of_another_training_is_not_judged(
     data, finished, rounds, changes, told
 ):
-    (whole, _), _ = finished
+    (whole, *_), _ = finished
     training = TRAINING.model_copy(update={"rounds": rounds})
     with pytest.raises(ValueError, match=f"checkpoint of maml was trained with {told}"):
         evaluated(data, whole, training, **changes)
 
 
 def test_nor_one_of_other_data_or_code(data, finished, monkeypatch):
-    (whole, _), _ = finished
+    (whole, *_), _ = finished
     other = {**data, "support_query": partition_examples(data["clients"], 0.5, 0)}
     with pytest.raises(ValueError, match=r"with other data \(support_query\);"):
         evaluated(other, whole)

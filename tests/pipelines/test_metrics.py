@@ -67,7 +67,7 @@ BENCHMARK = FEMNIST._replace(model=surprising)
 def trained(data, folder, benchmark=BENCHMARK, model=MODEL, rounds=2):
     """The last checkpoint and history of a training, resumed where there is one."""
     path = str(folder / "maml.safetensors")
-    for checkpoint, history in nodes.train(
+    for checkpoint, history, _ in nodes.train(
         benchmark,
         ["maml"],
         **data,

@@ -39,7 +39,7 @@ def second(data, folder, start, **changes):
 
 
 def test_a_second_stage_begins_where_the_first_one_ended(data, first, tmp_path):
-    (begun, history), *_, (ended, _) = second(data, tmp_path, first)
+    (begun, history, _), *_, (ended, *_) = second(data, tmp_path, first)
     assert begun.state.round == 0
     assert_same_bits(begun.state.meta, first.state.meta)
     before = [c for c in history if c.startswith("validation") and "before" in c]
@@ -54,7 +54,7 @@ def test_a_second_stage_begins_where_the_first_one_ended(data, first, tmp_path):
 def test_only_what_is_theta_is_gone_on_from(data, tmp_path):
     learned = run(data, tmp_path, "meta_sgd", SHORT)[0]
     assert set(learned.state.meta) == {"theta", "alpha"}
-    (begun, _), *_ = second(data, tmp_path, learned)
+    (begun, *_), *_ = second(data, tmp_path, learned)
     assert set(begun.state.meta) == {"theta"}
     assert_same_bits(begun.state.meta["theta"], learned.state.meta["theta"])
 
@@ -183,7 +183,7 @@ def test_a_probe_changes_no_training(data, tmp_path):
 def watched(data, folder, **probe):
     """What a probe says before the first round."""
     training = SHORT.model_copy(update={"probe": ProbeOptions(**probe)})
-    (_, history), *_ = chunks(data, folder, "maml", training)
+    (_, history, _), *_ = chunks(data, folder, "maml", training)
     return history.loc[0, "meta_gradient_norm"]
 
 

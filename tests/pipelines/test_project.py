@@ -122,6 +122,10 @@ def test_a_whole_run_leaves_every_artefact(project, benchmark):
             for name in COMPARED
             for kind in ("history", "scores")
         ),
+        *(
+            f"07_model_output/{home}/{name}_validation_scores.parquet"
+            for name in COMPARED
+        ),
         f"08_reporting/{home}/accuracy.csv",
         f"08_reporting/{home}/report.html",
     }

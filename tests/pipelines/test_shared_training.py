@@ -45,6 +45,7 @@ def test_a_watched_fraction_need_not_train(name, data, tmp_path, monkeypatch):
     assert ours[0].fingerprint == wanted[0].fingerprint
     assert_same_bits(_sorted(ours[0].state.meta), _sorted(wanted[0].state.meta))
     assert_same_bits(ours[0].state.opt_state, wanted[0].state.opt_state)
+    assert ours[0].validation.keys() == wanted[0].validation.keys()
     for a, b in zip(ours[1:], wanted[1:], strict=True):
         pd.testing.assert_frame_equal(a, b, check_exact=True)
 

@@ -136,10 +136,10 @@ def assert_same_end(one, other, one_folder, other_folder):
             assert_same_bits(*(_sorted(getattr(c.state, part)) for c in (a, b)))
         assert a.averaged == b.averaged == 2  # the last quarter of 7 rounds
         assert_same_bits(_sorted(a.average), _sorted(b.average))
-        for name in a.history:
-            pd.testing.assert_frame_equal(
-                a.history[name], b.history[name], check_exact=True
-            )
+        for ours, its in ((a.history, b.history), (a.validation, b.validation)):
+            assert ours.keys() == its.keys()
+            for name in ours:
+                pd.testing.assert_frame_equal(ours[name], its[name], check_exact=True)
     for a, b in zip(one[1:], other[1:], strict=True):
         pd.testing.assert_frame_equal(a, b, check_exact=True)
 
@@ -274,9 +274,9 @@ def test_all_start_from_the_same_weights(unbroken):
 
 
 def test_history(unbroken):
-    for name, ((checkpoint, *histories), _) in unbroken.items():
+    for name, ((checkpoint, *tables), _) in unbroken.items():
         assert list(checkpoint.history) == trained_with(name)
-        for history in histories:
+        for history in tables[: len(tables) // 2]:
             assert history["round"].tolist() == [0, 2, 4, 6, 7]
             assert history["train_loss"].isna().tolist() == [True] + [False] * 4
             assert history["client_rounds"].tolist() == [0, 6, 12, 18, 21]
@@ -292,8 +292,27 @@ def test_history(unbroken):
             assert accuracies.le(1).all(axis=None)
 
 
+def test_every_validation_client_is_kept_at_every_evaluation(data, unbroken):
+    """And the history is the means of that, bit for bit."""
+    watched = data["client_split"]["validation"]
+    for name, ((checkpoint, *tables), _) in unbroken.items():
+        histories, scores = tables[: len(tables) // 2], tables[len(tables) // 2 :]
+        assert list(checkpoint.validation) == trained_with(name)
+        for history, kept in zip(histories, scores, strict=True):
+            assert kept.attrs == history.attrs
+            rounds = [n for n in (0, 2, 4, 6, 7) for _ in watched]
+            assert kept["round"].tolist() == rounds
+            assert kept["client_id"].tolist() == 5 * watched
+            totals = kept.drop(columns="client_id").groupby("round").sum()
+            for when in ("before", "after"):
+                for metric in ("accuracy", "loss"):
+                    mean = totals[f"{metric}_sum_{when}"] / totals["num_query"]
+                    wanted = history[f"validation_{metric}_{when}"]
+                    assert mean.tolist() == wanted.tolist()
+
+
 def test_fedavg_does_not_adapt_and_fedavg_meta_does(unbroken):
-    plain, tuned = unbroken["fedavg"][0][1:]
+    plain, tuned = unbroken["fedavg"][0][1:3]
     before = plain.filter(like="_before")
     after = plain.filter(like="_after")
     np.testing.assert_array_equal(before, after)
@@ -303,7 +322,7 @@ def test_fedavg_does_not_adapt_and_fedavg_meta_does(unbroken):
 
 def test_the_number_of_validation_clients_watched(data, tmp_path):
     training = TRAINING.model_copy(update={"rounds": 1, "evaluation_clients": 1})
-    (_, few), *_ = chunks(data, tmp_path, "maml", training)
+    (_, few, _), *_ = chunks(data, tmp_path, "maml", training)
     first = data["client_split"]["validation"][:1]
     table = data["support_query"].set_index("client_id")
     hits = few["validation_accuracy_before"] * table.loc[first, "num_query"].sum()

@@ -101,7 +101,9 @@ class TrainingOptions(Options):
     rounds: PositiveInt
     clients_per_round: PositiveInt
     evaluate_every: PositiveInt  # rounds; a checkpoint is written as often
-    evaluation_clients: PositiveInt | None  # the first so many; None: all
+    # The first so many; None: all. Each is a row of the validation scores, which every
+    # checkpoint holds, at every evaluation.
+    evaluation_clients: PositiveInt | None
     resample: bool  # new support and query sets every round
     # Further support fractions that validation clients are watched under, where
     # training does not depend on it: runs under these need not train again.

@@ -13,7 +13,7 @@ from fedmeta.pipelines.recommendation.methods import (
     TRAINED,
 )
 from fedmeta.pipelines.training.nodes import train
-from fedmeta.pipelines.training.pipeline import data_inputs
+from fedmeta.pipelines.training.pipeline import data_inputs, training_outputs
 
 HOME = "recommendation"
 TABLES = ("table3", "users")
@@ -100,7 +100,7 @@ def _federated(name: str) -> list[Node]:
                 "partition": f"params:{HOME}.partition",
                 method.algorithm: f"params:{home}",
             },
-            [f"{home}.checkpoint", f"{home}.history"],
+            training_outputs(home, home),
             name=f"train_{HOME}",
             namespace=name,
         ),

@@ -9,7 +9,7 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.pipelines.binding import bind
 from fedmeta.pipelines.studies.nodes import personalise
 from fedmeta.pipelines.training.nodes import train
-from fedmeta.pipelines.training.pipeline import data_inputs
+from fedmeta.pipelines.training.pipeline import data_inputs, training_outputs
 
 
 class Variant(NamedTuple):
@@ -72,7 +72,7 @@ def trainings(experiment: Experiment) -> Pipeline:
                     "partition": f"params:{experiment.data}.partition",
                     variant.algorithm: f"params:{home}",
                 },
-                [f"{home}.checkpoint", f"{home}.history"],
+                training_outputs(home, home),
                 name=f"train_{experiment.home}",
                 namespace=name,
             )

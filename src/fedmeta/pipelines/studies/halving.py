@@ -203,7 +203,7 @@ def tune(
                 rung.rounds,
                 words,
             )
-            for checkpoint, _ in train(
+            for checkpoint, *_ in train(
                 benchmark,
                 [trained],
                 records,

@@ -14,6 +14,9 @@ from fedmeta.pipelines.training.setup import Setup
 class Curves:
     """Histories of the algorithms that a training serves, by name.
 
+    Beside each, what it is computed from: the scores of every watched client at every
+    evaluation.
+
     Args:
         setups: with the watched clients' data; those of another support fraction
             under what is added to the names of their histories.
@@ -36,19 +39,25 @@ class Curves:
         self._rows: dict[str, list[dict[str, float]]] = {
             name + suffix: [] for suffix in setups for name in names
         }
+        self._clients: dict[str, pd.DataFrame] = {}
 
     def extended(
         self,
         state: ServerState,
         trained: Mapping[str, float],
         spent: Mapping[str, float],
-    ) -> dict[str, pd.DataFrame]:
-        """The histories, with a row for this state.
+    ) -> dict[str, dict[str, pd.DataFrame]]:
+        """The histories, with a row for this state, and the watched clients' scores.
 
         Args:
             state: of the server.
             trained: what was seen of the training clients since the last row.
             spent: costs until now.
+
+        Returns:
+            ``history`` and ``validation`` of a `Checkpoint`. The latter has a row a
+            client and evaluation: ``round`` and what
+            `fedmeta.core.evaluation.evaluate_clients` yields.
         """
         common = {"round": state.round, **trained}
         probed = self._probed(state)
@@ -56,16 +65,23 @@ class Curves:
             watched = self._watched[suffix]
             seen = {**common, "validation_clients": len(watched)}
             for name in self._names:
-                scores = _validate(setup, name, state, watched)
-                row = {**seen, **scores, **probed, **spent}
+                scores = pd.DataFrame(setup.evaluated(name, state.meta, watched))
+                row = {**seen, **_means(scores), **probed, **spent}
                 self._rows[name + suffix].append(row)
-        return {name: pd.DataFrame(rows) for name, rows in self._rows.items()}
+                self._add(name + suffix, state.round, scores)
+        history = {name: pd.DataFrame(rows) for name, rows in self._rows.items()}
+        return {"history": history, "validation": dict(self._clients)}
 
-    def resumed(self, history: Mapping[str, pd.DataFrame]) -> dict[str, float]:
-        """Go on from earlier histories; returns what had been spent until then."""
+    def resumed(
+        self,
+        history: Mapping[str, pd.DataFrame],
+        validation: Mapping[str, pd.DataFrame],
+    ) -> dict[str, float]:
+        """Go on from what `extended` returned; returns what had been spent then."""
         self._rows = {
             n: table.to_dict(orient="records") for n, table in history.items()
         }
+        self._clients = dict(validation)
         # A curve cannot begin in the middle.
         self._setups = {
             suffix: setup
@@ -80,6 +96,11 @@ class Curves:
         row = self._rows[self._names[-1]][-1]
         before, after = (row[f"validation_accuracy_{w}"] for w in ("before", "after"))
         return 100 * before, 100 * after
+
+    def _add(self, name: str, number: int, scores: pd.DataFrame) -> None:
+        scores.insert(0, "round", number)
+        held = [self._clients[name]] if name in self._clients else []
+        self._clients[name] = pd.concat([*held, scores], ignore_index=True)
 
     def _probed(self, state: ServerState) -> dict[str, float]:
         if self._probe is None:
@@ -98,14 +119,11 @@ class Curves:
         return {"meta_gradient_norm": norm}
 
 
-def _validate(
-    setup: Setup, name: str, state: ServerState, clients: Sequence[ClientId]
-) -> dict[str, float]:
+def _means(table: pd.DataFrame) -> dict[str, float]:
     """Means of every metric over validation clients' query records, and over clients.
 
     The latter are called "macro". Both are before and after adaptation.
     """
-    table = pd.DataFrame(setup.evaluated(name, state.meta, clients))
     records = table["num_query"]
     sums = table.sum(numeric_only=True, skipna=False)  # what is not finite stays so
     names = metrics_of(table)

@@ -70,8 +70,9 @@ def train(
     once. So does a training that starts from a marked checkpoint.
 
     Yields:
-        (checkpoint, history of each name) after every ``evaluate_every`` rounds and
-        after the last: Kedro saves them as they come.
+        (checkpoint, history of each name, validation scores of each name) after every
+        ``evaluate_every`` rounds and after the last: Kedro saves them as they come.
+        The scores have a row a watched client and evaluation: `Curves.extended`.
     """
     data = Data(records, clients, client_split, support_query, codebook)
     settings = settings_of(
@@ -80,10 +81,11 @@ def train(
     called = called or names[-1]
 
     def chunk(checkpoint: Checkpoint) -> tuple[Any, ...]:
-        histories = [checkpoint.history[name] for name in names]
-        for history in histories:
-            history.attrs = made_with(checkpoint.reached)
-        return checkpoint, *(marked(h, checkpoint.diverged) for h in histories)
+        kinds = checkpoint.history, checkpoint.validation
+        tables = [tables[name] for tables in kinds for name in names]
+        for table in tables:
+            table.attrs = made_with(checkpoint.reached)
+        return checkpoint, *(marked(table, checkpoint.diverged) for table in tables)
 
     try:
         for checkpoint in _checkpoints(
@@ -140,9 +142,9 @@ def _checkpoints(
 
     def judged(state: ServerState, train_loss: float) -> Checkpoint:
         left_out = {"train_skipped_clients": skipped} if skips else {}
-        history = curves.extended(state, {"train_loss": train_loss, **left_out}, spent)
-        checkpoint = Checkpoint(settings, state, history, training.rounds, shared)
-        return average.kept_in(checkpoint)
+        checkpoint = Checkpoint(settings, state, {}, training.rounds, shared)
+        tables = curves.extended(state, {"train_loss": train_loss, **left_out}, spent)
+        return average.kept_in(checkpoint._replace(**tables))
 
     average = IterateAverage(training.rounds)
     checkpoint = earlier.own(identity.fingerprint(settings), training.rounds)
@@ -160,7 +162,7 @@ def _checkpoints(
         if checkpoint.state.round == training.rounds:
             return
         state = _moved(checkpoint.state, setup)
-        spent = curves.resumed(checkpoint.history)
+        spent = curves.resumed(checkpoint.history, checkpoint.validation)
         average.resume(checkpoint, setup.placed)
     else:
         _tell_others(called, earlier, {**settings, ROUNDS: training.rounds})
@@ -170,7 +172,8 @@ def _checkpoints(
         checkpoint = judged(state := _moved(state, setup), float("nan"))
         if start is not None and start.diverged:
             yield checkpoint._replace(
-                history={n: table[:0] for n, table in checkpoint.history.items()}
+                history={n: t[:0] for n, t in checkpoint.history.items()},
+                validation={n: t[:0] for n, t in checkpoint.validation.items()},
             )
             raise Diverged(inherited(start.diverged))
         yield checkpoint
@@ -277,8 +280,11 @@ def _adopted(
     for found in finished:
         if found.history.keys() >= set(keys.values()):
             log.info("%s: trained before, under another support fraction", [*keys][0])
-            history = {name: found.history[key] for name, key in keys.items()}
-            return found._replace(settings=settings, history=history)
+            return found._replace(
+                settings=settings,
+                history={name: found.history[key] for name, key in keys.items()},
+                validation={name: found.validation[key] for name, key in keys.items()},
+            )
     return None
 
 

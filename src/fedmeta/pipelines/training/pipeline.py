@@ -38,8 +38,20 @@ def data_inputs(benchmark: str, records: str | None = None) -> dict[str, str]:
     }
 
 
+def training_outputs(home: str, *watched: str) -> list[str]:
+    """The datasets that `train` writes.
+
+    Args:
+        home: under which name the checkpoint is.
+        watched: under which names curves are, each of one algorithm.
+    """
+    kinds = ("history", "validation_scores")
+    curves = [f"{name}.{kind}" for kind in kinds for name in watched]
+    return [f"{home}.checkpoint", *curves]
+
+
 def create_pipeline(benchmark: str, algorithm: str) -> Pipeline:
-    """Tasks of the training clients -> checkpoint; a history of each algorithm.
+    """Tasks of the training clients -> checkpoint; what is seen of each algorithm.
 
     With the training that it starts from, if there is one.
     """
@@ -54,7 +66,7 @@ def create_pipeline(benchmark: str, algorithm: str) -> Pipeline:
             "partition": f"params:{benchmark}.partition",
             **option_inputs(benchmark, names),
         },
-        [f"{home}.checkpoint", *(f"{benchmark}.{n}.history" for n in names)],
+        training_outputs(home, *(f"{benchmark}.{name}" for name in names)),
         name=f"train_{benchmark}",
         namespace=algorithm,
     )
