@@ -171,7 +171,9 @@ def test_options_that_no_block_gives_are_refused(
         refuse_unknown({key: 2}, keys)
 
 
-@pytest.mark.parametrize("env", ["local", "paper", "smoke", "reduced", "larger_steps"])
+@pytest.mark.parametrize(
+    "env", ["local", "paper", "tuned", "smoke", "reduced", "larger_steps"]
+)
 def test_every_block_of_the_projects_own_files_is_read(env: str) -> None:
     configure_project("fedmeta")
     args = settings.CONFIG_LOADER_ARGS

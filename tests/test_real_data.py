@@ -80,6 +80,8 @@ def test_real_plays_in_the_papers_setting(new_project):
     """From the text to a report that has the paper's numbers and tells of the leak."""
     parameters = {
         "raw": {"folder": given("SHAKESPEARE")},
+        "selection": {"max_records": 5250, "max_clients": 528},
+        "partition": {"strategy": "random", "gap": 0},
         "model": {"embedding": 2, "hidden": 4},
         "training": {
             "rounds": 1,

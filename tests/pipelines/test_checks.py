@@ -74,7 +74,9 @@ def below(parameters: dict, path: str) -> tuple[dict, str]:
     return parameters, last
 
 
-@pytest.mark.parametrize("env", ["base", "smoke", "paper", "reduced", "larger_steps"])
+@pytest.mark.parametrize(
+    "env", ["base", "smoke", "paper", "tuned", "reduced", "larger_steps"]
+)
 def test_parameters_of_every_environment_pass(env: str) -> None:
     check(parameters(env), "")
 

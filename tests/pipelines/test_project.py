@@ -94,7 +94,9 @@ def test_pipelines_take_parameters_and_checkpoints_alone(name):
     assert bool(others) != name.endswith("_data")
 
 
-@pytest.mark.parametrize("env", ["base", "smoke", "paper", "reduced", "larger_steps"])
+@pytest.mark.parametrize(
+    "env", ["base", "smoke", "paper", "tuned", "reduced", "larger_steps"]
+)
 def test_every_dataset_and_parameter_is_in_the_configuration(project, env):
     with session(project, env) as opened:
         catalog = opened.load_context().catalog

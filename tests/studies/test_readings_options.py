@@ -14,7 +14,6 @@ ROOT = Path(__file__).parents[2]
 CHANGES = {
     "fedavg_slow": {"local", "fine_tuning"},
     "fedavg_batches": {"batch_size"},
-    "table4": {"server"},
     "no_adam": {"server"},
     "on_clients": {"server", "local"},
     "uniform": {"weights"},

@@ -21,6 +21,7 @@ STUDIES: dict[str, Study] = {
 OTHERS: dict[str, Callable[[], Pipeline]] = {
     "recommendation_fedmeta": recommendation.create_pipeline,
     "femnist_tuning": lambda: tuning.create_pipeline("femnist"),
+    "shakespeare_tuning": lambda: tuning.create_pipeline("shakespeare"),
 }
 
 
