@@ -10,10 +10,11 @@ from fedmeta.reporting.figures import (
     accuracy_curves,
     accuracy_density,
     adaptation_effect,
+    cost_curves,
     loss_curves,
     overhead_bars,
 )
-from fedmeta.reporting.tables import overhead_table
+from fedmeta.reporting.tables import overhead_table, targets_table
 
 HISTORY_COLUMNS = ["round", "train_loss", "train_accuracy"]
 HISTORY_COLUMNS += [
@@ -66,8 +67,33 @@ def make_scores(num_query, correct_before, correct_after):
     )
 
 
+def make_validation(history):
+    """A row a client and evaluation: two of ten query records, as good as the history.
+
+    As far as whole records can be: the first client is better than the second by two.
+    """
+    rows = [
+        {
+            "round": row.round,
+            "client_id": client,
+            "num_query": 10,
+            "accuracy_sum_after": 10 * row.validation_accuracy_after + better,
+        }
+        for row in history.itertuples()
+        for client, better in (("a", 1), ("b", -1))
+    ]
+    columns = ["round", "client_id", "num_query", "accuracy_sum_after"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def make_targets(histories, lowest=0.5):
+    """What `targets_table` makes of the validation clients of `make_validation`."""
+    validation = {label: make_validation(h) for label, h in histories.items()}
+    return targets_table(histories, validation, "sample", lowest)
+
+
 def all_figures(histories, scores, target=0.5):
-    """The five figures of a report."""
+    """The six figures of a report."""
     return {
         "accuracy": accuracy_curves(histories, "sample", target),
         "loss": loss_curves(histories, "sample"),
@@ -76,6 +102,7 @@ def all_figures(histories, scores, target=0.5):
         "overhead": overhead_bars(
             overhead_table(histories, target, "sample"), "sample"
         ),
+        "targets": cost_curves(make_targets(histories), "sample"),
     }
 
 

@@ -3,12 +3,13 @@ from io import BytesIO
 import matplotlib
 import pytest
 from matplotlib.figure import Figure
-from report_samples import all_figures, make_history, make_scores
+from report_samples import all_figures, make_history, make_scores, make_targets
 
 from fedmeta.reporting.figures import (
     accuracy_curves,
     accuracy_density,
     adaptation_effect,
+    cost_curves,
     overhead_bars,
 )
 from fedmeta.reporting.style import COLOURS, colours_of, spaced
@@ -88,6 +89,22 @@ def test_overhead_says_what_was_not_reached(histories):
     words = draw(overhead_bars(overhead_table(histories, 0.5, "sample"), "sample"))
     assert "not reached (best 40.0 %)" in words
     assert "200 MB" in words and "10.0 kFLOP  (counted +1.0 %)" in words
+
+
+def test_costs_by_target_have_a_line_and_a_band_an_algorithm(histories):
+    figure = cost_curves(make_targets(histories, 0.3), "sample")
+    words = draw(figure)
+    assert "200 MB" in words and "no target" not in words
+    for panel in figure.axes:
+        lines = {line.get_label(): line for line in panel.lines}
+        assert list(lines) == list(histories)
+        assert len(panel.collections) == 3
+        # FedAvg gets to 60 %, Meta-SGD to 40 %
+        assert max(lines["FedAvg"].get_xdata()) == 60
+        assert max(lines["FedMeta(Meta-SGD)"].get_xdata()) == 40
+    assert "no target was reached" in draw(
+        cost_curves(make_targets(histories, 0.9), "")
+    )
 
 
 def test_known_algorithms_keep_their_colour():

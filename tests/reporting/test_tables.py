@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 from pytest import approx
+from report_samples import make_targets
 
 from fedmeta.reporting.tables import accuracy_table, first_reaching, overhead_table
 
@@ -52,6 +53,60 @@ class TestAccuracyTable:
         row = accuracy_table(nobody, histories, None, "s").iloc[0]
         assert row["test_clients"] == 0
         assert pd.isna(row["micro_after"]) and pd.isna(row["rounds"])
+
+    def test_accuracies_have_an_interval_over_clients(self, scores, histories):
+        table = by_algorithm(accuracy_table(scores, histories, None, "sample"))
+        row = table.loc["FedAvg"]
+        # clients of 1 of 1 and 3 of 9, one of four resamples has the first alone
+        assert (row["micro_after_low"], row["micro_after_high"]) == approx(
+            (100 / 3, 100)
+        )
+        assert (row["macro_after_low"], row["macro_after_high"]) == approx(
+            (100 / 3, 100)
+        )
+        assert row["micro_before_low"] == row["micro_after_low"]
+
+
+class TestTargetsTable:
+    def test_costs_are_those_of_the_first_evaluation_that_reaches_it(self, histories):
+        """As in the table of overhead, of whose target it is a row."""
+        targets = make_targets(histories)
+        overhead = by_algorithm(overhead_table(histories, 0.5, "s"))
+        at_50 = by_algorithm(targets[targets["target"] == 50])
+        for column in ("rounds", "bytes_total", "flops"):
+            pd.testing.assert_series_equal(at_50[column], overhead[column])
+        # up to the best of all, in steps of a point
+        assert targets["target"].unique().tolist() == list(range(50, 81))
+        lost = targets[targets["algorithm"] == "FedMeta(Meta-SGD)"]
+        assert lost.filter(regex="rounds|bytes|flops").isna().all(axis=None)
+
+    def test_ends_of_the_interval_are_of_better_and_worse_clients(self, histories):
+        """The better client alone is a point of ten above, the worse one below."""
+        targets = make_targets(histories)
+        row = by_algorithm(targets[targets["target"] == 50]).loc["FedAvg"]
+        # both 0.0, 0.3, 0.5, 0.6; better 0.1, 0.4, 0.6, 0.7; worse 0, 0.2, 0.4, 0.5
+        assert (row["rounds"], row["rounds_low"], row["rounds_high"]) == (20, 20, 30)
+        assert row["bytes_total_high"] == 600_000_000
+        assert row["flops_low"] == 20_000
+
+    def test_an_end_that_is_never_reached_is_missing(self, histories):
+        targets = make_targets(histories)
+        row = by_algorithm(targets[targets["target"] == 55]).loc["FedAvg"]
+        # one of four resamples has the worse client alone, who gets to 50 %
+        assert (row["rounds"], row["rounds_low"]) == (30, 20)
+        assert pd.isna(row["rounds_high"])
+
+    def test_what_diverged_or_was_not_evaluated_reaches_nothing(
+        self, histories, empty_history
+    ):
+        history = histories["FedAvg"].copy()
+        history.attrs["diverged"] = {"round": 31}
+        tables = {"FedAvg": history, "new": empty_history, **histories}
+        tables |= {"FedAvg": history}
+        found = by_algorithm(make_targets(tables))
+        for label in ("FedAvg", "new"):
+            assert found.loc[label, "rounds"].isna().all()
+        assert found.loc["FedMeta(MAML)", "rounds"].notna().all()
 
 
 class TestOverheadTable:

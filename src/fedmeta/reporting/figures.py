@@ -26,6 +26,12 @@ from fedmeta.reporting.tables import REACHED, Tables
 from fedmeta.reporting.wording import NOT_FINITE, bytes_text, flops_text
 
 FEW_ROWS = 25  # a curve of so few points shows each of them
+# Costs until a target is reached: column, title, how a value is written.
+COST_PANELS: list[tuple[str, str, Callable[[float], str]]] = [
+    ("rounds", "rounds", lambda value: f"{value:,.0f}"),
+    ("bytes_total", "traffic, received and sent", bytes_text),
+    ("flops", "compute by formula", flops_text),
+]
 
 
 def accuracy_curves(
@@ -189,17 +195,51 @@ def overhead_bars(overhead: pd.DataFrame, source: str) -> Figure:
     title = f"Cost of reaching {target:g} % validation accuracy · {source}"
     height = 1.5 + 0.42 * max(len(overhead), 1)
     figure, axes = panels(3, title, (11.5, height), share_y=True)
-    measures: list[tuple[str, str, Callable[[float], str]]] = [
-        ("rounds", "rounds", lambda value: f"{value:,.0f}"),
-        ("bytes_total", "traffic, received and sent", bytes_text),
-        ("flops", "compute by formula", flops_text),
-    ]
-    for panel, (column, name, text) in zip(axes, measures, strict=True):
+    for panel, (column, name, text) in zip(axes, COST_PANELS, strict=True):
         notes = overhead["flops_difference"] if column == "flops" else None
         _bars(panel, overhead, column, text, notes)
         panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
     axes[0].set_yticks(range(len(overhead)), overhead["algorithm"])
     axes[0].set_ylim(len(overhead) - 0.4, -0.6)  # the first algorithm on top
+    return figure
+
+
+def cost_curves(targets: pd.DataFrame, source: str) -> Figure:
+    """Rounds, traffic and compute by the accuracy to reach, with 95 % intervals.
+
+    Args:
+        targets: The result of ``targets_table``.
+        source: What the data are, for the title.
+    """
+    title = f"Cost by target accuracy on validation clients · {source}"
+    figure, axes = panels(3, title, (12.5, 4))
+    if targets["rounds"].isna().all():
+        say(axes[1], "no target was reached")
+        return figure
+    colours = colours_of(targets["algorithm"].unique())
+    for panel, (column, name, text) in zip(axes, COST_PANELS, strict=True):
+        panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _, text=text: text(y)))
+        panel.xaxis.set_major_formatter(PercentFormatter(decimals=0))
+        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        names = [f"{column}{end}" for end in ("", "_low", "_high")]
+        dearest = targets[names].astype(float).max(axis=None)
+        for label, rows in targets.groupby("algorithm", sort=False):
+            known = rows[["target", *names]].astype(float).dropna(subset=column)
+            low, high = known[names[1]], known[names[2]].fillna(dearest)
+            colour = colours[label]
+            words = rows.get("training", pd.Series(dtype=str)).dropna().unique()
+            said = " ".join([label, *words])
+            panel.plot(known["target"], known[column], color=colour, label=said)
+            panel.fill_between(known["target"], low, high, color=colour, alpha=0.12)
+        panel.set_ylim(bottom=0)
+    axes[0].set_xlabel("validation accuracy after adaptation", fontsize=LABEL_SIZE)
+    axes[-1].legend(
+        frameon=False,
+        fontsize=SMALL_SIZE,
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+    )
     return figure
 
 

@@ -12,7 +12,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from fedmeta.reporting.tables import BASELINE
-from fedmeta.reporting.wording import column_of, headline_columns, readable
+from fedmeta.reporting.wording import (
+    column_of,
+    headline_columns,
+    readable,
+    with_intervals,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,8 @@ class Report(Page):
         accuracy: The result of ``accuracy_table``.
         fairness: The result of ``fairness_table``.
         overhead: The result of ``overhead_table``.
-        figures: By the names "accuracy", "loss", "density", "adaptation", "overhead".
+        figures: By the names "accuracy", "loss", "density", "adaptation", "overhead",
+            "targets".
     """
 
     accuracy: pd.DataFrame
@@ -58,12 +64,13 @@ class Report(Page):
 
 def render_page(report: Report) -> str:
     """The page as HTML: style and figures inside, no request to anywhere."""
+    accuracy = with_intervals(report.accuracy)
     return render(
         "report.html.j2",
         report,
         summary=summary(report.accuracy),
-        headline=rows_of(readable(report.accuracy[headline_columns(report.accuracy)])),
-        accuracy=_measures(report.accuracy),
+        headline=rows_of(readable(accuracy[headline_columns(accuracy)])),
+        accuracy=_measures(accuracy),
         fairness=_measures(report.fairness),
         overhead=_measures(report.overhead),
     )

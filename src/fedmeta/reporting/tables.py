@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fedmeta.core.evaluation import metrics_of
+from fedmeta.reporting import bootstrap
 from fedmeta.reporting.divergence import divergence, judged, training_cell
 from fedmeta.reporting.wording import scale
 
@@ -37,11 +38,12 @@ def accuracy_table(
 
     Returns:
         A row an algorithm. Accuracies in percent: ``micro`` over query records,
-        ``macro`` over clients; losses in nats a record; of each further metric, the
-        means over records and over clients; ``difference`` (to the paper)
-        and ``gain`` in points; bytes and FLOPs summed over all rounds and clients. If
-        a training diverged, a column ``training`` says so, and its accuracies are
-        missing.
+        ``macro`` over clients, each with the ends of its 95 % interval over clients,
+        ``low`` and ``high`` (`fedmeta.reporting.bootstrap`); losses in nats a record;
+        of each further metric, the means over records and over clients; ``difference``
+        (to the paper) and ``gain`` in points; bytes and FLOPs summed over all rounds
+        and clients. If a training diverged, a column ``training`` says so, and its
+        accuracies are missing.
     """
     rows = [
         {
@@ -64,6 +66,50 @@ def accuracy_table(
     gain = after - base.iloc[0] if len(base) else np.nan
     table.insert(table.columns.get_loc("micro_after") + 1, "gain", gain)
     return _whole_numbers(table)
+
+
+def targets_table(
+    histories: Tables, validation: Tables, source: str, lowest: float = 0.5
+) -> pd.DataFrame:
+    """What it cost to reach each accuracy on the validation clients, with intervals.
+
+    Args:
+        histories: A row an evaluated round, costs cumulative.
+        validation: A row a validation client and evaluation.
+        source: What the data are; repeated in every row.
+        lowest: The first target, a fraction; the others follow in steps of a point, up
+            to the highest accuracy that any algorithm reached.
+
+    Returns:
+        A row an algorithm and target (percent): ``rounds``, ``bytes_total`` and
+        ``flops``, and the ends of their 95 % intervals over clients, as
+        ``rounds_low``; missing where not reached, and all of them where more than half
+        of the resamples do not reach it. If a training diverged, a column ``training``
+        says so.
+    """
+    reached = {k: judged(history) for k, history in histories.items()}
+    best = [h["validation_accuracy_after"].max() for h in reached.values()]
+    # Whole percents; 29 % is not 28.999999999999996.
+    first, last = (int(100 * end + 1e-9) for end in (lowest, np.nanmax([*best, 0.0])))
+    targets = np.arange(first, last + 1)
+    rows = []
+    for label, history in reached.items():
+        at = history.set_index("round")
+        costs = {
+            "rounds": at.index.to_series(),
+            "bytes_total": at["bytes_down"] + at["bytes_up"],
+            "flops": at["flops"],
+        }
+        found = bootstrap.first_reaching(validation[label], targets / 100)
+        spent = {
+            name + end: cost.reindex(rounds).to_numpy(float)
+            for name, cost in costs.items()
+            for end, rounds in found.items()
+        }
+        seen = {"algorithm": label, "source": source, "target": targets}
+        words = training_cell({"": histories[label]})
+        rows.append(pd.DataFrame({**seen, **spent, **words}))
+    return _whole_numbers(pd.concat(rows, ignore_index=True))
 
 
 def overhead_table(
@@ -164,7 +210,19 @@ def _test_results(scores: pd.DataFrame) -> dict[str, float]:
         for name in (metric, f"macro_{metric}"):
             for when, mean in found.items():
                 results[f"{NAMES.get(name, name)}_{when}"] = scale(metric) * mean[name]
+                if metric == "accuracy":
+                    results |= _interval(scores, NAMES[name], when)
     return results
+
+
+def _interval(scores: pd.DataFrame, name: str, when: str) -> dict[str, float]:
+    """Ends of the 95 % interval of an accuracy over clients, in percent."""
+    measured = scores[scores["num_query"] > 0]
+    sums, counts = measured[f"accuracy_sum_{when}"], measured["num_query"]
+    if name == "macro":
+        sums, counts = sums / counts, counts**0
+    ends = bootstrap.interval(sums.to_numpy(float), counts.to_numpy(float))
+    return {f"{name}_{when}{end}": 100 * value for end, value in ends.items()}
 
 
 def _training_cost(history: pd.DataFrame) -> dict[str, float]:
@@ -193,6 +251,7 @@ def _ratio(numerator: float, denominator: float) -> float:
 
 def _whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
     """Counts as integers that may be missing, so that a CSV reads 60 and not 60.0."""
-    counts = ["rounds", "best_validation_round", "client_rounds"]
-    counts += ["bytes_down", "bytes_up", "bytes_total"]
+    counts = ["best_validation_round", "client_rounds", "bytes_down", "bytes_up"]
+    ends = ("", *bootstrap.ENDS)
+    counts += [f"{name}{end}" for name in ("rounds", "bytes_total") for end in ends]
     return table.astype({name: "Int64" for name in counts if name in table})

@@ -10,13 +10,19 @@ from rich.text import Text
 
 from fedmeta.reporting.claims import VERDICTS, Claim
 from fedmeta.reporting.recommendation_wording import cells, headings
-from fedmeta.reporting.wording import MISSING, column_of, further_metrics
+from fedmeta.reporting.wording import (
+    MISSING,
+    column_of,
+    further_metrics,
+    with_intervals,
+)
 
 # short headings: the table fits a terminal of 80 characters
 HEADINGS = {
     "algorithm": "Algorithm",
     "micro_before": "Before",
     "micro_after": "After",
+    "micro_after_interval": "95 %",
     "paper": "Paper",
     "rounds": "Rounds",
     "bytes_total": "Traffic",
@@ -37,8 +43,9 @@ def terminal_table(accuracy: pd.DataFrame, source: str) -> Table:
         source: What the data are, for the title.
     """
     traffic = accuracy["bytes_down"] + accuracy["bytes_up"]
-    accuracy = accuracy.assign(bytes_total=traffic)
+    accuracy = with_intervals(accuracy.assign(bytes_total=traffic))
     table = _table(f"Test accuracy before and after adaptation · {source}")
+    table.padding = 0  # so that it fits
     headings = {}
     for name, heading in HEADINGS.items():
         headings[name] = heading

@@ -15,7 +15,8 @@ PREFIXES = ["", "k", "M", "G", "T", "P", "E"]
 
 METRIC = re.compile(r"(macro_)?(.+)_(before|after)")  # a column of one
 SHARES = re.compile(r"accuracy|top(\d+)")  # metrics that are shown in percent
-HEADLINE = ["algorithm", "training", "micro_before", "micro_after", "gain", "paper"]
+HEADLINE = ["algorithm", "training", "micro_before", "micro_after"]
+HEADLINE += ["micro_after_interval", "gain", "paper"]
 HEADLINE += ["difference", "rounds", "bytes_down", "bytes_up", "flops"]
 
 
@@ -57,6 +58,17 @@ def readable(
             for column in [column_of(name, columns)]
         }
     )
+
+
+def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with words in a column ``x_interval`` for ``x_low`` and ``x_high``."""
+    shown = table.copy()
+    for low in table.filter(regex="_low$"):
+        name = low.removesuffix("_low")
+        ends = zip(shown.pop(low), shown.pop(f"{name}_high"), strict=True)
+        words = [None if pd.isna(a) else f"{a:.1f}–{b:.1f}" for a, b in ends]
+        shown.insert(shown.columns.get_loc(name) + 1, f"{name}_interval", words)
+    return shown
 
 
 def headline_columns(accuracy: pd.DataFrame) -> list[str]:
@@ -135,6 +147,12 @@ def _decimals(digits: int) -> Callable[[float], str]:
 
 
 TRAINING = Column("Training", str)
+INTERVALS = {
+    "micro_before": "Before, 95 % interval",
+    "micro_after": "After, 95 % interval",
+    "macro_before": "Mean client before, 95 % interval",
+    "macro_after": "Mean client after, 95 % interval",
+}
 STEPS = re.compile(r"steps_(\d+)")
 PATTERNS: list[tuple[re.Pattern, Callable[..., Column]]] = [
     (
@@ -148,6 +166,12 @@ PATTERNS: list[tuple[re.Pattern, Callable[..., Column]]] = [
     (STEPS, lambda n: Column("1 step" if n == "1" else f"{n} steps", "{:.1f}".format)),
 ]
 COLUMNS = {
+    **{
+        f"{name}_interval": Column(
+            title, str, "had other clients been drawn: bootstrap"
+        )
+        for name, title in INTERVALS.items()
+    },
     "setting": Column("Users", str),
     "question": Column("What the paper leaves open", str),
     "answer": Column("Read as", str),

@@ -16,6 +16,7 @@ from fedmeta.pipelines.options import PartitionOptions, ReportOptions
 from fedmeta.reporting import fairness, figures, page, tables, terminal
 from fedmeta.reporting.results import Run, stored, tidy
 
+LOWEST_TARGET = 0.5  # accuracy that costs are shown from
 AGAIN = (
     "without --from-nodes or --nodes, finished trainings are taken over and what is"
     " missing is made"
@@ -51,15 +52,17 @@ def tabulate(
     partition: PartitionOptions,
     report: ReportOptions,
     **results: pd.DataFrame,
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The tables of accuracy, fairness and overhead.
+) -> tuple[pd.DataFrame, ...]:
+    """The tables of accuracy, fairness, overhead, and overhead by target.
 
     Raises:
         ValueError: if results differ in more than the algorithm: `compared`.
     """
     made = settings_of_results(results)
     made_with = compared(records, made, partition=partition, report=report)
-    scores, histories = _by_label(names, results)
+    scores, histories, validation = _by_label(
+        names, results, "scores", "history", "validation_scores"
+    )
     source = source_of(benchmark, records)
     paper = benchmark.table2.get(partition.support_fraction)
     if records.stands_in:
@@ -69,6 +72,9 @@ def tabulate(
         tables.accuracy_table(scores, histories, paper, source),
         fairness.fairness_table(scores, source),
         tables.overhead_table(histories, report.target_accuracy, source),
+        tables.targets_table(
+            histories, validation, source, min(LOWEST_TARGET, report.target_accuracy)
+        ),
     )
 
 
@@ -78,12 +84,13 @@ def draw(
     records: FederatedDataset,
     report: ReportOptions,
     overhead: pd.DataFrame,
+    targets: pd.DataFrame,
     **results: pd.DataFrame,
 ) -> tuple[Figure, ...]:
     """The figures, in the order of `FIGURES`."""
-    made = settings_of_results({**results, "overhead_table": overhead})
-    compared(records, made, report=report)
-    scores, histories = _by_label(names, results)
+    shown = {"overhead_table": overhead, "targets_table": targets}
+    compared(records, settings_of_results({**results, **shown}), report=report)
+    scores, histories = _by_label(names, results, "scores", "history")
     source = source_of(benchmark, records)
     return (
         figures.accuracy_curves(histories, source, report.target_accuracy),
@@ -91,10 +98,11 @@ def draw(
         figures.accuracy_density(scores, source),
         figures.adaptation_effect(scores, source),
         figures.overhead_bars(overhead, source),
+        figures.cost_curves(targets, source),
     )
 
 
-FIGURES = ("accuracy", "loss", "density", "adaptation", "overhead")
+FIGURES = ("accuracy", "loss", "density", "adaptation", "overhead", "targets")
 
 
 def compose(
@@ -106,6 +114,7 @@ def compose(
     accuracy: pd.DataFrame,
     fairness: pd.DataFrame,
     overhead: pd.DataFrame,
+    targets: pd.DataFrame,
     partition: PartitionOptions,
     clients: pd.DataFrame,
     support_query: pd.DataFrame,
@@ -121,7 +130,7 @@ def compose(
     made = settings_of_results({**results, **shown})
     made_with = compared(records, made, partition=partition, report=report)
     # Drawn anew: a figure that was saved as a picture cannot be loaded as a figure.
-    drawn = draw(benchmark, names, records, report, overhead, **results)
+    drawn = draw(benchmark, names, records, report, overhead, targets, **results)
     source = source_of(benchmark, records)
     terminal.show(terminal.terminal_table(accuracy, source))
     return page.render_page(
@@ -234,10 +243,10 @@ def partition_notes(
 
 
 def _by_label(
-    names: list[str], results: dict[str, pd.DataFrame]
-) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
-    """Scores and histories by the algorithm's label."""
+    names: list[str], results: dict[str, pd.DataFrame], *kinds: str
+) -> tuple[dict[str, pd.DataFrame], ...]:
+    """Results of some kinds, each by the algorithm's label."""
     return tuple(
         {ALGORITHMS[name].label: results[f"{name}_{kind}"] for name in names}
-        for kind in ("scores", "history")
+        for kind in kinds
     )

@@ -14,7 +14,7 @@ from fedmeta.pipelines.reporting.nodes import (
     tabulate,
 )
 
-TABLES = ("accuracy", "fairness", "overhead")
+TABLES = ("accuracy", "fairness", "overhead", "targets")
 
 
 def create_pipeline(benchmark: str, algorithms: Sequence[str]) -> Pipeline:
@@ -25,6 +25,10 @@ def create_pipeline(benchmark: str, algorithms: Sequence[str]) -> Pipeline:
         f"{name}_{kind}": f"{benchmark}.{name}.{kind}"
         for name in names
         for kind in ("history", "scores")
+    }
+    validation = {
+        f"{name}_validation_scores": f"{benchmark}.{name}.validation_scores"
+        for name in names
     }
     shared = {
         "records": f"{benchmark}.records",
@@ -41,14 +45,24 @@ def create_pipeline(benchmark: str, algorithms: Sequence[str]) -> Pipeline:
             ),
             Node(
                 bind(tabulate, benchmark=entry, names=names),
-                {**shared, "partition": f"params:{benchmark}.partition", **results},
+                {
+                    **shared,
+                    "partition": f"params:{benchmark}.partition",
+                    **results,
+                    **validation,
+                },
                 [f"{home}.{table}_table" for table in TABLES],
                 name=f"tabulate_{benchmark}",
                 namespace="report",
             ),
             Node(
                 bind(draw, benchmark=entry, names=names),
-                {**shared, "overhead": f"{home}.overhead_table", **results},
+                {
+                    **shared,
+                    "overhead": f"{home}.overhead_table",
+                    "targets": f"{home}.targets_table",
+                    **results,
+                },
                 [f"{home}.{figure}_figure" for figure in FIGURES],
                 name=f"draw_{benchmark}",
                 namespace="report",
