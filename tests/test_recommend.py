@@ -100,6 +100,21 @@ def test_a_checkpoint_of_other_data_or_options_recommends_nothing(project, monke
         assert told in str(error.value)
 
 
+def test_configuration_from_elsewhere(project, own, tmp_path):
+    """The run's was there as well."""
+    elsewhere = tmp_path / "other conf"
+    shutil.copytree(project / "conf", elsewhere)
+    (elsewhere / "smoke").rename(elsewhere / "there")
+    words = ["--env", "there", "--conf-source", elsewhere]
+    done = invoke(project, own, *words)
+    assert done.exit_code == 0, done.stderr
+    done = invoke(project, own, *words, "--method", "maml_lr")
+    named = f"--env there --conf-source '{elsewhere}'"
+    assert (
+        f"to go on: kedro run --pipeline recommendation_fedmeta {named}" in done.stderr
+    )
+
+
 def test_what_diverged_recommends_nothing(project, monkeypatch):
     genuine = CheckpointDataset.load
     lost = Divergence(4, "ann", "update")

@@ -11,8 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from kedro.framework.cli.project import CONF_SOURCE_HELP
 from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import CONTEXT_SETTINGS, env_option
+from kedro.framework.cli.utils import (
+    CONTEXT_SETTINGS,
+    env_option,
+    validate_conf_source,
+)
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError, safe_load
@@ -83,6 +88,9 @@ def _with_lists(command: click.Command) -> click.Command:
 
 run = _with_lists(kedro_run)  # also that of the packaged project: python -m fedmeta
 cli.add_command(run)
+conf_source_option = click.option(
+    "--conf-source", callback=validate_conf_source, help=CONF_SOURCE_HELP
+)
 
 
 def _pairs(
@@ -118,6 +126,7 @@ def _pairs(
     help="What is known at that time, such as battery=80; may be given repeatedly.",
 )
 @env_option(help="Environment of the run.")
+@conf_source_option
 @click.option(
     "--params",
     type=click.UNPROCESSED,
@@ -134,6 +143,7 @@ def recommend_command(
     at: str | None,
     context: dict[str, str],
     env: str | None,
+    conf_source: str | None,
     params: dict[str, Any],
 ) -> None:
     """Which services one user will use next, with scores.
@@ -148,7 +158,11 @@ def recommend_command(
     # Not left to the session, which would keep details of the log in a file.
     with told_in_a_line("Nothing was written."):
         trained = load_method(
-            method, project=metadata.project_path, env=env, params=params
+            method,
+            project=metadata.project_path,
+            env=env,
+            conf_source=conf_source,
+            params=params,
         )
         found = recommend(trained, log, top=top, at=at, context=context)
     for service, score in found:
@@ -241,6 +255,7 @@ def _axes(
     help="Values of one parameter; given repeatedly, every combination is a cell.",
 )
 @env_option
+@conf_source_option
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -260,6 +275,7 @@ def sweep_command(
     pipeline: str,
     grid: list[dict[str, str]],
     env: str | None,
+    conf_source: str | None,
     workers: int,
     scheduler: str | None,
     dry_run: bool,
@@ -269,13 +285,14 @@ def sweep_command(
     A cell that has finished before, with the same parameters, data and code, is not run
     again; one that was interrupted goes on. One that fails does not stop the others.
     """
+    from fedmeta.configuration import Source  # noqa: PLC0415
     from fedmeta.session import KEPT, told_in_a_line  # noqa: PLC0415
     from fedmeta.sweep.sweep import Where, sweep  # noqa: PLC0415
 
     if scheduler and workers > 1:
         raise click.UsageError("--workers and --scheduler: only one of them")
-    where, project = Where(workers, scheduler), ctx.obj.project_path
+    where, source = Where(workers, scheduler), Source(env, conf_source)
     with told_in_a_line(KEPT):
-        done = sweep(project, pipeline, env, grid, where, dry=dry_run)
+        done = sweep(ctx.obj.project_path, pipeline, source, grid, where, dry=dry_run)
     if not done:
         ctx.exit(1)

@@ -3,7 +3,7 @@
 import glob
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fsspec.implementations.local import LocalFileSystem
 from kedro.config import AbstractConfigLoader, OmegaConfigLoader
@@ -13,6 +13,18 @@ from fedmeta.identity import ROUND_LOOP
 # Globals that folders of results are named by -> an option of the blocks whose option
 # of that name is read from them.
 IN_PATHS = {"seed": ROUND_LOOP, "support_fraction": "strategy"}
+
+
+class Source(NamedTuple):
+    """Where the configuration of a run is read from."""
+
+    env: str | None = None  # None: local
+    conf_source: str | None = None  # a folder, archive or address; None: conf/
+
+    def words(self) -> list[str]:
+        """The options of a command line that name it."""
+        named = {"--env": self.env, "--conf-source": self.conf_source}
+        return [word for pair in named.items() if pair[1] for word in pair]
 
 
 class Loader(OmegaConfigLoader):

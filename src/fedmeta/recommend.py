@@ -6,6 +6,7 @@ The user's log is read, adapted to and forgotten: nothing of it is written anywh
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
@@ -24,6 +25,7 @@ from kedro.utils import find_kedro_project
 from fedmeta import identity
 from fedmeta.benchmarks.recommendation.features import encoding
 from fedmeta.benchmarks.recommendation.upcoming import Value, read_upcoming
+from fedmeta.configuration import Source
 from fedmeta.core.model import Model
 from fedmeta.core.types import Algorithm, Batch, MetaParams
 from fedmeta.data.encoding import Codebook, Examples, checksum
@@ -63,6 +65,7 @@ def load_method(
     *,
     project: str | Path | None = None,
     env: str | None = None,
+    conf_source: str | None = None,
     params: Mapping[str, Any] | None = None,
 ) -> TrainedMethod:
     """What the last finished run of the recommendation pipeline has learned.
@@ -71,6 +74,7 @@ def load_method(
         name: of a federated method, in `pipelines.recommendation.methods.FEDERATED`.
         project: folder of the project; None: the one around the current folder.
         env: configuration environment of the run.
+        conf_source: folder or archive of its configuration; None: conf/ of the project.
         params: parameters that the run was given by ``--params``.
 
     Raises:
@@ -81,9 +85,9 @@ def load_method(
             f"unknown method {name!r}; one of {', '.join(FEDERATED)}: only what was "
             "trained to adapt can learn from a single log"
         )
-    context = _context(project, env, params)
-    again = f"kedro run --pipeline {PIPELINE}"
-    again += f" --env {env}" if env else ""
+    source = Source(env, conf_source)
+    context = _context(project, source, params)
+    again = shlex.join(["kedro", "run", "--pipeline", PIPELINE, *source.words()])
     again += ", with the same --params" if params else ""
     catalog = context.catalog  # made anew whenever it is asked for
     records, codebook, checkpoint = (
@@ -150,13 +154,15 @@ def recommend(
 
 
 def _context(
-    project: str | Path | None, env: str | None, params: Mapping[str, Any] | None
+    project: str | Path | None, source: Source, params: Mapping[str, Any] | None
 ) -> KedroContext:
     project = project or find_kedro_project(Path.cwd())
     if project is None:
         raise ValueError(f"{Path.cwd()}: no Kedro project here or above; name one")
     bootstrap_project(project)
-    session = KedroSession.create(project, env=env, runtime_params=dict(params or {}))
+    session = KedroSession.create(
+        project, **source._asdict(), runtime_params=dict(params or {})
+    )
     try:
         context = session.load_context()
         # Kedro's session names the pipelines whose parameters it checks. None is run
@@ -164,7 +170,7 @@ def _context(
         context._pipelines_to_validate = []
         return context
     except MissingConfigException as error:
-        raise ValueError(f"no environment {env!r} ({error})") from None
+        raise ValueError(f"no environment {source.env!r} ({error})") from None
 
 
 def _loaded(catalog: CatalogProtocol, name: str, again: str) -> Any:

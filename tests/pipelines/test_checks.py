@@ -11,6 +11,7 @@ from kedro.config import OmegaConfigLoader
 from kedro.framework.startup import bootstrap_project
 from kedro.validation.exceptions import ParameterValidationError
 
+from fedmeta.configuration import Source
 from fedmeta.pipeline_registry import register_pipelines
 from fedmeta.pipelines.checks import check_pipeline
 from fedmeta.pipelines.studies.options import UserOptions
@@ -234,8 +235,8 @@ def test_a_run_and_a_sweep_beside_an_unfinished_benchmark(unfinished) -> None:
         run(folder, "femnist_data")
     grid = [{"seed": "0"}, {"seed": "1"}]
     with contextlib.chdir(folder):
-        assert sweep(folder, "shakespeare_data", "unfinished", grid)
-        assert not sweep(folder, "femnist_data", "unfinished", grid)
+        assert sweep(folder, "shakespeare_data", Source("unfinished"), grid)
+        assert not sweep(folder, "femnist_data", Source("unfinished"), grid)
 
 
 def test_a_file_that_cannot_be_parsed_is_named(unfinished) -> None:

@@ -5,6 +5,7 @@ import signal
 import time
 from pathlib import Path
 
+from fedmeta.configuration import Source
 from fedmeta.sweep.execute import Outcome, Task
 
 
@@ -16,7 +17,7 @@ def task(folder: Path, number: int, **params: object) -> Task:
         project=folder,
         folder=folder,
         pipeline="none",
-        env=None,
+        source=Source(),
         params=params,
         done=frozenset(),
         settings={},

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 from fedmeta import identity
+from fedmeta.configuration import Source
 from fedmeta.pipelines.training import nodes
 from fedmeta.sweep import cells as cells_module
 from fedmeta.sweep.cells import read_record
@@ -21,6 +23,7 @@ from fedmeta.sweep.grid import grid, parse_axis
 from fedmeta.sweep.sweep import Where, sweep
 
 PIPELINE, ENV = "femnist_maml", "smoke"
+SOURCE = Source(ENV)
 KEDRO = str(Path(sys.executable).with_name("kedro"))
 
 
@@ -40,7 +43,7 @@ def inside(project, monkeypatch):
 
 def run(project, *axes, where=Where(), dry=False):
     given = grid(map(parse_axis, axes))
-    return sweep(project, PIPELINE, ENV, given, where, dry=dry)
+    return sweep(project, PIPELINE, SOURCE, given, where, dry=dry)
 
 
 def records(project):
@@ -111,7 +114,7 @@ def test_fedavg_is_trained_once_for_all_support_fractions(project, monkeypatch):
 
     monkeypatch.setattr(nodes, "run_rounds", watched)
     given = grid(map(parse_axis, ("support_fraction=0.2,0.5,0.9", "seed=21")))
-    assert sweep(project, "femnist_fedavg_meta", ENV, given)
+    assert sweep(project, "femnist_fedavg_meta", SOURCE, given)
     assert trained == [0]
     shared = [results(project, p, 21) for p in (0.2, 0.5, 0.9)]
     assert len({table["fedavg_meta_history.csv"] for table in shared}) == 3
@@ -223,9 +226,18 @@ def test_a_failed_cell_stops_no_other(project, capsys):
     )
 
 
+def test_configuration_from_elsewhere(new_project, tmp_path, monkeypatch):
+    folder = new_project()
+    shutil.move(folder / "conf", tmp_path / "conf")
+    monkeypatch.chdir(folder)
+    elsewhere = Source(ENV, str(tmp_path / "conf"))
+    assert sweep(folder, "femnist_data", elsewhere, [{}])
+    assert (folder / "data/02_intermediate/smoke/femnist/records.arrow").exists()
+
+
 def test_unknown_names_stop_a_sweep_before_it_begins(project):
     with pytest.raises(ValueError, match="did you mean femnist_maml"):
-        sweep(project, "femnist_mam", ENV, [{}])
+        sweep(project, "femnist_mam", SOURCE, [{}])
     with pytest.raises(ValueError, match="did you mean femnist.maml.inner_lr"):
         run(project, "femnist.maml.iner_lr=1,2")
 

@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 
+from fedmeta.configuration import Source
 from fedmeta.sweep.grid import grid, label, nested, parse_axis, run_command
 
 
@@ -26,7 +27,8 @@ def test_cells_know_the_other_support_fractions():
         {"support_fraction": 0.5, "support_fractions": [0.2, 0.5]},
     ]
     assert label(cells[0]) == "support_fraction=0.2"
-    assert run_command("p", None, cells[1]).endswith("--params support_fraction=0.5")
+    command = run_command("p", Source(), cells[1])
+    assert command.endswith("--params support_fraction=0.5")
     # an impossible one is told of in its own cell alone
     wrong = grid([parse_axis("support_fraction=0.2,1.5,half,0.5")])
     assert {cell["support_fractions"] for cell in wrong} == {"[0.2,0.5]"}
@@ -69,9 +71,10 @@ def test_an_axis_given_twice():
 def test_the_command_of_a_cell():
     given = {"seed": "1", "femnist.raw.folder": "my data"}
     assert label(given) == "seed=1 femnist.raw.folder=my data"
-    command = run_command("femnist_maml", "paper", given)
+    command = run_command("femnist_maml", Source("paper", "/my conf"), given)
     assert shlex.split(command) == [
         *("kedro", "run", "--pipeline", "femnist_maml", "--env", "paper"),
+        *("--conf-source", "/my conf"),
         *("--params", "seed=1,femnist.raw.folder=my data"),
     ]
-    assert run_command("femnist_maml", None, {}) == "kedro run --pipeline femnist_maml"
+    assert run_command("p", Source(), {}) == "kedro run --pipeline p"

@@ -11,7 +11,7 @@ from kedro.pipeline import Pipeline
 
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.configuration import check_paths, globals_of, store_of
+from fedmeta.configuration import Source, check_paths, globals_of, store_of
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.files import whole_path
 from fedmeta.identity import Settings
@@ -44,7 +44,7 @@ class Cell(NamedTuple):
 
 
 def read_cells(
-    project: Path, pipeline: Pipeline, env: str | None, grid: Iterable[Given]
+    project: Path, pipeline: Pipeline, source: Source, grid: Iterable[Given]
 ) -> list[Cell]:
     """The configuration of every cell.
 
@@ -55,7 +55,9 @@ def read_cells(
     cells, loader = [], None
     for number, given in enumerate(grid, start=1):
         if loader is None:  # all cells have the same names: once is enough
-            session = Session.create(project, env=env, runtime_params=nested(given))
+            session = Session.create(
+                project, **source._asdict(), runtime_params=nested(given)
+            )
             loader = session.load_context().config_loader
         else:
             loader = settings.CONFIG_LOADER_CLASS(

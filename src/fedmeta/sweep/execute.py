@@ -27,6 +27,7 @@ from filelock import FileLock
 from kedro.framework.startup import bootstrap_project
 
 from fedmeta import identity
+from fedmeta.configuration import Source
 from fedmeta.identity import Settings
 from fedmeta.session import USER_ERRORS, Session, message_of
 from fedmeta.stops import Stop, stop_main_thread, stop_thread, stoppable
@@ -54,7 +55,7 @@ class Task(NamedTuple):
     project: Path
     folder: Path  # that relative paths of raw files start from
     pipeline: str
-    env: str | None
+    source: Source
     params: dict[str, Any]
     done: frozenset[str]  # nodes that have run before
     settings: Settings  # that decide its results
@@ -107,7 +108,9 @@ def _run(task: Task) -> None:
     began, clock = datetime.now().astimezone(), time.monotonic()
     with contextlib.chdir(task.folder), said_once():
         _ready(task.project)
-        session = Session.create(task.project, env=task.env, runtime_params=task.params)
+        session = Session.create(
+            task.project, **task.source._asdict(), runtime_params=task.params
+        )
         session.run(pipeline_names=[task.pipeline], runner=Remaining(task.done))
     record = {
         "cell": task.name,

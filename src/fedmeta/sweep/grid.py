@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
+from fedmeta.configuration import Source
+
 Given = dict[str, str]  # parameters of one cell by dotted name, as they were typed
 
 # What a training that does not depend on the support fraction is told of, so that it is
@@ -97,10 +99,9 @@ def label(given: Mapping[str, str]) -> str:
     )
 
 
-def run_command(pipeline: str, env: str | None, given: Mapping[str, str]) -> str:
+def run_command(pipeline: str, source: Source, given: Mapping[str, str]) -> str:
     """The `kedro run` that does the same as a cell."""
-    words = ["kedro", "run", "--pipeline", pipeline]
-    words += ["--env", env] if env else []
+    words = ["kedro", "run", "--pipeline", pipeline, *source.words()]
     pairs = ",".join(f"{name}={value}" for name, value in typed(given).items())
     words += ["--params", pairs] if pairs else []
     return shlex.join(words)

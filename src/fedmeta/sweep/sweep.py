@@ -15,6 +15,7 @@ from kedro.pipeline import Pipeline
 from rich.console import Console
 
 from fedmeta import identity
+from fedmeta.configuration import Source
 from fedmeta.data.federated import read_packed
 from fedmeta.identity import Settings
 from fedmeta.session import Session
@@ -55,7 +56,7 @@ class Where(NamedTuple):
 def sweep(
     project: Path,
     pipeline: str,
-    env: str | None,
+    source: Source,
     grid: list[Given],
     where: Where = Where(),
     *,
@@ -66,7 +67,7 @@ def sweep(
     Args:
         project: its folder.
         pipeline: name of a registered one.
-        env: configuration environment.
+        source: of the configuration.
         grid: the cells.
         where: what they run on.
         dry: only show what would be done; data count as they were last packed.
@@ -78,7 +79,7 @@ def sweep(
         ValueError: for an unknown pipeline or parameter, or where cells cannot run.
         KeyboardInterrupt: after Ctrl-C, or a signal that does the same.
     """
-    cells = _Cells(project, pipeline, env, grid)
+    cells = _Cells(project, pipeline, source, grid)
     console = Console(markup=False, emoji=False)
     if dry:
         cells.identify(run=False)
@@ -104,12 +105,12 @@ class _Cells:
     """The cells of a sweep and what is known of each."""
 
     def __init__(
-        self, project: Path, name: str, env: str | None, grid: list[Given]
+        self, project: Path, name: str, source: Source, grid: list[Given]
     ) -> None:
-        self.project, self.name, self.env = project, name, env
+        self.project, self.name, self.source = project, name, source
         pipeline = _registered(name)
         self.data = DataPart(data_part(pipeline, dict(pipelines.items())))
-        self.all = read_cells(project, pipeline, env, grid)
+        self.all = read_cells(project, pipeline, source, grid)
         results = pipeline.all_outputs() - self.data.pipeline.all_outputs()
         self.results = {c.number: set(c.files(results).values()) for c in self.all}
         self.code = code_of(pipeline)
@@ -187,8 +188,8 @@ class _Cells:
                 )
             else:
                 states[cell.number] = "to run"
-        env = f" --env {self.env}" if self.env else ""
-        console.print(f"{self.name}{env}: {len(self.all)} cells", style="bold")
+        name = " ".join([self.name, *self.source.words()])
+        console.print(f"{name}: {len(self.all)} cells", style="bold")
         console.print(plan_table(self.all, states))
         if names := overwritten(self.all, self.results):
             console.print(
@@ -206,7 +207,7 @@ class _Cells:
         )
         for cell in self.all:
             if cell.number in self.errors:
-                again = run_command(self.name, self.env, cell.given)
+                again = run_command(self.name, self.source, cell.given)
                 console.print(
                     f"\nfailed: {label(cell.given)}: {self.errors[cell.number]}\n"
                     f"  {again}",
@@ -253,7 +254,7 @@ class _Cells:
             project=self.project,
             folder=Path.cwd(),
             pipeline=self.name,
-            env=self.env,
+            source=self.source,
             params=nested(cell.given),
             done=frozenset(done),
             settings=self.settings[cell.number],
@@ -268,7 +269,7 @@ class _Cells:
             return
         self.data.forget(cell, names)
         session = Session.create(
-            self.project, env=self.env, runtime_params=nested(cell.given)
+            self.project, **self.source._asdict(), runtime_params=nested(cell.given)
         )
         with said_once():
             session.run(pipeline_names=[self.name], node_names=names)
