@@ -44,7 +44,8 @@ def _parameters(ctx: click.Context, param: click.Parameter, given: Any) -> dict:
                 param,
             )
     try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist(items))
+        found: Any = OmegaConf.to_container(OmegaConf.from_dotlist(items))
+        return found
     except (YAMLError, OmegaConfBaseException):
         raise click.BadParameter(
             f"{given!r}: a value that is no YAML; is a bracket or a quote left open?",

@@ -144,9 +144,8 @@ class Checkpoint(NamedTuple):
     @property
     def learned(self) -> MetaParams:
         """The parameters that are judged and used, by the option training.iterate."""
-        if self.settings.get("training.iterate") == "average" and self.averaged:
-            return self.average
-        return self.state.meta
+        wanted = self.settings.get("training.iterate") == "average"
+        return self.average if wanted and self.average else self.state.meta
 
     @property
     def fingerprint(self) -> str:
@@ -224,11 +223,11 @@ class EarlierCheckpointsDataset(AbstractDataset[None, EarlierCheckpoints]):
                     continue
                 if kept.state.round <= rounds:
                     usable[kept.state.round, kept.diverged is not None] = kept
-            furthest = max(usable, default=None)
+            found = usable[max(usable)] if usable else None
             if damage is not None:
-                then = "over" if furthest is None else f"from round {furthest[0]}"
+                then = "over" if found is None else f"from round {found.state.round}"
                 raise DataError(f"{damage}: training starts {then}")
-            return usable.get(furthest)
+            return found
 
         def alike(shared: str, rounds: int) -> Iterator[Checkpoint]:
             # Runs of one benchmark are folders side by side.
@@ -269,6 +268,8 @@ def _kept_as(path: Path, fingerprint: str, rounds: str) -> str:
 class _Atomic:
     """Mixed into a dataset of one file: it is written beside it and moved there."""
 
+    _filepath: Any  # kedro-datasets' own: a `PurePosixPath`
+
     def save(self, data: Any) -> None:
         with whole_path(Path(self._filepath)) as temporary:
             self._write(data, temporary)
@@ -277,7 +278,7 @@ class _Atomic:
         path = self._filepath
         self._filepath = PurePosixPath(temporary)
         try:
-            super().save(data)
+            super().save(data)  # type: ignore[misc]  # the dataset's own
         finally:
             self._filepath = path
 

@@ -257,10 +257,11 @@ def named(function: Callable[..., Any]) -> Settings:
     >>> named(partial(settings, a=1))
     {'function': 'identity.settings', 'a': 1}
     """
-    inner, fixed = function, {}
-    while isinstance(inner, partial):
-        inner, fixed = inner.func, {**inner.keywords, **fixed}
-    return {"function": f"{module_of(inner)}.{inner.__qualname__}", **fixed}
+    fixed: Settings = {}
+    while isinstance(function, partial):
+        fixed = {**function.keywords, **fixed}
+        function = function.func
+    return {"function": f"{module_of(function)}.{function.__qualname__}", **fixed}
 
 
 def module_of(root: Any) -> str:
@@ -341,7 +342,7 @@ def _plain(node: Any) -> Any:
     if isinstance(node, ast.Raise):  # whether an error is raised, and of which kind
         kind = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
         return ("Raise", _plain(kind))
-    fields = [type(node).__name__]
+    fields: list[Any] = [type(node).__name__]
     for name, value in ast.iter_fields(node):
         if name in ("body", "orelse", "finalbody") and isinstance(value, list):
             kept = [item for item in value if not _has_no_effect(item)]

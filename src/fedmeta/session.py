@@ -75,6 +75,8 @@ def tolerate(stream: Any) -> None:
 class Stopped(click.ClickException):
     """Ctrl-C, or a signal that does the same."""
 
+    exit_code: int  # type: ignore[misc]  # click reads it off the instance
+
     def __init__(self, stop: KeyboardInterrupt, kept: str) -> None:
         super().__init__(f"Stopped. {kept}")
         # as shells have it

@@ -114,7 +114,9 @@ class _Handler:
 
 def stop_main_thread(number: int = signal.SIGTERM) -> None:
     """Signal this process, called from a thread; wakes the main one if it waits."""
-    signal.pthread_kill(threading.main_thread().ident, number)
+    main = threading.main_thread().ident
+    if main is not None:  # of a thread that has not begun
+        signal.pthread_kill(main, number)
 
 
 def stop_thread(thread: int) -> None:

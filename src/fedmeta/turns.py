@@ -56,7 +56,7 @@ def _locks(pipeline: Pipeline, catalog: CatalogProtocol) -> set[Path]:
     for name in pipeline.all_outputs():
         dataset = catalog.get(name) if name in catalog else None
         mark = (getattr(dataset, "metadata", None) or {}).get("mlflow")
-        if mark in ("history", "scores"):
+        if dataset is not None and mark in ("history", "scores"):
             algorithm = ".".join(name.split(".")[1:-1])
             home = Path(dataset._filepath).parent / RECORDS
             found.add(home / f"{algorithm}.lock")

@@ -35,7 +35,7 @@ def test_the_second_waits_and_says_for_whom(
         done.append(("first", last))
 
     def run_second() -> None:
-        began.wait()
+        assert began.wait(60)
         toy.run(project, pause=lambda last: done.append(("second", last)))
 
     both(lambda: toy.run(project, pause=first), run_second)

@@ -25,7 +25,8 @@ class MostFrequentlyUsed(Ranker):
 
     def fit(self, X: Any, y: Any) -> Self:
         """Count the services ``y`` [n] of records ``X`` [n, features]."""
-        vars(self).pop("classes_", None)
+        if hasattr(self, "classes_"):
+            del self.classes_
         return self.partial_fit(X, y)
 
     def partial_fit(self, X: Any, y: Any, classes: Sequence[Any] | None = None) -> Self:

@@ -68,8 +68,8 @@ def stack(params: Sequence[Params], outputs: Sequence[Tensor]) -> Params:
     if last == "layer1":
         first = torch.cat([weight.mT, bias[:, None]], dim=1)
         return {"first": first.flatten(0, 1)}
-    first = [torch.cat([p["layer1.weight"].T, p["layer1.bias"][None]]) for p in params]
-    return {"first": torch.cat(first), "weight": weight, "bias": bias[..., None]}
+    firsts = [torch.cat([p["layer1.weight"].T, p["layer1.bias"][None]]) for p in params]
+    return {"first": torch.cat(firsts), "weight": weight, "bias": bias[..., None]}
 
 
 def unstack(stacked: Params, outputs: Sequence[Tensor]) -> Iterator[Params]:

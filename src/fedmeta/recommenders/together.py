@@ -8,7 +8,7 @@ comes out for a user does not depend on who else is trained, but for rounding.
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import NamedTuple
 from zlib import crc32
@@ -136,9 +136,10 @@ def _in_order(
 
     Closed early, it sets ``stop`` and waits for the groups at work.
     """
-    one_each = {"initializer": torch.set_num_threads, "initargs": (1,)}
-    with ThreadPoolExecutor(workers, **one_each) as pool:
-        waiting: deque = deque()
+    with ThreadPoolExecutor(
+        workers, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        waiting: deque[Future[list[Trained]]] = deque()
         try:
             for group in groups:
                 waiting.append(pool.submit(work, group))

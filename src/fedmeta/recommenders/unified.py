@@ -131,7 +131,7 @@ def pretrain(
     seen = torch.zeros(2)
     for step in range(state.round + 1, steps + 1):
         rng = np.random.default_rng([seed, step])
-        client = clients[rng.integers(len(clients))]
+        client = clients[int(rng.integers(len(clients)))]
         batch = _drawn(Records(*records_of(client)), batch_size, rng)
         gradient, loss = _gradient_and_loss(meta["theta"], batch, user_of[client])
         meta, opt_state = optimizer.update({"theta": gradient}, opt_state, meta, None)
@@ -193,7 +193,8 @@ def hits(params: Params, query: Records, user: int) -> tuple[int, int]:
     with torch.no_grad():
         scored = logits(params, query.x, user, query.previous)
     hit = top_k_hits(scored.numpy(), query.service.numpy(), (1, 4))
-    return tuple(int(count) for count in hit.sum(axis=0))
+    first, fourth = hit.sum(axis=0)
+    return int(first), int(fourth)
 
 
 def scores(

@@ -100,6 +100,11 @@ class MlflowHook:
         self._lock = threading.RLock()  # Kedro's ThreadRunner calls from its threads
         self._followed: Followed | None = None
 
+    def _current(self) -> Followed:
+        if self._followed is None:
+            raise RuntimeError("no run of a pipeline is under way")
+        return self._followed
+
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         self._context = context
@@ -139,7 +144,7 @@ class MlflowHook:
     @hook_impl
     @harmless
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Node) -> None:
-        now = self._followed
+        now = self._current()
         if dataset_name not in now.kinds:
             return
         mark = now.kinds[dataset_name]
@@ -160,7 +165,7 @@ class MlflowHook:
     @hook_impl
     @harmless
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
-        now = self._followed
+        now = self._current()
         if dataset_name not in now.kinds:
             return
         mark, file = now.kinds[dataset_name], now.files[dataset_name]
@@ -190,7 +195,7 @@ class MlflowHook:
     @hook_impl
     @harmless
     def after_pipeline_run(self) -> None:
-        now = self._followed
+        now = self._current()
         copies: dict[str, Record] = {}
         for owner, record in now.records.items():
             for name in sorted(now.artifacts):
@@ -219,7 +224,7 @@ class MlflowHook:
         self._end(KILLED, "interrupted by the user", STOP_S)
 
     def _end(self, status: str, error: str = "", limit: float = LIMIT_S) -> None:
-        now, self._followed = self._followed, None
+        now, self._followed = self._current(), None
         for record in now.records.values():
             record.end(status, error)
             record.write()
@@ -228,7 +233,7 @@ class MlflowHook:
 
     def _put(self, record: Record) -> None:
         record.write()
-        self._followed.sender.put(record.folder)
+        self._current().sender.put(record.folder)
 
     def _record(
         self,
@@ -245,7 +250,7 @@ class MlflowHook:
             results: what they hold, and with which settings they were made.
             history: as it is in its file, if it is that.
         """
-        now, owner = self._followed, owner_of(dataset)
+        now, owner = self._current(), owner_of(dataset)
         held = now.records.get(owner)
         if held is not None and (history is None or held.agrees(history)):
             return held
@@ -293,7 +298,7 @@ class MlflowHook:
 
     def _parameters(self, owner: Owner, node: Node) -> dict[str, str]:
         """Parameters of the node and of all that led to it."""
-        now = self._followed
+        now = self._current()
         everything = now.parameters
         line = now.pipeline.to_nodes(node.name).inputs()
         parameters = everything[owner.benchmark]
@@ -319,7 +324,7 @@ class MlflowHook:
 
     def _checkpoints(self, datasets: list[str]) -> list[str]:
         """Whose checkpoints are among some datasets."""
-        kinds = self._followed.kinds
+        kinds = self._current().kinds
         return [
             owner_of(name).algorithm
             for name in datasets

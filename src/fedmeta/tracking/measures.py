@@ -35,7 +35,8 @@ def curve_points(history: pd.DataFrame) -> Iterator[Point]:
 def not_finite(history: pd.DataFrame | None, scores: pd.DataFrame | None) -> str:
     """Metrics that are not finite, and so are not logged, with their first round."""
     found = []
-    for column in () if history is None else history.columns.drop("round"):
+    history = pd.DataFrame({"round": []}) if history is None else history
+    for column in history.columns.drop("round"):
         # Before the first round there is nothing to say of training clients.
         seen = history["round"] > (0 if column.startswith("train_") else -1)
         bad = history.loc[seen & ~np.isfinite(history[column].astype(float)), "round"]

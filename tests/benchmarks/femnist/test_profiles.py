@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from fedmeta.benchmarks.femnist.profiles import select_clients
+from fedmeta.benchmarks.femnist import profiles
+from fedmeta.benchmarks.femnist.profiles import search_seed, select_clients
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords, read_packed, write_packed
+from fedmeta.data.statistics import Reference
 
 PAPER = {
     "sampling_fraction": 0.3,
@@ -115,3 +117,22 @@ def test_errors_say_what_to_change(many):
     ]:
         with pytest.raises(DataError, match=message):
             select_clients(many, profile, **options)
+
+
+def test_the_search_finds_the_seeds_of_table_1_alone(many, monkeypatch):
+    taken = {
+        seed: select_clients(
+            many, "leaf2019", **{**PAPER, "min_records": 10, "seed": seed}
+        )
+        for seed in range(6)
+    }
+    wanted = Reference(len(taken[3]))
+    counts = {name: Reference(1e9, 1) for name in profiles.TABLE1}
+    monkeypatch.setattr(profiles, "TABLE1", {**counts, "clients": wanted})
+    found = search_seed(many, range(6))
+    assert 3 in set(found["seed"])
+    alike = {seed for seed, table in taken.items() if len(table) == wanted.value}
+    assert set(found["seed"]) == alike
+    assert dict(zip(found["seed"], found["samples"], strict=True)) == {
+        seed: used(taken[seed]) for seed in alike
+    }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def _pixels(client: LeafClient) -> np.ndarray:
         if not isinstance(image, list) or len(image) != PIXELS:
             size = f"{len(image)} pixels" if isinstance(image, list) else "no pixels"
             raise client.error(f"record {record} has {size}; {expected}")
-    flat = chain.from_iterable(images)
+    flat: Iterator[Any] = chain.from_iterable(images)
     try:
         # fromiter is twice as fast as array() on nested lists
         values = np.fromiter(flat, np.float64, len(images) * PIXELS)
@@ -94,7 +95,7 @@ def _pixels(client: LeafClient) -> np.ndarray:
     return np.rint(values * 255).astype(np.uint8)
 
 
-def _flat(image: object) -> object:
+def _flat(image: Any) -> Any:
     """Rows of pixels one after another; anything else as it is."""
     if isinstance(image, list) and len(image) == SIDE:
         if all(isinstance(row, list) and len(row) == SIDE for row in image):

@@ -20,11 +20,12 @@ writers, is kept.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
+from fedmeta.benchmarks.femnist.pixels import labels
 from fedmeta.core.bounds import Number, Portion, Seed
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset, read_packed
@@ -51,7 +52,8 @@ TABLE1 = {
 # (ids in order, their record counts, sampled share, random numbers)
 # -> rows of the chosen clients and how many records each may use
 Choice = Callable[
-    [list[str], np.ndarray, float, np.random.Generator], tuple[np.ndarray, np.ndarray]
+    [Sequence[str], np.ndarray, float, np.random.Generator],
+    tuple[np.ndarray, np.ndarray],
 ]
 
 
@@ -123,41 +125,47 @@ def search_seed(dataset: FederatedDataset, seeds: range) -> pd.DataFrame:
     Returns:
         `seed` and `samples`, nearest to Table 1's number of samples first.
     """
-    options = {"sampling_fraction": 0.3, "min_records": 10, "drop_duplicates": False}
     found = []
     for seed in seeds:
-        table = select_clients(dataset, "leaf2019", seed=seed, **options)
+        table = select_clients(
+            dataset,
+            "leaf2019",
+            sampling_fraction=0.3,
+            min_records=10,
+            seed=seed,
+            drop_duplicates=False,
+        )
         samples = int((table["stop"] - table["start"]).sum())
         if len(table) == TABLE1["clients"].value:
             found.append((abs(samples - TABLE1["samples"].value), seed, samples, table))
     rows = []
     for _, seed, samples, table in sorted(found, key=lambda row: row[:2]):
-        statistics = client_statistics(table, dataset, TABLE1)
+        statistics = client_statistics(table, dataset, labels, TABLE1)
         if (statistics["verdict"] == "within").all():
             rows.append({"seed": seed, "samples": samples})
     return pd.DataFrame(rows)
 
 
 def _leaf2019(
-    ids: list[str], counts: np.ndarray, fraction: float, rng: np.random.Generator
+    ids: Sequence[str], counts: np.ndarray, fraction: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     rows = np.arange(len(ids))
     lost = len(ids) % WRITERS_A_FILE
     if len(ids) > WRITERS_A_FILE and lost:
-        candidates = np.array([row for row in rows if _is_lost_number(ids[row])])
+        candidates = np.array([row for row in rows if _is_lost_number(ids[int(row)])])
         pool = candidates if len(candidates) >= lost else rows
         rows = np.setdiff1d(rows, rng.choice(pool, lost, replace=False))
     return _sample_files(rows, counts, fraction, rng)
 
 
 def _leaf2021(
-    ids: list[str], counts: np.ndarray, fraction: float, rng: np.random.Generator
+    ids: Sequence[str], counts: np.ndarray, fraction: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     return _sample_files(np.arange(len(ids)), counts, fraction, rng)
 
 
 def _full(
-    ids: list[str], counts: np.ndarray, fraction: float, rng: np.random.Generator
+    ids: Sequence[str], counts: np.ndarray, fraction: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(len(ids)), counts
 

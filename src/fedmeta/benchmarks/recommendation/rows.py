@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ from fedmeta.data.names import alike
 SYNTHETIC_USER = "synthetic-"  # how the names of generated users begin
 OWN_NAMES = ("user", "instant", "time", "service", "gap")  # columns of our tables
 
-Values = pd.Categorical | np.ndarray
+Values: TypeAlias = pd.Categorical | np.ndarray
 
 
 class Columns(NamedTuple):
@@ -242,7 +242,8 @@ def _in_order(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
 
 def _ends(table: pd.DataFrame, form: str) -> Times:
     last = np.append(~same_user(table), True)
-    return Times(*(table[name].to_numpy()[last] for name in ("instant", "time")), form)
+    instant, clock = (table[name].to_numpy()[last] for name in ("instant", "time"))
+    return Times(instant, clock, form)
 
 
 def _listed(paths: Sequence[str | Path]) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -148,7 +148,7 @@ def write_sample(
             f"cannot draw {users} users of {low} to {high} records with {services} "
             "services: users >= 1, services >= 64 and 2 <= least <= greatest are needed"
         )
-    arguments = {"users": users, "services": services, "seed": seed}
+    arguments: dict[str, Any] = {"users": users, "services": services, "seed": seed}
     arguments |= {
         "records_per_user": [low, high],
         "code": crc32(Path(__file__).read_bytes()),

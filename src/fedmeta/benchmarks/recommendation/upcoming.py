@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -159,10 +160,10 @@ def _value(name: str, value: Value, known: Mapping[str, Described]) -> Value:
         )
     if known[name].kind == "numeric":
         try:
-            number = np.float32(value)
+            number = float(np.float32(value))
         except ValueError:
-            number = np.float32("nan")
-        if not np.isfinite(number):
+            number = math.nan
+        if not math.isfinite(number):
             raise DataError(f"context {name}={value}: expected a number")
         return number
     if value not in known[name].values:
@@ -181,8 +182,7 @@ def _moment(at: str | int | datetime | None, ends: Times) -> tuple[int, float]:
     if at is None:
         instant, name = time.time_ns(), "now"
         if ends.form == LOCAL:
-            here = datetime.now().astimezone().utcoffset()
-            instant += int(here.total_seconds()) * SECOND
+            instant += int(time.localtime().tm_gmtoff) * SECOND
         # the offset is that of the last record's zone
         clock = instant // SECOND + last_clock - last // SECOND
     else:

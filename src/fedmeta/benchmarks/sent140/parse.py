@@ -197,7 +197,7 @@ def _leaf_clients(
 
 def _leaf_texts(client: LeafClient) -> list[str]:
     for number, record in enumerate(client.x):
-        fields = record if isinstance(record, list) else ()
+        fields = record if isinstance(record, list) else []
         if len(fields) != len(FIELDS) or not isinstance(fields[-1], str):
             raise client.error(
                 f"record {number} is not a tweet; expected [{', '.join(FIELDS)}]: make "

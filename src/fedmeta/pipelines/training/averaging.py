@@ -50,7 +50,7 @@ class IterateAverage:
         self, called: str, checkpoint: Checkpoint | None
     ) -> Checkpoint | None:
         """The checkpoint, or None where the mean could not be completed from it."""
-        if self.follows(checkpoint):
+        if checkpoint is None or self.follows(checkpoint):
             return checkpoint
         log.info(
             "%s: training from the start: the checkpoint of round %d lacks the average"

@@ -1,7 +1,7 @@
 """The training node: rounds, evaluations on validation clients, checkpoints."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -153,7 +153,7 @@ def _checkpoints(
     if checkpoint is None and trained.undivided:
         finished = earlier.alike(shared, training.rounds)
         checkpoint = _adopted(finished, names, partition, settings)
-    spent = dict.fromkeys(COSTS, 0)
+    spent: dict[str, float] = dict.fromkeys(COSTS, 0)
     if checkpoint is not None:
         yield checkpoint._replace(rounds=training.rounds, diverged=None)
         if checkpoint.diverged and checkpoint.diverged.round <= training.rounds:
@@ -209,7 +209,7 @@ def _checkpoints(
 
 
 def _cohorts(
-    clients: list[ClientId], training: TrainingOptions
+    clients: Sequence[ClientId], training: TrainingOptions
 ) -> Callable[[int], list[ClientId]]:
     size, seed = training.clients_per_round, training.seed
     sample_cohort(clients, size, seed, 1)  # too many asked for: say so before work
@@ -326,12 +326,12 @@ def _sizes(
 ) -> Callable[[ClientId], tuple[int, int]]:
     """Support and query records of a client in a round."""
     if training.pooled is not None:
-        half = training.pooled // 2
-        return lambda client: (half, training.pooled - half)
-    if training.episode is not None:
+        pooled, half = training.pooled, training.pooled // 2
+        return lambda client: (half, pooled - half)
+    if (episode := training.episode) is not None:
         used = Ids(clients["client_id"])
         records = (clients["stop"] - clients["start"]).to_numpy()
-        return lambda client: training.episode.size(int(records[used.row(client)]))
+        return lambda client: episode.size(int(records[used.row(client)]))
     divided = Ids(support_query["client_id"])
     sides = [support_query[name].to_numpy() for name in ("num_support", "num_query")]
 

@@ -88,6 +88,8 @@ class Data(NamedTuple):
 
     def undivided(self) -> Settings:
         """What replaces settings where it does not matter which records are support."""
+        if self.support_query is None:
+            return {}
         used = self.support_query.drop(columns=["num_support", "num_query"])
         used["order"] = used["order"].map(np.sort)
         return {
