@@ -24,7 +24,7 @@ class Source(NamedTuple):
     def words(self) -> list[str]:
         """The options of a command line that name it."""
         named = {"--env": self.env, "--conf-source": self.conf_source}
-        return [word for pair in named.items() if pair[1] for word in pair]
+        return [word for name, to in named.items() if to for word in (name, to)]
 
 
 class Loader(OmegaConfigLoader):

@@ -46,7 +46,7 @@ class Curves:
         state: ServerState,
         trained: Mapping[str, float],
         spent: Mapping[str, float],
-    ) -> dict[str, dict[str, pd.DataFrame]]:
+    ) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
         """The histories, with a row for this state, and the watched clients' scores.
 
         Args:
@@ -70,7 +70,7 @@ class Curves:
                 self._rows[name + suffix].append(row)
                 self._add(name + suffix, state.round, scores)
         history = {name: pd.DataFrame(rows) for name, rows in self._rows.items()}
-        return {"history": history, "validation": dict(self._clients)}
+        return history, dict(self._clients)
 
     def resumed(
         self,

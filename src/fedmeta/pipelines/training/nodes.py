@@ -142,9 +142,13 @@ def _checkpoints(
 
     def judged(state: ServerState, train_loss: float) -> Checkpoint:
         left_out = {"train_skipped_clients": skipped} if skips else {}
-        checkpoint = Checkpoint(settings, state, {}, training.rounds, shared)
-        tables = curves.extended(state, {"train_loss": train_loss, **left_out}, spent)
-        return average.kept_in(checkpoint._replace(**tables))
+        history, validation = curves.extended(
+            state, {"train_loss": train_loss, **left_out}, spent
+        )
+        checkpoint = Checkpoint(
+            settings, state, history, training.rounds, shared, validation=validation
+        )
+        return average.kept_in(checkpoint)
 
     average = IterateAverage(training.rounds)
     checkpoint = earlier.own(identity.fingerprint(settings), training.rounds)
