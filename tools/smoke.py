@@ -42,13 +42,14 @@ def main() -> None:
 def swept_and_reproduced() -> dict[str, str]:
     """The files of `kedro reproduce` over a small sweep."""
     # Late: they need the bootstrapped project.
+    from fedmeta.configuration import Source  # noqa: PLC0415
     from fedmeta.reproduction.report import reproduce  # noqa: PLC0415
     from fedmeta.sweep.grid import grid, parse_axis  # noqa: PLC0415
     from fedmeta.sweep.sweep import sweep  # noqa: PLC0415
 
     for pipeline, axis in GRID.items():
         start = monotonic()
-        if not sweep(ROOT, pipeline, "smoke", grid([parse_axis(axis)])):
+        if not sweep(ROOT, pipeline, Source("smoke"), grid([parse_axis(axis)])):
             sys.exit(f"a cell of the sweep of {pipeline} failed")
         _say(f"sweep of {pipeline}", start)
     with tempfile.TemporaryDirectory() as output:

@@ -179,3 +179,22 @@ def test_the_mixed_network_goes_on_where_it_stopped(studied):
     pd.testing.assert_frame_equal(unbroken.history["unified"], history)
     for name, weights in unbroken.state.meta["theta"].items():
         assert torch.equal(weights, resumed.state.meta["theta"][name])
+
+
+@pytest.mark.parametrize("name", ["lr", "nn"])
+def test_who_is_lost_to_divergence_is_a_miss_counted_and_said(studied, caplog, name):
+    wild = {name: {"learning_rate": 1e38}}
+    with contextlib.chdir(studied), session(studied, recommendation=wild) as opened:
+        opened.run(
+            pipeline_names=["recommendation_fedmeta"],
+            from_nodes=[f"{name}.score_recommendation"],
+        )
+    output = studied / f"data/07_model_output/{HOME}"
+    scores = pd.read_csv(output / f"{name}_scores.csv")
+    lost = scores[~np.isfinite(scores["loss_sum"])]
+    assert len(lost)
+    assert (lost[["top1", "top4"]] < lost[["num_query"]].to_numpy()).all(axis=None)
+    said = f"adaptation diverged in {len(lost)} of {len(scores)} cases"
+    assert f"{name}: {said}" in caplog.text
+    page = (studied / f"data/08_reporting/{HOME}/report.html").read_text()
+    assert f"{name.upper()}: {said}" in page

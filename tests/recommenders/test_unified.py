@@ -16,11 +16,11 @@ from fedmeta.core.types import Diverged
 from fedmeta.recommenders.unified import (
     Records,
     fine_tune,
-    hits,
     initial,
     logits,
     part_of,
     pretrain,
+    score,
     scores,
 )
 
@@ -280,7 +280,7 @@ def test_a_user_without_any_previous_service_has_a_part():
     assert part["previous.weight"].shape == (0, 8)
     support = records._replace(previous=previous)
     tuned = fine_tune(part, support, 0, np.random.default_rng(0), steps=300, lr=0.01)
-    assert hits(tuned, support, 0) == (1, 1)
+    assert score(tuned, support, 0)[:2] == (1, 1)
 
 
 def test_hits_by_hand():
@@ -289,10 +289,13 @@ def test_hits_by_hand():
     # best first: 1, 3, 5, 4, 2, 0, ...
     labels = torch.tensor([1, 1, 3, 4, 2, 8])
     query = Records(torch.zeros(6, FEATURES), labels, torch.full((6,), -1))
-    assert hits(params, query, 0) == (2, 4)
+    assert score(params, query, 0)[:2] == (2, 4)
+    bias = params["output.bias"].double()
+    loss = (bias.exp().sum().log() - bias[labels]).sum()
+    assert score(params, query, 0)[2] == pytest.approx(float(loss))
     few = {n: p[:3] if n.startswith("output") else p for n, p in params.items()}
     three = Records(*(column[:2] for column in query))
-    assert hits(few, three, 0) == (2, 2)  # three services: the four best are they
+    assert score(few, three, 0)[:2] == (2, 2)  # three services: the four best are they
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -301,7 +304,8 @@ def test_what_diverged_hits_nothing(bad):
     labels = torch.arange(9)  # whichever service is the right one
     query = Records(torch.zeros(9, FEATURES), labels, torch.full((9,), -1))
     wild = {**params, "output.bias": torch.full((9,), bad)}
-    assert hits(wild, query, 0) == (0, 0)
+    top1, top4, loss = score(wild, query, 0)
+    assert (top1, top4, math.isfinite(loss)) == (0, 0, False)
 
 
 def test_pre_training_that_diverges_yields_no_state():
@@ -341,7 +345,7 @@ def test_fine_tuning_learns_a_rule_of_one_s_own(trained_on_rings):
 
     assert run(steps=0)["top1"].tolist() == [0, 0, 0]
     table = run(steps=100, workers=2)
-    assert list(table) == [*splits, "steps", "top1", "top4"]
+    assert list(table) == [*splits, "steps", "top1", "top4", "loss_sum"]
     assert table["top1"][1] == 12 and table["top1"][0] < 12
     assert table.iloc[2].equals(table.iloc[0])
     assert (table["steps"] == 100).all() and (table["num_query"] == 12).all()
@@ -364,7 +368,9 @@ def test_scores_are_the_hits_of_the_whole_network_fine_tuned():
         query = Records(*(column[30:] for column in records))
         rng = np.random.default_rng([5, crc32(name.encode())])
         tuned = fine_tune(params, support, user, rng, **options)
-        assert (row.top1, row.top4) == hits(tuned, query, user)
+        *hits, loss = score(tuned, query, user)
+        assert [row.top1, row.top4] == hits
+        assert row.loss_sum == pytest.approx(loss, rel=1e-4)
     assert 0 < table["top4"].sum() < 30
     other = scores(params, splits, records_of, USER_OF, seed=6, **options)
     assert not other.equals(table)

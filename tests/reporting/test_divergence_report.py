@@ -9,7 +9,7 @@ from rich.console import Console
 
 from fedmeta.reporting import terminal
 from fedmeta.reporting.claims import DIVERGED, every, more, number
-from fedmeta.reporting.divergence import Diverged
+from fedmeta.reporting.divergence import Diverged, lost_clients
 from fedmeta.reporting.fairness import fairness_table
 from fedmeta.reporting.page import summary
 from fedmeta.reporting.recommendation_claims import orderings, verdict
@@ -143,3 +143,20 @@ def test_the_study_of_recommendation():
     ]
     for figure in figures:
         assert WORDS in words_in(figure)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_clients_without_a_loss_are_counted(bad):
+    whole = make_scores([10, 10], [5, 6], [5, 6])
+    lost = whole.assign(loss_sum_after=[2.0, bad])
+    stages = whole.assign(loss_sum=[bad, bad], epochs=[1, 2])
+    counted = whole.drop(columns=[name for name in whole if "loss" in name])
+    told = lost_clients(
+        {"A": whole, "B": lost, "C": stages, "D": counted, "E": None, "F": whole[:0]}
+    )
+    first, second = whole["client_id"]
+    assert [words.partition(": its")[0] for words in told] == [
+        f"B: adaptation diverged in 1 of 2 cases, first on client {second}",
+        f"C: adaptation diverged in 2 of 2 cases, first on client {first}",
+    ]
+    assert all(words.endswith("count as errors.") for words in told)

@@ -1,7 +1,6 @@
 """What becomes of a training that diverged: marks on its results, and words."""
 
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -10,6 +9,7 @@ import pandas as pd
 
 from fedmeta.core.types import Divergence
 from fedmeta.pipelines.progress import progress
+from fedmeta.reporting.divergence import nonfinite
 
 log = logging.getLogger(__name__)
 
@@ -59,25 +59,15 @@ def remedy(options: Mapping[str, Any], found: Divergence) -> str:
     return f"{lower}, or leave such clients out and count them ({SKIP})"
 
 
-def warn_nonfinite(losses: Mapping[Any, float], name: str) -> None:
+def warn_nonfinite(table: pd.DataFrame, name: str) -> None:
     """Say how many models that were adapted to a client have no finite loss there.
 
     Args:
-        losses: by client, or by a tuple that begins with it.
+        table: of scores.
         name: of what was trained.
     """
-    bad = [key for key, loss in losses.items() if not math.isfinite(loss)]
-    if bad:
-        first = bad[0] if isinstance(bad[0], str) else bad[0][0]
-        log.warning(
-            "%s: adaptation diverged in %d of %d cases, first on client %s: its loss is"
-            " not finite, and records without a finite answer count as errors; lower"
-            " the rate of adaptation",
-            name,
-            len(bad),
-            len(losses),
-            first,
-        )
+    if words := nonfinite(table):
+        log.warning("%s: %s; lower the rate of adaptation", name, words)
 
 
 def _rates(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

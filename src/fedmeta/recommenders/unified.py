@@ -188,13 +188,16 @@ def part_of(params: Params, user: int, previous: Tensor) -> tuple[Params, Tensor
     return {**params, **rows}, renumbered
 
 
-def hits(params: Params, query: Records, user: int) -> tuple[int, int]:
-    """Records whose service is the highest, and among the four highest scored."""
+def score(params: Params, query: Records, user: int) -> tuple[int, int, float]:
+    """Records whose service is the highest and among the four highest scored; the loss.
+
+    The loss is the sum of their cross-entropies.
+    """
     with torch.no_grad():
         scored = logits(params, query.x, user, query.previous)
-    hit = top_k_hits(scored.numpy(), query.service.numpy(), (1, 4))
-    first, fourth = hit.sum(axis=0)
-    return int(first), int(fourth)
+        loss = F.cross_entropy(scored, query.service, reduction="sum")
+    top1, top4 = top_k_hits(scored.numpy(), query.service.numpy(), (1, 4)).sum(axis=0)
+    return int(top1), int(top4), float(loss)
 
 
 def scores(
@@ -225,10 +228,10 @@ def scores(
             nothing that is computed.
 
     Returns:
-        ``splits`` with `steps`, `top1` and `top4` (hits).
+        ``splits`` with `steps`, `top1` and `top4` (hits), and `loss_sum`.
     """
 
-    def work(row: Any) -> tuple[int, int]:
+    def work(row: Any) -> tuple[int, int, float]:
         records = Records(*records_of(row.client_id))
         part, previous = part_of(params, user_of[row.client_id], records.previous)
         records = records._replace(previous=previous)
@@ -239,12 +242,13 @@ def scores(
         tuned = fine_tune(
             part, support, 0, rng, steps=steps, batch_size=batch_size, lr=lr
         )
-        return hits(tuned, query, 0)
+        return score(tuned, query, 0)
 
     with ThreadPoolExecutor(workers) as pool:
         counted = list(pool.map(work, splits.itertuples()))
-    hit = pd.DataFrame(counted, index=splits.index, columns=["top1", "top4"])
-    return splits.assign(steps=steps).join(hit)
+    names = ["top1", "top4", "loss_sum"]
+    found = pd.DataFrame(counted, index=splits.index, columns=names)
+    return splits.assign(steps=steps).join(found)
 
 
 def _drawn(records: Records, batch_size: int, rng: np.random.Generator) -> Records:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Self
 
+import numpy as np
 import pandas as pd
 
 
@@ -41,6 +42,32 @@ def divergence(results: pd.DataFrame | None) -> str:
     """
     mark = None if results is None else results.attrs.get("diverged")
     return "" if mark is None else f"diverged at round {mark['round']:,}"
+
+
+def nonfinite(scores: pd.DataFrame | None) -> str:
+    """How many clients' models have no finite loss, in words; else empty.
+
+    Args:
+        scores: a row a client, and perhaps stage of adaptation, with ``loss_sum`` or
+            ``loss_sum_after``; scores without a loss are of what cannot diverge.
+    """
+    if scores is None:
+        return ""
+    losses = scores.filter(["loss_sum", "loss_sum_after"])
+    bad = scores.loc[~np.isfinite(losses.astype(float)).all(axis=1), "client_id"]
+    if bad.empty:
+        return ""
+    return (
+        f"adaptation diverged in {len(bad):,} of {len(scores):,} cases, first on client"
+        f" {bad.iloc[0]}: its loss is not finite, and records without a finite answer"
+        " count as errors"
+    )
+
+
+def lost_clients(scores: Mapping[str, pd.DataFrame | None]) -> list[str]:
+    """A sentence for each of some scores, by name, that have clients without a loss."""
+    told = {name: nonfinite(table) for name, table in scores.items()}
+    return [f"{name}: {words}." for name, words in told.items() if words]
 
 
 def training_cell(results: Mapping[str, pd.DataFrame | None]) -> dict[str, str]:

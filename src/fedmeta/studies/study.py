@@ -17,6 +17,7 @@ from fedmeta.pipelines.reporting.nodes import (
     source_of,
 )
 from fedmeta.pipelines.studies.experiment import Experiment, runs, trainings
+from fedmeta.reporting.divergence import lost_clients
 from fedmeta.reporting.report import Data, Report, render
 from fedmeta.reporting.results import Results, Run, restored, stored, tidy
 from fedmeta.reporting.shown import Cell, Shown, show
@@ -155,9 +156,14 @@ def compose(
 
 
 def diverged(results: Results) -> str:
-    """A sentence for each training that diverged, by the name of its cell."""
+    """A sentence for each training that diverged, and each that does on some clients.
+
+    By the name of its cell.
+    """
     lost = results.cells[results.cells["diverged"] != ""]
-    return " ".join(f"{c.cell} {c.diverged}." for c in lost.itertuples())
+    told = [f"{c.cell} {c.diverged}." for c in lost.itertuples()]
+    scores = dict(iter(results.scores.groupby("cell", sort=False)))
+    return " ".join([*told, *lost_clients(scores)])
 
 
 def claims_shown(claims: Sequence[Claim]) -> Shown:

@@ -42,8 +42,6 @@ def evaluate(
     setup = prepare(benchmark, data, training, model, names, algorithms)
     rows = setup.evaluated(name, checkpoint.learned, data.part("test"))
     table = scores(rows, f"test clients evaluated for {name}", checkpoint.diverged)
-    warn_nonfinite(
-        dict(zip(table["client_id"], table["loss_sum_after"], strict=True)), name
-    )
+    warn_nonfinite(table, name)
     table.attrs |= origin
     return table

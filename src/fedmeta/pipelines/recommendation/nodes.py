@@ -2,7 +2,8 @@
 
 Each gives its scores in one form, a row a user, support fraction and number of steps:
 `client_id, support_fraction, steps, num_support, num_query`, and of the query records
-the hits `top1` and `top4`. Steps are 0 where a method takes none.
+the hits `top1` and `top4`, and the sum `loss_sum` where a method has a loss. Steps are
+0 where it takes none.
 """
 
 import json
@@ -56,6 +57,8 @@ from fedmeta.recommenders.ranking import top_k_hits
 from fedmeta.recommenders.together import train_together
 
 log = logging.getLogger(__name__)
+
+SUMMED = ("accuracy", "top4", "loss")  # of what `Model.score` returns
 
 
 def score_counted(
@@ -122,7 +125,6 @@ def score_trained(
     }
     encoding = benchmark.encoding(codebook)
     network = benchmark.model(**encoding.sizes, **model)
-    losses: dict[tuple[ClientId, float, int], float] = {}
 
     def scored() -> Iterator[dict[str, Any]]:
         for fraction in study.support_fractions:
@@ -144,13 +146,12 @@ def score_trained(
                 query = Batch(*encoding.examples(user.columns, user.query))
                 with torch.no_grad():
                     hits = network.score(params, query)
-                losses[client, fraction, steps] = float(hits["loss"][0])
-                top1, top4 = (int(hits[n][0]) for n in ("accuracy", "top4"))
-                yield _row(user, fraction, steps, top1, top4)
+                top1, top4, loss = (float(hits[n][0]) for n in SUMMED)
+                yield {**_row(user, fraction, steps, top1, top4), "loss_sum": loss}
 
     table = pd.DataFrame(progress(scored(), f"scores of {name}"))
     table.attrs = made_with(settings)
-    warn_nonfinite(losses, name)
+    warn_nonfinite(table, name)
     return table
 
 
@@ -273,7 +274,10 @@ def score_unified(
         tables.append(scores)
     table = pd.concat(tables, ignore_index=True)
     table.attrs = origin
-    return table if found is None else marked(table.iloc[:0], found)
+    if found is not None:
+        return marked(table.iloc[:0], found)
+    warn_nonfinite(table, "unified")
+    return table
 
 
 @checked_by(check_model)
@@ -303,7 +307,6 @@ def score_federated(
     }
     origin = judged_with(checkpoint.reached, wanted, name, score_federated)
     steps = (options["adapt_plan"] or options["plan"])["epochs"]
-    losses: dict[tuple[ClientId, float], float] = {}
 
     def scored() -> Iterator[dict[str, Any]]:
         for fraction in study.support_fractions:
@@ -312,7 +315,6 @@ def score_federated(
             setup = prepare(benchmark, own, training, model, [algorithm], blocks)
             tested = own.part("test")
             for row in setup.evaluated(algorithm, checkpoint.learned, tested):
-                losses[row["client_id"], fraction] = row["loss_sum_after"]
                 yield {
                     "client_id": row["client_id"],
                     "support_fraction": fraction,
@@ -321,12 +323,13 @@ def score_federated(
                     "num_query": row["num_query"],
                     "top1": int(row["accuracy_sum_after"]),
                     "top4": int(row["top4_sum_after"]),
+                    "loss_sum": row["loss_sum_after"],
                 }
 
     what = f"test users adapted to by {name}"
     table = scores(scored(), what, checkpoint.diverged)
     table.attrs |= origin
-    warn_nonfinite(losses if len(table) else {}, name)
+    warn_nonfinite(table, name)
     return table
 
 

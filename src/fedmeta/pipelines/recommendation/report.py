@@ -31,6 +31,7 @@ from fedmeta.pipelines.reporting.nodes import (
 from fedmeta.reporting import recommendation_figures as figures
 from fedmeta.reporting import recommendation_page as page
 from fedmeta.reporting import terminal
+from fedmeta.reporting.divergence import lost_clients
 from fedmeta.reporting.recommendation_tables import Method, table3, users_table
 
 FIGURES = ("episodes", "steps", "users")
@@ -104,6 +105,7 @@ def compose(
     made_with = _made_with(records, models, {**results, **shown}, partition=partition)
     # Drawn anew: a figure that was saved as a picture cannot be loaded as a figure.
     drawn = draw(benchmark, records, codebook, models, unified, **results)
+    methods = _methods(benchmark, codebook, models, unified)
     source = source_of(benchmark, records)
     terminal.show(terminal.recommendation_table(table, source))
     return page.render_recommendation(
@@ -124,6 +126,7 @@ def compose(
                 "Validation users, whom the curves by episode show, learn from the"
                 f" first {100 * partition.support_fraction:g} % of their records; in"
                 " the paper's Figure 6 it is 80 %.",
+                *lost_clients(_by_label(methods, _kind(results, "scores"))),
             ],
             statistics=statistics,
         )

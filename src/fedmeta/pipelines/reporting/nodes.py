@@ -14,6 +14,7 @@ from fedmeta.data.federated import FederatedDataset
 from fedmeta.identity import Settings
 from fedmeta.pipelines.options import PartitionOptions, ReportOptions
 from fedmeta.reporting import fairness, figures, page, tables, terminal
+from fedmeta.reporting.divergence import lost_clients
 from fedmeta.reporting.results import Run, stored, tidy
 
 LOWEST_TARGET = 0.5  # accuracy that costs are shown from
@@ -142,6 +143,7 @@ def compose(
             notes=[
                 codebook.note,
                 *partition_notes(benchmark, partition, clients, support_query),
+                *lost_clients(_by_label(names, results)[0]),
             ],
             accuracy=accuracy,
             fairness=fairness,

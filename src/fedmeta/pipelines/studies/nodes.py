@@ -143,8 +143,7 @@ def personalise(
                 }
 
     table = scores(scored(), f"scores of {name}", checkpoint.diverged)
-    cases = zip(table["client_id"], table["epochs"], strict=True)
-    warn_nonfinite(dict(zip(cases, table["loss_sum"], strict=True)), name)
+    warn_nonfinite(table, name)
     table.attrs |= origin
     return table
 
