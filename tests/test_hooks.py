@@ -16,7 +16,7 @@ from kedro.io import DatasetError
 from fedmeta.configuration import store_of
 from fedmeta.data.errors import DataError
 from fedmeta.hooks import CheckParameters, known_keys, refuse_unknown, refuse_unread
-from fedmeta.reporting.terminal import claims_table, show
+from fedmeta.reporting.shown import Shown, show
 from fedmeta.session import Session, message_of, tolerate
 
 KNOWN = {
@@ -126,7 +126,7 @@ def test_a_poor_terminal_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnicodeEncodeError):
         print("\u2013", file=poor, flush=True)
     tolerate(poor)
-    show(claims_table([], "caf\xe9 \u2013 \u65e5"))
+    show(Shown(["Claim"], []), "Claims of the paper \xb7 caf\xe9 \u2013 \u65e5")
     poor.flush()
     words = poor.buffer.getvalue().decode("ascii").split()
     assert words[:7] == "Claims of the paper ? caf? ?".split()

@@ -159,12 +159,12 @@ def version_of(folder, text):
         ("from .below.other import x", ["below.other"]),
         ("from . import below", ["below"]),
         ("import logging, json.decoder", []),
-        ("from fedmeta.reporting.page import render", []),
+        ("from fedmeta.reporting.report import render", []),
     ],
 )
 def test_imports_are_followed(tmp_path, line, found):
     package = tmp_path / "fedmeta"
-    for path in ("below/__init__.py", "below/other.py", "reporting/page.py"):
+    for path in ("below/__init__.py", "below/other.py", "reporting/report.py"):
         (package / path).parent.mkdir(parents=True, exist_ok=True)
         (package / path).write_text("x = 1")
     (package / "toy.py").write_text(line)

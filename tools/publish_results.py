@@ -26,7 +26,6 @@ from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.cells import read_table, write_table
 from fedmeta.datasets import AtomicParquetDataset
 from fedmeta.pipeline_registry import COMPARED
-from fedmeta.reporting.claims import VERDICTS
 from fedmeta.reporting.results import restored
 from fedmeta.reporting.shown import markdown
 from fedmeta.studies import STUDIES, Study
@@ -157,12 +156,9 @@ def reproduction(report: Path, prefix: str) -> dict[str, pd.DataFrame]:
     claims = read_table(report.parent / "claims.csv")
     source = read_table(report / "table2.csv")["source"].iloc[0]
     claims = claims[claims["source"] == source]
-    verdicts = claims["held"].map({True: VERDICTS[True], False: VERDICTS[False]})
     tables = ("table2", "before", "gains", "overhead")
     return {
-        "claims": claims[["claim"]].assign(
-            verdict=verdicts.fillna(VERDICTS[None]), figures=claims["figures"]
-        ),
+        "claims": claims.drop(columns=["experiment", "source"]),
         **{
             name: _from_markdown((report / f"{name}.md").read_text(encoding="utf-8"))
             for name in tables

@@ -19,11 +19,12 @@ from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.nodes import personalise
 from fedmeta.pipelines.studies.options import PersonalisationOptions
 from fedmeta.pipelines.training import nodes
+from fedmeta.reporting.comparison import printed, report
 from fedmeta.reporting.fairness import fairness_table
-from fedmeta.reporting.page import Report, render_page
+from fedmeta.reporting.report import Data, render
+from fedmeta.reporting.shown import printable, shown
 from fedmeta.reporting.tables import accuracy_table, overhead_table
-from fedmeta.reporting.terminal import terminal_table
-from fedmeta.reporting.wording import headline_columns, readable
+from fedmeta.reporting.wording import headline_columns
 from fedmeta.tracking.measures import curve_points, final_metrics
 
 FEMNIST = BENCHMARKS["femnist"]
@@ -136,29 +137,26 @@ def test_it_is_in_the_tables_the_page_and_the_terminal(run):
     assert table[f"{MADE_UP}_after"].item() == pytest.approx(mean)
     assert f"macro_{MADE_UP}_before" in table
     assert f"{MADE_UP}_after" in headline_columns(table)
-    headline = readable(table[headline_columns(table)])
-    assert headline["Surprise after"].tolist() == [f"{mean:.3f}"]
-    page = render_page(
-        Report(
-            benchmark="FEMNIST",
-            source="sample",
-            synthetic=True,
-            stands_in=True,
-            accuracy=table,
-            fairness=fairness_table(results[0], "sample"),
-            overhead=overhead_table(results[1], 0.5, "sample"),
-            figures=dict.fromkeys(
-                ("accuracy", "loss", "density", "adaptation", "overhead"), _figure()
-            ),
-            parameters={},
-            notes=[],
-        )
+    headline = shown(table[headline_columns(table)])
+    place = headline.titles.index("Surprise after")
+    assert headline.bodies[0][1][0][place].text == f"{mean:.3f}"
+    figures = ("accuracy", "loss", "density", "adaptation", "overhead")
+    page = render(
+        report(
+            table,
+            fairness_table(results[0], "sample"),
+            overhead_table(results[1], 0.5, "sample"),
+            dict.fromkeys(figures, _figure()),
+            "FEMNIST",
+            True,
+        ),
+        Data("FEMNIST", "sample", True, True, {}, []),
     )
     for title in ("Surprise after", "Surprise before", "Mean client surprise after"):
         assert title in page
     assert f"{mean:.3f}" in page
     console = Console(file=StringIO(), width=100)
-    console.print(terminal_table(table, "sample"))
+    console.print(printable(printed(table), "sample"))
     assert "Surprise after" in console.file.getvalue()
 
 

@@ -7,21 +7,20 @@ from recommendation_report_samples import make_history as episodes
 from report_samples import all_figures, make_history, make_scores, words_in
 from rich.console import Console
 
-from fedmeta.reporting import terminal
-from fedmeta.reporting.claims import DIVERGED, every, more, number
-from fedmeta.reporting.divergence import Diverged, lost_clients
+from fedmeta.reporting.comparison import printed, summary
+from fedmeta.reporting.divergence import lost_clients
 from fedmeta.reporting.fairness import fairness_table
-from fedmeta.reporting.page import summary
 from fedmeta.reporting.recommendation_claims import orderings, verdict
 from fedmeta.reporting.recommendation_figures import (
     episode_curves,
     step_curves,
     user_spread,
 )
+from fedmeta.reporting.recommendation_page import grouped
 from fedmeta.reporting.recommendation_tables import table3, users_table
-from fedmeta.reporting.recommendation_wording import cells, headings
+from fedmeta.reporting.shown import printable, shown
 from fedmeta.reporting.tables import accuracy_table, overhead_table
-from fedmeta.reporting.wording import readable
+from fedmeta.reporting.verdicts import DIVERGED
 
 WORDS = "diverged at round 12"
 MARK = {"round": 12, "client": "f1234", "cause": "update"}
@@ -65,12 +64,13 @@ def test_the_row_has_words_and_no_number(scores, histories):
     row = overhead.set_index("algorithm").loc["FedMeta(MAML)"]
     assert row["outcome"] == WORDS
     assert row[["rounds", "bytes_total", "best_accuracy"]].isna().all()
-    shown = readable(accuracy).set_index("Algorithm").loc["FedMeta(MAML)"]
-    assert shown[["Training", "Loss after"]].tolist() == [WORDS, "not finite"]
+    titles, rows = shown_rows(shown(accuracy))
+    told = dict(zip(titles, rows["FedMeta(MAML)"], strict=True))
+    assert [told[n] for n in ("Training", "Loss after")] == [WORDS, "not finite"]
     assert summary(accuracy).startswith("After adapting to each test client, FedAvg ")
     assert summary(accuracy).endswith(f" FedMeta(MAML) {WORDS}.")
     console = Console(width=80, record=True)
-    console.print(terminal.terminal_table(accuracy, "sample"))
+    console.print(printable(printed(accuracy), "sample"))
     assert WORDS in console.export_text()
 
 
@@ -108,14 +108,14 @@ def test_a_test_loss_that_is_not_finite_is_no_smaller_one(histories):
     table.loc[0, "loss_sum_after"] = np.nan
     accuracy = accuracy_table({"FedAvg": table}, histories, None, "sample")
     assert np.isnan(accuracy["loss_after"].iloc[0])
-    assert readable(accuracy)["Loss after"].tolist() == ["not finite"]
+    titles, rows = shown_rows(shown(accuracy))
+    assert rows["FedAvg"][titles.index("Loss after")] == "not finite"
 
 
-def test_verdicts_are_neither_held_nor_not():
-    lost = Diverged(WORDS)
-    assert more(lost, 1.0) == more(1.0, lost) == DIVERGED
-    assert every([True, False, DIVERGED, None]) == DIVERGED
-    assert number(lost) == WORDS
+def shown_rows(table):
+    """Headings, and texts by the first of each row."""
+    rows = [[cell.text for cell in row] for _, body in table.bodies for row in body]
+    return table.titles, {row[0]: row for row in rows}
 
 
 def test_the_study_of_recommendation():
@@ -128,13 +128,13 @@ def test_the_study_of_recommendation():
     ):
         row = table.set_index("id").loc["meta_sgd_nn"]
         assert row["training"] == WORDS
-        titles = [heading.title for heading in headings(table)]
-        shown = cells(table)[-1][titles.index("Training")]
-        assert shown.text == WORDS
+        titles, rows = shown_rows(grouped(table))
+        assert rows[best][titles.index("Training")] == WORDS
     table = table3(METHODS, scores, "sample", paper=True)
-    for claim in orderings(table):
-        assert (claim.held == DIVERGED) == (WORDS in claim.figures)
-        assert (claim.held == DIVERGED) >= (best in claim.claim)
+    for claim in orderings({0: table}):
+        lost = claim.outcome.verdict == DIVERGED
+        assert lost == (WORDS in claim.figures)
+        assert lost >= (best in claim.claim)
     assert verdict(table, {}).endswith(f"{best} {WORDS}.")
     figures = [
         step_curves(METHODS, scores, "sample"),

@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 from io import StringIO
 
 import pandas as pd
@@ -7,33 +6,41 @@ import pytest
 from report_samples import all_figures, make_scores
 from rich.console import Console
 
+from fedmeta.reporting.comparison import printed as in_terminal
+from fedmeta.reporting.comparison import report, summary
 from fedmeta.reporting.fairness import fairness_table
-from fedmeta.reporting.page import Report, flatten, render_page, summary, svg_data
+from fedmeta.reporting.report import Data, flatten, render, svg_data
+from fedmeta.reporting.shown import printable, show, shown
 from fedmeta.reporting.tables import accuracy_table, overhead_table
-from fedmeta.reporting.terminal import show, terminal_table
-from fedmeta.reporting.wording import bytes_text, flops_text, readable
+from fedmeta.reporting.wording import bytes_text, flops_text
 
 
-def make_report(histories, scores, synthetic=True, paper=None):
+def page(histories, scores, synthetic=True, paper=None, **changes):
     source = "synthetic sample" if synthetic else "FEMNIST (LEAF)"
-    return Report(
+    statistics = pd.DataFrame({"quantity": ["clients"], "paper": [3500]})
+    data = Data(
         benchmark="FEMNIST",
         source=source,
         synthetic=synthetic,
         stands_in=synthetic,
-        accuracy=accuracy_table(scores, histories, paper, source),
-        fairness=fairness_table(scores, source),
-        overhead=overhead_table(histories, 0.5, source),
-        figures=all_figures(histories, scores),
         parameters={"maml": {"inner_lr": 0.001}, "seed": 0},
         notes=["Pixels are as they were found."],
-        statistics=pd.DataFrame({"quantity": ["clients"], "paper": [3500]}),
+        statistics=shown(statistics, plain=True),
+    )._replace(**changes)
+    made = report(
+        accuracy_table(scores, histories, paper, source),
+        fairness_table(scores, source),
+        overhead_table(histories, 0.5, source),
+        all_figures(histories, scores),
+        "FEMNIST",
+        data.stands_in,
     )
+    return render(made, data)
 
 
 class TestPage:
     def test_is_self_contained(self, histories, scores):
-        html = render_page(make_report(histories, scores))
+        html = page(histories, scores)
         addresses = re.findall(r'(?:src|href)="([^"]+)"', html)
         assert len([a for a in addresses if a.startswith("data:image/svg")]) == 6
         others = {a for a in addresses if not a.startswith("data:")}
@@ -42,45 +49,47 @@ class TestPage:
 
     def test_says_loudly_that_a_sample_is_no_benchmark(self, histories, scores):
         banner = "Synthetic sample – not FEMNIST"
-        assert banner in render_page(make_report(histories, scores))
-        real = render_page(make_report(histories, scores, synthetic=False))
+        assert banner in page(histories, scores)
+        real = page(histories, scores, synthetic=False)
         assert banner not in real and "synthetic" not in real.lower()
 
     def test_says_loudly_that_other_real_data_are_no_benchmark(self, histories, scores):
-        report = make_report(histories, scores, synthetic=False)
-        other = replace(report, stands_in=True, source="reviews, not FEMNIST")
-        assert "Real data in the form of FEMNIST" in render_page(other)
-        assert "Real data in the form of" not in render_page(report)
+        changes = {"stands_in": True, "source": "reviews, not FEMNIST"}
+        other = page(histories, scores, synthetic=False, **changes)
+        assert "Real data in the form of FEMNIST" in other
+        real = page(histories, scores, synthetic=False)
+        assert "Real data in the form of" not in real
 
     def test_shows_tables_and_parameters(self, histories, scores):
-        html = render_page(make_report(histories, scores))
+        html = page(histories, scores)
         assert "FedMeta(Meta-SGD)" in html and "not reached" in html
         assert "maml.inner_lr" in html and "0.001" in html
         assert "<li>Pixels are as they were found.</li>" in html
         assert "<td>3,500</td>" in html  # the statistics' paper column is no percentage
 
     def test_paper_column_only_where_there_is_one(self, histories, scores):
-        without = render_page(make_report(histories, scores))
-        assert "The paper's numbers are for" not in without
-        report = make_report(histories, scores, paper={"FedAvg": 76.79})
-        assert "The paper's numbers are for" in render_page(report)
+        without = page(histories, scores)
+        assert "The paper&#39;s numbers are for" not in without
+        beside = page(histories, scores, paper={"FedAvg": 76.79})
+        assert "The paper&#39;s numbers are for" in beside
 
     def test_escapes_what_it_is_given(self, histories, scores):
         scores = {"<b>x</b>": scores["FedAvg"]}
-        html = render_page(make_report({"<b>x</b>": histories["FedAvg"]}, scores))
+        html = page({"<b>x</b>": histories["FedAvg"]}, scores)
         assert "<b>x</b>" not in html
 
     def test_names_of_data_are_no_markup(self, histories, scores):
         name = """"><img src=x onerror="alert(1)"> 'a' {{ 7 * 7 }} </title>"""
-        report = replace(
-            make_report(histories, scores, synthetic=False),
+        html = page(
+            histories,
+            scores,
+            synthetic=False,
             source=name,
             stands_in=True,
             notes=[name],
             parameters={name: name},
-            statistics=pd.DataFrame({name: [name]}),
+            statistics=shown(pd.DataFrame({name: [name]}), plain=True),
         )
-        html = render_page(report)
         assert (
             html.count("<img ") == 6 and "49" not in html.partition("<h2>The data")[2]
         )
@@ -88,7 +97,7 @@ class TestPage:
 
     def test_nothing_at_all(self, empty_history):
         nobody = {"FedAvg": make_scores([], [], [])}
-        html = render_page(make_report({"FedAvg": empty_history}, nobody))
+        html = page({"FedAvg": empty_history}, nobody)
         assert "No test client has been evaluated." in html
         assert "<td>nan</td>" not in html and "<td>–</td>" in html
 
@@ -121,7 +130,7 @@ def test_flatten():
 def printed(accuracy: pd.DataFrame) -> list[str]:
     """The lines that a terminal of 80 characters shows."""
     console = Console(file=StringIO(), width=80, color_system=None)
-    console.print(terminal_table(accuracy, "sample"))
+    console.print(printable(in_terminal(accuracy), "· sample"))
     return console.file.getvalue().splitlines()
 
 
@@ -146,7 +155,8 @@ class TestTerminal:
 
     @pytest.mark.parametrize("name", ["[red]a[/nope].csv", "[/]", ":smile:.csv"])
     def test_the_data_may_have_any_name(self, histories, scores, capsys, name):
-        show(terminal_table(accuracy_table(scores, histories, None, name), name))
+        table = accuracy_table(scores, histories, None, name)
+        show(in_terminal(table), f"· {name}")
         assert f"· {name}" in capsys.readouterr().out
 
     def test_nothing_at_all(self, empty_history):
@@ -175,6 +185,7 @@ def test_flops_text():
 
 
 def test_readable_leaves_unknown_columns_alone():
-    shown = readable(pd.DataFrame({"records_per_user": [1234.5], "gain": [-0.01]}))
-    assert shown.iloc[0].tolist() == ["1,234.50", "+0.0"]
-    assert list(shown.columns) == ["records per user", "Over FedAvg"]
+    table = shown(pd.DataFrame({"records_per_user": [1234.5], "gain": [-0.01]}))
+    ((_, (row,)),) = table.bodies
+    assert [cell.text for cell in row] == ["1,234.50", "+0.0"]
+    assert table.titles == ["records per user", "Over FedAvg"]

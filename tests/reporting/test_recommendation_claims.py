@@ -1,4 +1,5 @@
 import pytest
+from outcomes import side
 from recommendation_report_samples import METHODS, make_history, paper_scores
 
 from fedmeta.reporting.recommendation_claims import name_of, orderings, verdict
@@ -22,7 +23,7 @@ def change(table, method, steps, **values):
 
 
 def judged(table):
-    return [ordering.held for ordering in orderings(table)]
+    return [side(ordering) for ordering in orderings({0: table})]
 
 
 def test_all_claims_hold_in_the_paper(table):
@@ -82,12 +83,12 @@ def test_nothing_is_claimed_at_other_supports_or_steps(table):
 
 
 def test_figures_name_the_strongest_opponent(table):
-    figures = orderings(table)[0].figures
+    figures = orderings({0: table})[0].figures
     assert figures == (
         "Top-1: Meta-SGD + NN 86.23 against MAML + NN 83.87; "
         "Top-4: Meta-SGD + NN 96.46 against MAML + NN 94.88"
     )
-    beaten = orderings(change(table, "nn", 10_000, top1_80=90))[0].figures
+    beaten = orderings({0: change(table, "nn", 10_000, top1_80=90)})[0].figures
     assert "Meta-SGD + NN 86.23 against NN at 10,000 steps 90.00" in beaten
 
 
@@ -151,3 +152,10 @@ class TestVerdict:
     def test_without_meta_sgd(self, table):
         others = table[table["id"] != "meta_sgd_nn"]
         assert "behind" not in verdict(others, {})
+
+
+def test_three_seeds_that_agree_decide(table):
+    found = orderings({seed: table for seed in range(3)})
+    assert {claim.outcome.verdict for claim in found} == {"held"}
+    others = [change(table, "nn", 10_000, top1_80=90 + seed) for seed in range(3)]
+    assert orderings(dict(enumerate(others)))[0].outcome == ("not held", "against", 3)

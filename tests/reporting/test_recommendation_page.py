@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 from io import StringIO
 
 import pandas as pd
@@ -17,48 +16,50 @@ from fedmeta.reporting.recommendation_figures import (
     step_curves,
     user_spread,
 )
-from fedmeta.reporting.recommendation_page import (
-    RecommendationReport,
-    render_recommendation,
-)
+from fedmeta.reporting.recommendation_page import grouped, report
 from fedmeta.reporting.recommendation_tables import table3, users_table
-from fedmeta.reporting.recommendation_wording import cells, headings
-from fedmeta.reporting.terminal import recommendation_table
+from fedmeta.reporting.report import Data, render
+from fedmeta.reporting.shown import printable, shown
 
 HISTORIES = {"Meta-SGD + NN": make_history([0.1, 0.7], [0.3, 0.8])}
 
 
-def make_report(scores, paper=True, methods=METHODS, **changes):
-    source = "synthetic sample"
-    report = RecommendationReport(
-        benchmark="the paper's log",
-        source=source,
-        synthetic=True,
-        stands_in=True,
-        table=table3(methods, scores, source, paper),
-        users=users_table(methods, scores, source),
-        histories=HISTORIES,
-        figures={},
-        parameters={"meta": {"test_steps": 100}},
-        notes=["17 duplicate records were dropped."],
-        statistics=pd.DataFrame({"quantity": ["users"], "paper": [9369]}),
+FIGURES = {
+    "episodes": episode_curves(HISTORIES, "sample"),
+    "steps": step_curves(METHODS, paper_scores(), "sample"),
+    "users": user_spread(METHODS, paper_scores(), "sample"),
+}
+DATA = Data(
+    benchmark="the paper's log",
+    source="synthetic sample",
+    synthetic=True,
+    stands_in=True,
+    parameters={"meta": {"test_steps": 100}},
+    notes=["17 duplicate records were dropped."],
+    statistics=shown(
+        pd.DataFrame({"quantity": ["users"], "paper": [9369]}), plain=True
+    ),
+)
+
+
+def page(scores, paper=True, methods=METHODS, figures=None, **changes):
+    made = report(
+        table3(methods, scores, "sample", paper),
+        users_table(methods, scores, "sample"),
+        HISTORIES,
+        figures or {},
     )
-    return replace(report, **changes)
+    return render(made, DATA._replace(**changes))
 
 
 @pytest.fixture(scope="module")
-def report():
-    return make_report(paper_scores())
+def table():
+    return table3(METHODS, paper_scores(), "sample", True)
 
 
 @pytest.fixture(scope="module")
-def html(report):
-    figures = {
-        "episodes": episode_curves(HISTORIES, "sample"),
-        "steps": step_curves(METHODS, paper_scores(), "sample"),
-        "users": user_spread(METHODS, paper_scores(), "sample"),
-    }
-    return render_recommendation(replace(report, figures=figures))
+def html():
+    return page(paper_scores(), figures=FIGURES)
 
 
 class TestPage:
@@ -70,7 +71,7 @@ class TestPage:
         assert "url(" not in html and "<script" not in html and "<link" not in html
 
     def test_every_row_of_a_table_is_as_wide_as_its_head(self, html):
-        for table in re.findall(r"<table>.*?</table>", html, re.DOTALL):
+        for table in re.findall(r"<table[^>]*>.*?</table>", html, re.DOTALL):
             widths = set()
             for row in re.findall(r"<tr[^>]*>(.*?)</tr>", table, re.DOTALL):
                 spans = re.findall(r'<t[hd](?: colspan="(\d+)")?[ >]', row)
@@ -79,16 +80,17 @@ class TestPage:
                 assert row.count("<td") == row.count("</td>")
             assert len(widths) == 1
 
-    def test_says_loudly_what_the_data_are(self, report, html):
+    def test_says_loudly_what_the_data_are(self, html):
         assert "Synthetic sample – not the paper&#39;s log" in html
-        other = replace(report, synthetic=False, source="visits")
-        assert "Real data in the form of" in render_recommendation(other)
-        own = render_recommendation(replace(other, stands_in=False))
+        changes = {"synthetic": False, "source": "visits"}
+        other = page(paper_scores(), **changes)
+        assert "Real data in the form of" in other
+        own = page(paper_scores(), stands_in=False, **changes)
         assert "banner" not in own.partition("<body>")[2]
 
     def test_shows_table_claims_notes_and_parameters(self, html):
         assert "<b>86.23</b>" in html and "<td>918,452</td>" in html
-        assert html.count('<span class="held">held</span>') == 8
+        assert html.count("1 seed; figures point to it") == 8
         assert "17 duplicate records" in html and "meta.test_steps" in html
         assert "<td>9,369</td>" in html
         assert "With 80 % of a user&#39;s records" in html
@@ -97,55 +99,63 @@ class TestPage:
         scores = paper_scores()
         scores["NB"] = make_scores([99, 99], [99, 99])
         del scores["MAML + LR"]
-        html = render_recommendation(make_report(scores))
-        assert '<span class="failed">not held</span>' in html
+        html = page(scores)
+        assert "1 seed; figures point against it" in html
         assert '<span class="unknown">not measured</span>' in html
 
     def test_paper_only_where_it_is_asked_for(self, html):
-        assert "Paper, 80 %" in html and "The paper's numbers are for" in html
-        without = render_recommendation(make_report(paper_scores(), paper=False))
+        assert "Paper, 80 %" in html and "The paper&#39;s numbers are for" in html
+        without = page(paper_scores(), paper=False)
         assert "Paper, 80 %" not in without
-        assert "The paper's numbers are for" not in without
+        assert "The paper&#39;s numbers are for" not in without
 
     def test_escapes_what_it_is_given(self):
         methods = [METHODS[1]._replace(label="<b>x</b>")]
         scores = {"<b>x</b>": make_scores([1], [2])}
-        html = render_recommendation(make_report(scores, methods=methods))
+        html = page(scores, methods=methods)
         assert "<b>x</b>" not in html
 
     def test_nothing_at_all(self):
-        html = render_recommendation(make_report({}, statistics=None))
+        html = page({}, statistics=None)
         assert "No test user has been evaluated." in html
         assert ">nan<" not in html and "&lt;NA&gt;" not in html
 
 
-def test_the_best_of_each_column_is_marked(report):
-    table = report.table
-    titles = [heading[:3] for heading in headings(table)]
-    place = titles.index(("", "5 %", "Top-1"))
-    best = [row[0].text for row in cells(table) if row[place].best]
+def rows(table):
+    found = grouped(table)
+    over = [text for text, count in found.groups for _ in range(count)]
+    heads = list(zip(over, found.titles, strict=True))
+    return heads, [row for _, body in found.bodies for row in body]
+
+
+def test_the_best_of_each_column_is_marked(table):
+    heads, shown_rows = rows(table)
+    place = heads.index(("5 % support", "Top-1"))
+    best = [row[0].text for row in shown_rows if row[place].best]
     assert best == ["MAML + NN"]
-    labels = titles.index(("", "", "Parameters"))
-    assert not any(row[labels].best for row in cells(table))
+    labels = heads.index(("", "Parameters"))
+    assert not any(row[labels].best for row in shown_rows)
 
 
 def test_cells_say_what_is_missing():
     scores = paper_scores()
     del scores["NB"]
-    shown = {row[0].text: row for row in cells(table3(METHODS, scores, "s", False))}
-    assert [cell.text for cell in shown["NB"]] == ["NB"] + ["–"] * 6
-    assert [cell.text for cell in shown["MRU"]][1:4] == ["–", "–", "70.44"]
-    assert not any(cell.best for cell in shown["NB"])
+    _, shown_rows = rows(table3(METHODS, scores, "s", False))
+    found = {row[0].text: row for row in shown_rows}
+    assert [cell.text for cell in found["NB"]] == ["NB"] + ["–"] * 6
+    assert [cell.text for cell in found["MRU"]][1:4] == ["–", "–", "70.44"]
+    assert not any(cell.best for cell in found["NB"])
 
 
 class TestTerminal:
     def printed(self, table, **options):
         console = Console(file=StringIO(), width=80, **options)
-        console.print(recommendation_table(table, "sample"))
+        shown_table = grouped(table.drop(columns="parameters"))
+        console.print(printable(shown_table, "sample"))
         return console.file.getvalue().splitlines()
 
-    def test_fits_80_characters_unbroken(self, report):
-        lines = self.printed(report.table, color_system=None)
+    def test_fits_80_characters_unbroken(self, table):
+        lines = self.printed(table, color_system=None)
         row = next(line for line in lines if "Meta-SGD + NN" in line)
         assert row.split()[4:] == (
             "86.23 96.46 72.98 78.17 86.23 96.46 72.98 78.17".split()
@@ -154,8 +164,8 @@ class TestTerminal:
         assert not any("…" in line for line in lines)
         assert any(line.split()[:1] == ["MRU"] and "–" in line for line in lines)
 
-    def test_best_is_bold(self, report):
-        lines = self.printed(report.table, force_terminal=True)
+    def test_best_is_bold(self, table):
+        lines = self.printed(table, force_terminal=True)
         row = next(line for line in lines if "MAML + NN" in line)
         assert "\x1b[1m73.08" in row.replace("\x1b[1m ", "\x1b[1m")
         assert "\x1b[1m83.87" not in row

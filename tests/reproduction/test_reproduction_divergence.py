@@ -7,9 +7,9 @@ import pytest
 from made_up_runs import LEVELS, frame, history, recorded, scores
 
 from fedmeta.core.types import Divergence
-from fedmeta.reporting.claims import DIVERGED
+from fedmeta.reporting.verdicts import DIVERGED
 from fedmeta.reproduction.claims import headline
-from fedmeta.reproduction.report import TABLE2, TABLE3, _belongs, html, page_of
+from fedmeta.reproduction.report import TABLE2, TABLE3, _belongs, html
 from fedmeta.reproduction.runs import Recorded
 from fedmeta.reproduction.settings import choose
 from fedmeta.reproduction.study import table2_study
@@ -62,20 +62,21 @@ def test_the_cell_says_so_and_has_no_mean(study):
     assert row[["n_20", "diverged_20", "diverged_50"]].tolist() == [3, 1, 0]
     assert row["after_50"] == pytest.approx(88)
     assert table["diverged_20"].sum() == 1
-    words = [cell.text for row in study.shown["table2"].rows for cell in row]
+    words = [cell.text for row in study.shown["table2"].bodies[0][1] for cell in row]
     assert words.count("1 of 3 seeds diverged") == 1
     assert not any("FedMeta(MAML)" in command.fills for command in study.missing)
 
 
 def test_the_page_names_the_cell(study):
-    text = " ".join(re.sub(r"<[^>]+>", " ", html(page_of([study]))).split())
+    text = " ".join(re.sub(r"<[^>]+>", " ", html([study])).split())
     assert f"FedMeta(MAML), 20 % support, seed 1: {WHERE}" in text
     assert "(a) FedMeta is above FedAvg at 20 % and 50 % a training diverged" in text
 
 
 def test_no_claim_about_it_is_held_or_not(study):
     above, _, shrinking, rounds = study.claims
-    assert [above.held, shrinking.held, rounds.held] == [DIVERGED] * 3
+    verdicts = [c.outcome.verdict for c in (above, shrinking, rounds)]
+    assert verdicts == [DIVERGED] * 3
     assert "FedMeta(MAML) 1 of 3 seeds diverged" in above.figures
     assert "diverged at round 150" in rounds.figures
     cost = study.tables["overhead"].set_index(["algorithm", "support_fraction"])

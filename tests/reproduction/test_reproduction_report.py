@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from fedmeta.cli import cli
 from fedmeta.data.errors import DataError
-from fedmeta.reproduction.report import html, page_of, slug, slugs, write
+from fedmeta.reproduction.report import html, slug, slugs, write
 from fedmeta.reproduction.runs import Recorded, matching
 from fedmeta.reproduction.settings import choose
 from fedmeta.reproduction.study import table2_study, table3_study
@@ -57,21 +57,24 @@ def real():
 
 
 def test_page(real):
-    text = text_of(html(page_of([real])))
+    text = text_of(html([real]))
     assert "FedMeta's gain over FedAvg on FEMNIST is +14.00 to +16.00 points" in text
-    assert "(a) FedMeta is above FedAvg at 20 % held" in text
+    assert (
+        "(a) FedMeta is above FedAvg at 20 % undecided 2 seeds; figures point to it"
+        in text
+    )
     assert "FedMeta(Meta-SGD) 90.50 ± 0.71 (2) 89.26 +1.24 missing 90.28" in text
     assert "(d) FedMeta reaches 70 % validation accuracy in fewer rounds" in text
     assert (
         "kedro sweep --pipeline femnist_fedmeta --env paper "
         "--params support_fraction=0.5,0.9 --params seed=0,1,2" in text
     )
-    assert "Table 3 and Figures 6 and 7: kedro run --pipeline recommendation" in text
+    assert "real data: --env paper) kedro run --pipeline recommendation_fedmeta" in text
     assert "Synthetic" not in text
 
 
 def test_page_needs_nothing_but_itself(real):
-    page = html(page_of([real]))
+    page = html([real])
     assert page.count("data:image/svg+xml;base64,") == len(real.figures) == 4
     addresses = re.findall(r'(?:src|href)="(?!data:)([^"]+)"', page)
     assert all(a.startswith(("http://127.0.0.1", "#")) for a in addresses)
@@ -85,13 +88,12 @@ def test_synthetic_data_never_stand_for_the_real_ones(real):
     assert generated.source == "synthetic sample, not FEMNIST"
     assert all("not FEMNIST" in f.get_suptitle() for f in generated.figures.values())
     assert not [name for name in generated.tables["table2"] if "paper" in name]
-    assert "Synthetic sample – not FEMNIST" in text_of(html(page_of([generated])))
+    assert "Synthetic sample – not FEMNIST" in text_of(html([generated]))
 
-    both = page_of([real, generated])
-    text = text_of(html(both))
-    assert "on FEMNIST is" in both.headline
+    text = text_of(html([real, generated]))
+    assert "gain over FedAvg on FEMNIST is" in text
     assert "These data were drawn by a program" in text
-    assert not both.synthetic
+    assert "Synthetic sample – not FEMNIST" not in text
 
 
 def test_data_that_stand_in_are_named():
@@ -116,7 +118,7 @@ def test_notes_name_what_was_left_out():
 def test_without_a_target_the_cost_is_left_out():
     bare = study(grid(), configured={})
     assert "overhead" not in bare.tables
-    assert bare.claims[3].held is None
+    assert bare.claims[3].outcome.verdict == "not measured"
 
 
 def one_figure(study):
@@ -134,8 +136,13 @@ def test_files(real, tmp_path):
     table = pd.read_csv(tmp_path / "femnist" / "table2.csv", index_col="algorithm")
     assert table.loc["FedMeta(MAML)", "after_20"] == pytest.approx(88.5)
     assert table.loc["FedMeta(MAML)", "n_20"] == 2
-    held = pd.read_csv(tmp_path / "claims.csv", keep_default_na=False)["held"]
-    assert held.tolist() == ["True", "True", "", "True"]
+    claims = pd.read_csv(tmp_path / "claims.csv", keep_default_na=False)
+    assert claims["tendency"].tolist() == ["for", "for", "", "for"]
+    assert claims["verdict"].tolist() == ["undecided"] * 2 + [
+        "not measured",
+        "undecided",
+    ]
+    assert claims["seeds"].tolist() == [2, 2, 0, 2]
     assert b"/FontFile2" in (tmp_path / "femnist" / "accuracy.pdf").read_bytes()
 
 
@@ -211,7 +218,8 @@ def test_table3_is_the_mean_over_seeds():
     assert [command.text for command in found.missing] == [
         "kedro run --pipeline recommendation_fedmeta --env paper --params seed=2"
     ]
-    assert "MAML + NN" in text_of(html(page_of([found])))
+    assert "MAML + NN" in text_of(html([found]))
+    assert {claim.outcome.seeds for claim in found.claims} <= {0, 2}
 
 
 def test_where_keeps_runs_that_lack_the_parameter():

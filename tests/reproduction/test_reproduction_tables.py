@@ -5,33 +5,37 @@ import pandas as pd
 import pytest
 from made_up_runs import frame, recorded
 
+from fedmeta.reporting.shown import markdown
 from fedmeta.reproduction.tables import (
+    accuracies,
     accuracy_cells,
     gains,
     gains_table,
     in_order,
     label_of,
     mean_history,
-    means,
     paper_gains,
     sd_history,
     table2,
 )
-from fedmeta.reproduction.wording import accuracy_words, before_words, markdown
+from fedmeta.reproduction.wording import accuracy_words, before_words
 
 
 @pytest.fixture
-def cells():
-    return accuracy_cells(
-        frame(
-            [
-                recorded("maml", 0.2, 0, after=0.80, before=0.5),
-                recorded("maml", 0.2, 1, after=0.84, before=0.5),
-                recorded("fedavg", 0.2, 0, after=0.70, before=0.7),
-                recorded("own_idea", 0.2, 0, after=0.60, before=0.1),
-            ]
-        )
+def runs():
+    return frame(
+        [
+            recorded("maml", 0.2, 0, after=0.80, before=0.5),
+            recorded("maml", 0.2, 1, after=0.84, before=0.5),
+            recorded("fedavg", 0.2, 0, after=0.70, before=0.7),
+            recorded("own_idea", 0.2, 0, after=0.60, before=0.1),
+        ]
     )
+
+
+@pytest.fixture
+def cells(runs):
+    return accuracy_cells(runs)
 
 
 @pytest.fixture
@@ -65,7 +69,7 @@ def test_any_algorithm_becomes_a_row():
 def test_words(table):
     shown = accuracy_words(table, [0.2, 0.5])
     assert shown.groups == [("", 1), ("20 % support", 3), ("50 % support", 3)]
-    texts = {row[0].text: [cell.text for cell in row[1:]] for row in shown.rows}
+    texts = {row[0].text: [cell.text for cell in row[1:]] for row in shown.bodies[0][1]}
     assert texts["FedMeta(MAML)"][:4] == [
         "82.00 ± 2.83 (2)",
         "81.00",
@@ -74,7 +78,7 @@ def test_words(table):
     ]
     assert texts["FedAvg"][:3] == ["70.00 (1)", "75.00", "-5.00"]
     assert texts["own_idea"][:3] == ["60.00 (1)", "–", "–"]
-    best = [row[0].text for row in shown.rows if row[1].best]
+    best = [row[0].text for row in shown.bodies[0][1] if row[1].best]
     assert best == ["FedMeta(MAML)"]
 
 
@@ -93,10 +97,13 @@ def test_markdown(table):
     ]
 
 
-def test_gains(cells):
-    ours = gains(means(cells))
-    assert ours == {("FedMeta(MAML)", 0.2): pytest.approx(12)}
-    table = gains_table(cells, [0.2], None, "FEMNIST").set_index("algorithm")
+def test_gains(runs):
+    found = accuracies(runs)
+    ((key, gain),) = gains(found).items()
+    # of the means over all seeds; for a verdict, of the seeds that both have
+    assert key == ("FedMeta(MAML)", 0.2) and float(gain) == pytest.approx(12)
+    assert gain.by_seed.to_dict() == {0: pytest.approx(10)}
+    table = gains_table(found, [0.2], None, "FEMNIST").set_index("algorithm")
     assert table["gain_20"].to_dict() == {
         "FedMeta(MAML)": pytest.approx(12),
         "FedMeta(Meta-SGD)": pytest.approx(np.nan, nan_ok=True),

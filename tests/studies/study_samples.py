@@ -5,10 +5,10 @@ from io import BytesIO
 import matplotlib
 import numpy as np
 import pandas as pd
+from outcomes import side
 
 from fedmeta.reporting.report import Data, render
 from fedmeta.reporting.results import Results, Run, tidy
-from fedmeta.reporting.verdicts import AGAINST, DIVERGED, FOR, TIE
 
 
 def study_scores(correct, num_query=(10, 10)):
@@ -64,13 +64,7 @@ def over_seeds(*results):
 
 def held(report):
     """Of each claim whether the figures are for it; None where they say nothing."""
-    sides = {FOR: True, AGAINST: False, TIE: False, "": None}
-    return [
-        claim.outcome.verdict
-        if claim.outcome.verdict == DIVERGED
-        else sides[claim.outcome.tendency]
-        for claim in report.claims
-    ]
+    return [side(claim) for claim in report.claims]
 
 
 def html_of(report):

@@ -157,7 +157,7 @@ def test_what_makes_no_other_cell(project, told, monkeypatch):
     assert run(project, "seed=0", *given)
     assert begun(told) == []
     other = identity.code(
-        "reporting.page", "core.algorithms.reptile", "benchmarks.femnist.parse"
+        "reporting.report", "core.algorithms.reptile", "benchmarks.femnist.parse"
     )
     own = cells_module.code_of(pipelines[PIPELINE])
     assert other.keys() - own.keys()

@@ -1,9 +1,15 @@
-"""Tables, figures and one page from a run's histories and scores.
+"""From results to reports: pure functions of data frames.
 
-Everything here is a pure function of data frames. A *history* has a row an evaluated
-round, *scores* have a row a test client: `num_query` and, of each metric of the
-model's score, the sums over the query records `<metric>_sum_before` and
-`<metric>_sum_after`. Both come as a mapping from an algorithm's
-label to its table, in the order in which the algorithms are to be shown. Histories
-hold fractions in [0, 1]; every table made here holds accuracies in percent.
+`results` has the two tidy tables that everything is made from, `measures` the numbers
+in them, one a seed, and `verdicts` the one rule by which a claim is held.
+`figure_kinds` draws, `shown` makes tables for people, `wording` says how a column is
+written, and
+`report` puts all of it on a page. What a study says of its results is in
+`fedmeta.studies`; what the comparison of a benchmark (`comparison`, `tables`,
+`fairness`, `figures`) and the recommendation study say is still here.
+
+A *history* has a row an evaluated round, *scores* have a row a test client: `num_query`
+and, of each metric of the model's score, the sums over the query records
+`<metric>_sum_before` and `<metric>_sum_after`. Histories hold fractions in [0, 1];
+tables hold accuracies in percent.
 """

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
-from fedmeta.reporting.measures import Value, over_seeds
+from fedmeta.reporting.fairness import GRID, density
+from fedmeta.reporting.measures import Value, curve
 from fedmeta.reporting.results import Results
 from fedmeta.reporting.style import (
     FAINT,
@@ -41,13 +43,15 @@ class Line(NamedTuple):
     Attributes:
         values: By what is on the horizontal axis, with gaps where they are not finite.
         sd: Half the width of the band around it; or None.
+        beside: Another curve of the same training, thin and dashed; or None.
         words: At its end in place of its last value, such as of a divergence.
-        dashed: Whether it is thin and dashed.
+        dashed: Whether it is dashed itself.
         colour: Of its label, unless given.
     """
 
     values: pd.Series
     sd: pd.Series | None = None
+    beside: pd.Series | None = None
     words: str = ""
     dashed: bool = False
     colour: str = ""
@@ -75,25 +79,52 @@ class Axis(NamedTuple):
 ACCURACY = Axis("query records classified correctly", "{:.1%}")
 
 
+LOSS = Axis("nats a record (log scale)", "{:.2f}", log=True)
+
+
 def by_round(
     groups: Mapping[str, Mapping[str, Results]],
     column: str,
     colours: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, Line]]:
     """Curves of a column of histories, the mean over seeds with its deviation."""
-    lines = {}
-    for title, group in groups.items():
-        lines[title] = {}
-        for label, found in group.items():
-            curve = over_seeds(found, column)
-            one = found.seeds == 1
-            lines[title][label] = Line(
-                curve["mean"],
-                None if one else curve["sd"],
-                found.diverged,
+    return {
+        title: {
+            label: line(
+                [rows for _, rows in found.histories.groupby("seed", dropna=False)],
+                column,
+                words=found.diverged,
                 colour=(colours or {}).get(label, ""),
             )
-    return lines
+            for label, found in group.items()
+        }
+        for title, group in groups.items()
+    }
+
+
+def line(
+    histories: Sequence[pd.DataFrame],
+    column: str,
+    beside: str | None = None,
+    **style: str,
+) -> Line:
+    """A curve over histories, one a seed, and perhaps one beside it.
+
+    Of several it is their mean, at the rounds that all were evaluated at.
+    """
+    means = [_mean(histories, name) for name in (column, beside) if name]
+    sd = _joined(histories, column).std(axis=1, ddof=1, skipna=False)
+    several = len(histories) > 1
+    return Line(means[0], sd if several else None, *means[1:], **style)
+
+
+def _mean(histories: Sequence[pd.DataFrame], column: str) -> pd.Series:
+    return _joined(histories, column).mean(axis=1, skipna=False)
+
+
+def _joined(histories: Sequence[pd.DataFrame], column: str) -> pd.DataFrame:
+    found = [curve(history, column) for history in histories]
+    return pd.concat(found, axis=1, join="inner") if found else pd.DataFrame()
 
 
 def curves(
@@ -102,82 +133,265 @@ def curves(
     axis: Axis = ACCURACY,
     x: str = "round",
     nothing: str = "no round has been evaluated",
+    *,
+    shared: bool = True,
+    target: float | None = None,
 ) -> Figure:
-    """Curves with bands, a panel a group, all with one vertical axis.
+    """Curves with bands, a panel a group.
 
     A line has gaps where a value is not finite. Its label and last value stand at its
     end; where a training diverged, that is said in place of a value.
+
+    Args:
+        groups: By the panels' titles.
+        title: Of the figure.
+        axis: The vertical one.
+        x: What is on the horizontal axis.
+        nothing: Said in a panel without curves.
+        shared: Whether all panels have one vertical axis.
+        target: To mark with a line.
     """
     count = max(len(groups), 1)
     size = (9, 4.6) if count == 1 else (11.5, 4.4)
-    figure, axes = panels(count, title, size, share_y=True)
-    _vertical(axes[0], axis, [v for g in groups.values() for v in g.values()])
+    figure, axes = panels(count, title, size, share_y=shared)
+    scaled = groups.values() if shared else [{}] * len(groups)
+    _vertical(axes[0], axis, [v for g in scaled for v in g.values()], target)
+    axes[0].set_ylabel(axis.title, fontsize=LABEL_SIZE)
     if not groups:
         say(axes[0], nothing)
     for panel, (name, lines) in zip(axes, groups.items(), strict=False):
         panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
-        _curves(panel, lines, axis, x, nothing)
+        if not shared:
+            _vertical(panel, axis, list(lines.values()), target)
+        panel.set_xlabel(x, fontsize=LABEL_SIZE)
+        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        ends = _draw(panel, lines, axis, x)
+        if not ends:
+            say(panel, nothing)
+            continue
+        panel.margins(x=0.01)
+        bottom = panel.get_ylim()[0]
+        placed = [(t, c, bottom if np.isnan(y) else y) for t, c, y in ends.values()]
+        label_ends(panel, placed)
+        if len(groups) == 1 and any(v.beside is not None for v in lines.values()):
+            above = {"loc": "lower right", "bbox_to_anchor": (1, 1.0), "ncols": 2}
+            style = {"frameon": False, "fontsize": SMALL_SIZE, "borderaxespad": 0.2}
+            panel.legend(handles=_styles(), **above, **style)
+        if target is not None:
+            panel.axhline(target, color=INK, linewidth=0.8, linestyle=":")
+            panel.annotate(
+                f"target {target:.0%}",
+                (0.005, target),
+                xycoords=panel.get_yaxis_transform(),
+                xytext=(0, 3),
+                textcoords="offset points",
+                fontsize=SMALL_SIZE,
+                color=INK,
+            )
     return figure
 
 
-def _vertical(panel: Axes, axis: Axis, lines: Sequence[Line]) -> None:
+def bands(
+    rows: Sequence[tuple[Axis, Mapping[str, Lines]]],
+    title: str,
+    target: float | None = None,
+) -> Figure:
+    """Curves with bands in rows of panels, a column a group; a legend is below them.
+
+    Args:
+        rows: The vertical axis that a row has, and its groups by title.
+        title: Of the figure.
+        target: To mark with a line.
+    """
+    figure, axes = _in_rows([groups for _, groups in rows], title)
+    width = len(axes) // len(rows)
+    for place, (axis, groups) in enumerate(rows):
+        row = axes[place * width : (place + 1) * width]
+        found = [v for g in groups.values() for v in g.values()]
+        _vertical(row[0], axis, found, target)
+        row[0].set_ylabel(axis.title, fontsize=LABEL_SIZE)
+        for panel, lines in zip(row, groups.values(), strict=False):
+            panel.set_xlabel("round", fontsize=LABEL_SIZE)
+            panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            for label, (_, colour, y) in _draw(panel, lines, axis, "round").items():
+                drawn = lines[label]
+                if drawn.words and len(drawn.values):
+                    style = {"color": colour, "fontsize": SMALL_SIZE}
+                    panel.annotate(drawn.words, (drawn.values.index[-1], y), **style)
+            panel.margins(x=0.01)
+            if target is not None:
+                panel.axhline(target, color=INK, linewidth=0.8, linestyle=":")
+    every = [v for _, groups in rows for g in groups.values() for v in g.values()]
+    styles = _styles() if any(v.beside is not None for v in every) else []
+    if target is not None and styles:
+        styles.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=":"))
+        styles[-1].set_label(f"target {100 * target:g} %")
+    _legend(figure, [label for g in rows[0][1].values() for label in g], styles)
+    return figure
+
+
+def densities(
+    groups: Mapping[str, Mapping[str, np.ndarray]], title: str, x: str
+) -> Figure:
+    """How values in [0, 1] are spread, a panel a group; a legend is below them.
+
+    A Gaussian kernel density with Scott's bandwidth; values that are all equal have
+    none and become an upright line. Triangles mark means.
+    """
+    figure, axes = _in_rows([groups], title)
+    for panel, found in zip(axes, groups.values(), strict=False):
+        humps(panel, found, colours_of(found))
+    everything = [v for found in groups.values() for v in found.values() if len(v)]
+    lowest = min((np.quantile(v, 0.01) for v in everything), default=1.0)
+    for panel in axes:
+        unit_axis(panel, lowest, x)
+    axes[0].set_ylim(bottom=0)
+    axes[0].set_ylabel("density of clients", fontsize=LABEL_SIZE)
+    _legend(figure, [label for found in groups.values() for label in found], [])
+    return figure
+
+
+def humps(
+    panel: Axes, found: Mapping[str, np.ndarray], colours: Mapping[str, str]
+) -> dict[str, Line2D]:
+    """Draw the densities; returns each label's line."""
+    drawn = {}
+    for label, values in found.items():
+        if not len(values):
+            continue
+        colour, curve_ = colours[label], density(values)
+        if curve_ is None:
+            drawn[label] = panel.axvline(values.mean(), color=colour, linewidth=2)
+        else:
+            (drawn[label],) = panel.plot(GRID, curve_, color=colour, linewidth=2)
+        panel.plot(
+            values.mean(),
+            0,
+            marker="^",
+            markersize=8,
+            color=colour,
+            clip_on=False,
+            transform=panel.get_xaxis_transform(),
+            linestyle="none",
+        )
+    return drawn
+
+
+def unit_axis(panel: Axes, lowest: float, title: str) -> None:
+    """A horizontal axis of shares, from some way below the lowest, in tenths, to 1."""
+    panel.set_xlim(max(0.0, np.floor(10 * lowest - 0.5) / 10), 1)
+    panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    panel.set_xlabel(title, fontsize=LABEL_SIZE)
+
+
+def _in_rows(
+    rows: Sequence[Mapping[str, Any]], title: str
+) -> tuple[Figure, list[Axes]]:
+    """Panels in rows of one scale each, under the titles of the first row."""
+    columns = max(len(rows[0]), 1)
+    size = (1.2 + 3.6 * max(columns, 2), 0.9 + 3.0 * len(rows))
+    figure, axes = panels(columns * len(rows), title, size, rows=len(rows))
+    for start in range(0, len(axes), columns):
+        for panel in axes[start + 1 : start + columns]:
+            panel.sharey(axes[start])
+            panel.tick_params(labelleft=False)
+    for panel, name in zip(axes, rows[0], strict=False):
+        panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
+    if not rows[0]:
+        say(axes[0], "nothing is recorded")
+    return figure, axes
+
+
+def _legend(figure: Figure, labels: Sequence[str], styles: Sequence[Line2D]) -> None:
+    lines = [
+        Line2D([], [], color=colour, linewidth=2, label=label)
+        for label, colour in colours_of(dict.fromkeys(labels)).items()
+    ]
+    if not lines:
+        return
+    figure.legend(
+        handles=[*lines, *styles],
+        loc="outside lower left",
+        ncols=4,
+        frameon=False,
+        fontsize=SMALL_SIZE,
+    )
+
+
+def _styles() -> list[Line2D]:
+    return [
+        Line2D([], [], color=INK, linewidth=2, label="after adaptation"),
+        Line2D([], [], color=INK, linewidth=1.1, linestyle=DASHES, label="before"),
+    ]
+
+
+def _vertical(
+    panel: Axes, axis: Axis, lines: Sequence[Line], target: float | None = None
+) -> None:
     """Scale and ticks; before labels are placed."""
-    values = np.concatenate([[], *(v.values.dropna() for v in lines)])
+    both = [c for v in lines for c in (v.values, v.beside) if c is not None]
+    for one in lines:
+        if one.sd is not None:
+            both += [one.values - one.sd, one.values + one.sd]
+    values = np.concatenate([[], *(c.dropna() for c in both)])
     if axis.log:
         panel.set_yscale("log")
         if len(positive := values[values > 0]):
-            panel.set_ylim(positive.min() / 1.3, positive.max() * 1.3)
+            low, high = positive.min(), positive.max()
+            room = max((high / low) ** 0.06, 1.0005)
+            panel.set_ylim(low / room, high * room)
         panel.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
         panel.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         panel.yaxis.set_minor_locator(LogLocator(subs=[]))
-    else:
-        panel.yaxis.set_major_formatter(
-            PercentFormatter(1.0, decimals=0 if axis.zero else None)
-        )
-        if axis.zero:
-            panel.set_ylim(0, min(1.0, 1.08 * max([0.05, *values])))
-        elif len(values):
-            margin = max(0.08 * np.ptp(values), 0.005)
-            panel.set_ylim(values.min() - margin, values.max() + margin)
-    panel.set_ylabel(axis.title, fontsize=LABEL_SIZE)
+        return
+    decimals = 0 if axis.zero else None
+    panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
+    if axis.zero:
+        panel.set_ylim(0, min(1.0, 1.08 * max([0.05, target or 0, *values])))
+    elif len(values):
+        margin = max(0.08 * np.ptp(values), 0.005)
+        panel.set_ylim(values.min() - margin, values.max() + margin)
 
 
-def _curves(panel: Axes, lines: Lines, axis: Axis, x: str, nothing: str) -> None:
-    panel.set_xlabel(x, fontsize=LABEL_SIZE)
-    panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    colours, ends = colours_of(lines), []
-    for label, line in lines.items():
-        colour, values, words = line.colour or colours[label], line.values, line.words
+def _draw(
+    panel: Axes, lines: Lines, axis: Axis, x: str
+) -> dict[str, tuple[str, str, float]]:
+    """Draw curves; returns the text at each one's end, its colour and height."""
+    colours, ends, drawn = colours_of(lines), {}, []
+    for label, one in lines.items():
+        colour, values, words = one.colour or colours[label], one.values, one.words
         if values.empty:
             if words:
-                ends.append((f"{label} {words}", colour, np.nan))
+                ends[label] = f"{label} {words}", colour, np.nan
             continue
         panel.plot(
             values,
             color=colour,
             linewidth=2,
-            linestyle=DASHES if line.dashed else "-",
+            linestyle=DASHES if one.dashed else "-",
             marker="o" if len(values) <= FEW else None,
             markersize=3.5,
         )
-        if line.sd is not None:
-            low, high = values - line.sd, values + line.sd
-            panel.fill_between(
-                values.index, low, high, color=colour, alpha=BAND, linewidth=0
-            )
+        drawn.append(values)
+        if one.sd is not None:
+            low, high = values - one.sd, values + one.sd
+            style = {"color": colour, "alpha": BAND, "linewidth": 0}
+            panel.fill_between(values.index, low, high, **style)
         finite = values.dropna()
         if not words and len(finite) < len(values):
             gaps = values.index[values.isna()]
             more = " and on" if len(gaps) > 1 else ""
             words = f"{NOT_FINITE} at {x} {gaps[0]:,.0f}{more}"
         text = words or axis.last.format(finite.iloc[-1])
-        ends.append((f"{label} {text}", colour, float(finite.iloc[-1])))
-    if not ends:
-        say(panel, nothing)
-        return
-    panel.margins(x=0.01)
-    bottom = panel.get_ylim()[0]
-    label_ends(panel, [(t, c, bottom if np.isnan(y) else y) for t, c, y in ends])
+        ends[label] = f"{label} {text}", colour, float(finite.iloc[-1])
+    for label, one in lines.items():
+        # FedAvg(Meta) before adapting is FedAvg: its dashes would cover that line
+        if one.beside is not None and not any(
+            np.array_equal(one.beside, other, equal_nan=True) for other in drawn
+        ):
+            colour = one.colour or colours[label]
+            panel.plot(one.beside, color=colour, linewidth=1.1, linestyle=DASHES)
+    return ends
 
 
 class Points(NamedTuple):

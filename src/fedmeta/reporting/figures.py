@@ -1,31 +1,35 @@
 """The report's figures. Each takes tables and the words that say what the data are."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from fedmeta.reporting import measures
 from fedmeta.reporting.divergence import divergence
-from fedmeta.reporting.fairness import GRID, client_accuracies, density
+from fedmeta.reporting.fairness import client_accuracies
+from fedmeta.reporting.figure_kinds import (
+    LOSS,
+    Line,
+    curves,
+    humps,
+    line,
+    unit_axis,
+)
 from fedmeta.reporting.style import (
     INK,
     LABEL_SIZE,
     SMALL_SIZE,
     WORSE,
     colours_of,
-    label_ends,
     panels,
     say,
 )
 from fedmeta.reporting.tables import REACHED, Tables
 from fedmeta.reporting.wording import NOT_FINITE, bytes_text, flops_text
 
-FEW_ROWS = 25  # a curve of so few points shows each of them
 # Costs until a target is reached: column, title, how a value is written.
 COST_PANELS: list[tuple[str, str, Callable[[float], str]]] = [
     ("rounds", "rounds", lambda value: f"{value:,.0f}"),
@@ -44,47 +48,32 @@ def accuracy_curves(
         source: What the data are, for the title.
         target: An accuracy (fraction) to mark with a line.
     """
-    figure, (panel,) = panels(1, f"Validation accuracy by round · {source}", (9, 4.8))
-    panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    panel.set_ylabel("query records classified correctly", fontsize=LABEL_SIZE)
-    panel.set_ylim(0, _highest(histories, "validation_accuracy", target))
     names = ("validation_accuracy_after", "validation_accuracy_before")
-    curves_by_round(panel, histories, *names, "{:.1%}")
-    _name_line_styles(panel)
-    if target is not None:
-        panel.axhline(target, color=INK, linewidth=0.8, linestyle=":")
-        panel.annotate(
-            f"target {target:.0%}",
-            (0.005, target),
-            xycoords=panel.get_yaxis_transform(),
-            xytext=(0, 3),
-            textcoords="offset points",
-            fontsize=SMALL_SIZE,
-            color=INK,
-        )
-    return figure
+    title = f"Validation accuracy by round · {source}"
+    return curves({"": lines(histories, *names)}, title, target=target)
 
 
 def loss_curves(histories: Tables, source: str) -> Figure:
     """Loss by round, on validation clients and on the clients being trained."""
-    figure, axes = panels(2, f"Loss by round · {source}", (11, 4.2))
-    columns = [
-        (
-            "validation clients, after adaptation (dashed: before)",
-            "validation_loss_after",
-            "validation_loss_before",
+    groups = {
+        "validation clients, after adaptation (dashed: before)": lines(
+            histories, "validation_loss_after", "validation_loss_before"
         ),
-        ("training clients", "train_loss", None),
-    ]
-    for panel, (title, solid, dashed) in zip(axes, columns, strict=True):
-        panel.set_yscale("log")
-        panel.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        panel.yaxis.set_minor_locator(LogLocator(subs=[]))
-        panel.set_title(title, fontsize=LABEL_SIZE, loc="left", color=INK)
-        curves_by_round(panel, histories, solid, dashed, "{:.2f}")
-    axes[0].set_ylabel("nats a record (log scale)", fontsize=LABEL_SIZE)
-    return figure
+        "training clients": lines(histories, "train_loss"),
+    }
+    return curves(groups, f"Loss by round · {source}", LOSS, shared=False)
+
+
+def lines(histories: Tables, solid: str, beside: str | None = None) -> dict[str, Line]:
+    """Curves of a column of histories by label, and perhaps of one beside it."""
+    found = {k: line([h], solid, beside) for k, h in histories.items()}
+    return {
+        label: one._replace(
+            words=divergence(history)
+            or (NOT_FINITE if one.values.empty and len(history) > 1 else "")
+        )
+        for (label, one), history in zip(found.items(), histories.values(), strict=True)
+    }
 
 
 def accuracy_density(scores: Tables, source: str, min_query: int = 1) -> Figure:
@@ -95,46 +84,27 @@ def accuracy_density(scores: Tables, source: str, min_query: int = 1) -> Figure:
     """
     title = f"Accuracy of each test client after adaptation · {source}"
     figure, (panel,) = panels(1, title, (9, 4.2))
-    lowest, curves = 1.0, []
-    for label, colour in colours_of(scores).items():
-        after = client_accuracies(scores[label], min_query)["after"].to_numpy(float)
-        if not len(after):
-            if words := divergence(scores[label]):
-                panel.plot([], color=colour, label=f"{label} {words}")
-            continue
-        lowest = min(lowest, after.min())
-        curve = density(after)
-        curves.append(curve)
-        text = f"{label}, mean {after.mean():.1%}"
-        if curve is None:
-            panel.axvline(after.mean(), color=colour, linewidth=2, label=text)
-        else:
-            panel.plot(GRID, curve, color=colour, linewidth=2, label=text)
-        panel.plot(
-            after.mean(),
-            0,
-            marker="^",
-            markersize=8,
-            color=colour,
-            clip_on=False,
-            transform=panel.get_xaxis_transform(),
-            linestyle="none",
-        )
+    colours = colours_of(scores)
+    after = {
+        label: client_accuracies(table, min_query)["after"].to_numpy(float)
+        for label, table in scores.items()
+    }
+    drawn = humps(panel, after, colours)
+    for label, hump in drawn.items():
+        hump.set_label(f"{label}, mean {after[label].mean():.1%}")
+    for label, table in scores.items():
+        if words := divergence(table):
+            panel.plot([], color=colours[label], label=f"{label} {words}")
     if panel.lines:
-        panel.legend(
-            frameon=False,
-            fontsize=SMALL_SIZE,
-            loc="center left",
-            bbox_to_anchor=(1.01, 0.5),
-        )
+        place = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+        panel.legend(frameon=False, fontsize=SMALL_SIZE, **place)
     else:
         say(panel, "no test client")
-    if all(curve is None for curve in curves):
+    if all(len(hump.get_xdata()) <= 2 for hump in drawn.values()):  # uprights alone
         panel.set_yticks([])
-    panel.set_xlim(_round_down(lowest), 1)
+    lowest = min((v.min() for v in after.values() if len(v)), default=1.0)
+    unit_axis(panel, lowest, "share of the client's query records right")
     panel.set_ylim(bottom=0)
-    panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    panel.set_xlabel("share of the client's query records right", fontsize=LABEL_SIZE)
     panel.set_ylabel("density of clients", fontsize=LABEL_SIZE)
     return figure
 
@@ -241,108 +211,6 @@ def cost_curves(targets: pd.DataFrame, source: str) -> Figure:
         bbox_to_anchor=(1.01, 0.5),
     )
     return figure
-
-
-def curves_by_round(
-    panel: Axes,
-    histories: Tables,
-    solid: str,
-    dashed: str | None,
-    value: str,
-    unit: str = "round",
-    colours: Mapping[str, str] | None = None,
-) -> None:
-    """A bold line an algorithm, its last value at its end, and a thin dashed one.
-
-    A line has gaps where a value is not finite. Where a training diverged, its label
-    says so in place of a value.
-
-    Args:
-        panel: Where to draw.
-        histories: A row an evaluated round.
-        solid: The column of the bold lines.
-        dashed: The column of the dashed lines, if there are any.
-        value: The format of a last value.
-        unit: What the benchmark calls a round.
-        colours: By label; those of ``colours_of`` unless given.
-    """
-    colours = colours_of(histories) if colours is None else colours
-    panel.set_xlabel(unit, fontsize=LABEL_SIZE)
-    panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    drawn: list[pd.Series] = []
-    ends: list[tuple[str, str, float]] = []
-    for label, history in histories.items():
-        colour, words = colours[label], divergence(history)
-        curve = measures.curve(history, solid)
-        if curve.empty:
-            words = words or (NOT_FINITE if len(history) > 1 else "")
-            if words:
-                ends.append((f"{label} {words}", colour, np.nan))
-            continue
-        marker = "o" if len(curve) <= FEW_ROWS else None
-        panel.plot(curve, color=colour, linewidth=2, marker=marker, markersize=3.5)
-        drawn.append(curve)
-        finite = curve.dropna()
-        if not words and len(finite) < len(curve):
-            words = _lost(curve, unit)
-        text = words or value.format(finite.iloc[-1])
-        ends.append((f"{label} {text}", colour, float(finite.iloc[-1])))
-    if not ends:
-        say(panel, f"no {unit} has been evaluated")
-        return
-    for label, history in histories.items():
-        if dashed is None or history.empty:
-            continue
-        curve = measures.curve(history, dashed)
-        # FedAvg(Meta) before adapting is FedAvg: its dashes would cover that line
-        if not any(np.array_equal(curve, other, equal_nan=True) for other in drawn):
-            dashes = (0, (4, 2))
-            panel.plot(curve, color=colours[label], linewidth=1.1, linestyle=dashes)
-    panel.margins(x=0.01)
-    bottom = panel.get_ylim()[0]
-    label_ends(panel, [(t, c, bottom if np.isnan(y) else y) for t, c, y in ends])
-
-
-def _lost(curve: pd.Series, unit: str) -> str:
-    """Where a curve, which goes on, is not finite."""
-    gaps = curve.index[curve.isna()]
-    more = " and on" if len(gaps) > 1 else ""
-    return f"{NOT_FINITE} at {unit} {gaps[0]:,.0f}{more}"
-
-
-def _name_line_styles(panel: Axes) -> None:
-    if not panel.lines:
-        return
-    solid = Line2D([], [], color=INK, linewidth=2, label="after adaptation")
-    dashed = Line2D(
-        [], [], color=INK, linewidth=1.1, linestyle=(0, (4, 2)), label="before"
-    )
-    panel.legend(
-        handles=[solid, dashed],
-        frameon=False,
-        fontsize=SMALL_SIZE,
-        loc="lower right",
-        bbox_to_anchor=(1, 1.0),
-        ncols=2,
-        borderaxespad=0.2,
-    )
-
-
-def _highest(histories: Tables, column: str, target: float | None) -> float:
-    """The upper limit of an accuracy axis: a little above all there is, at most 1."""
-    values = [
-        history[f"{column}_{when}"].max()
-        for history in histories.values()
-        if not history.empty
-        for when in ("before", "after")
-    ]
-    highest = np.nanmax([*values, target or 0.0, 0.05])
-    return float(min(1.0, 1.08 * highest))
-
-
-def _round_down(lowest: float) -> float:
-    """Where an accuracy axis begins: some way below the lowest client, in tenths."""
-    return max(0.0, np.floor(10 * lowest - 0.5) / 10)
 
 
 def _bars(

@@ -25,13 +25,17 @@ class Value(NamedTuple):
     Attributes:
         by_seed: nan where it was not measured.
         diverged: Says so, where a training diverged: there is no number then.
+        apart: Of a difference, that of the means, where not all seeds have a pair.
     """
 
     by_seed: pd.Series
     diverged: str = ""
+    apart: float | None = None
 
     def __float__(self) -> float:
         """The mean over seeds; nan if that of one is."""
+        if self.apart is not None:
+            return self.apart
         return float(self.by_seed.mean(skipna=False)) if len(self.by_seed) else np.nan
 
     @property
@@ -48,20 +52,16 @@ class Value(NamedTuple):
         return format(self, "")
 
     def __sub__(self, other: Value | float) -> Value:
-        return self._with(other, pd.Series.sub)
-
-    def __truediv__(self, other: Value | float) -> Value:
-        return self._with(other, pd.Series.div)
-
-    def __mul__(self, other: float) -> Value:
-        return self._with(other, pd.Series.mul)
-
-    def _with(self, other: Any, operation: Callable[..., pd.Series]) -> Value:
-        """Seed by seed, over the seeds that both have."""
+        """Seed by seed, over those that both have."""
         if not isinstance(other, Value):
-            return Value(operation(self.by_seed, other), self.diverged)
+            return self._replace(by_seed=self.by_seed - other, apart=None)
         one, second = self.by_seed.align(other.by_seed, join="inner")
-        return Value(operation(one, second), self.diverged or other.diverged)
+        words = self.diverged or other.diverged
+        return Value(one - second, words, float(self) - float(other))
+
+    def __mul__(self, by: float) -> Value:
+        apart = None if self.apart is None else self.apart * by
+        return Value(self.by_seed * by, self.diverged, apart)
 
 
 Measure = Callable[..., Value]

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from fedmeta.reporting.claims import DIVERGED, Claim, Held, every, more, number
-from fedmeta.reporting.divergence import Diverged
+from fedmeta.reporting.measures import Value
 from fedmeta.reporting.recommendation_tables import TOPS, column
+from fedmeta.reporting.verdicts import Claim, close, every, greater
 
 Row = tuple[str, int]  # a method's id and its number of steps
+Tables = Mapping[int, pd.DataFrame]  # seed -> a ``table3``
 
 MOST, FEW = 0.8, 0.05  # the paper's two support fractions
 CLOSE = 1.0  # points within which two methods are about equal
@@ -21,15 +22,16 @@ MAML_LR, META_SGD_LR = ("maml_lr", 100), ("meta_sgd_lr", 100)
 MAML_NN, META_SGD_NN = ("maml_nn", 100), ("meta_sgd_nn", 100)
 
 
-def orderings(table: pd.DataFrame) -> list[Claim]:
-    """What the paper's Table 3 says of the methods' order, checked on a ``table3``."""
+def orderings(tables: Tables) -> list[Claim]:
+    """What the paper's Table 3 says of the methods' order, checked over seeds."""
+    table = next(iter(tables.values()))
     others = [row for row in _rows(table) if row != META_SGD_NN]
     strong = [META_SGD_NN, MAML_NN, META_SGD_LR]
     beat = "Meta-SGD + NN, MAML + NN and Meta-SGD + LR beat LR and NN at 100 steps"
     return [
         _above(
             "80 % support: Meta-SGD + NN is best",
-            table,
+            tables,
             [META_SGD_NN],
             others,
             [column(top, MOST) for top in TOPS],
@@ -37,7 +39,7 @@ def orderings(table: pd.DataFrame) -> list[Claim]:
         *(
             _above(
                 f"{100 * fraction:g} % support: {beat}",
-                table,
+                tables,
                 strong,
                 [LR, NN],
                 [column(top, fraction) for top in TOPS],
@@ -47,28 +49,28 @@ def orderings(table: pd.DataFrame) -> list[Claim]:
         _above(
             "80 % support: MAML + LR is the worst federated method, below LR at 100 "
             "steps",
-            table,
+            tables,
             [*strong, LR],
             [MAML_LR],
             [column(top, MOST) for top in TOPS],
         ),
-        _about_equal(table),
+        _about_equal(tables),
         _above(
             "5 % support: MAML + NN and Meta-SGD + NN beat MRU, and NN at 10,000 "
             "steps, on Top-1",
-            table,
+            tables,
             [MAML_NN, META_SGD_NN],
             [NN_LONG, MRU],
             [column("top1", FEW)],
         ),
         _above(
             "5 % support: MRU is best on Top-4",
-            table,
+            tables,
             [MRU],
             [row for row in _rows(table) if row != MRU],
             [column("top4", FEW)],
         ),
-        _same_for_all_support(table),
+        _same_for_all_support(tables),
     ]
 
 
@@ -113,13 +115,16 @@ def _rows(table: pd.DataFrame) -> list[Row]:
     return list(zip(table["id"], table["steps"].fillna(0), strict=True))
 
 
-def _value(table: pd.DataFrame, row: Row, name: str) -> float:
-    """A cell of the table, missing where the table has no such row or column."""
-    if words := _diverged(table).get(row[0]):
-        return Diverged(words)
-    if name not in table or row not in _rows(table):
-        return np.nan
-    return float(table[name].iloc[_rows(table).index(row)])
+def _value(tables: Tables, row: Row, name: str) -> Value:
+    """A cell of the tables, missing where one has no such row or column."""
+    found = {}
+    for seed, table in tables.items():
+        if words := _diverged(table).get(row[0]):
+            return Value(pd.Series(dtype=float), words)
+        rows = _rows(table)
+        there = name in table and row in rows
+        found[seed] = table[name].iloc[rows.index(row)] if there else np.nan
+    return Value(pd.Series(found, dtype=float))
 
 
 def _diverged(table: pd.DataFrame) -> dict[str, str]:
@@ -129,53 +134,50 @@ def _diverged(table: pd.DataFrame) -> dict[str, str]:
     return table.dropna(subset="training").set_index("id")["training"].to_dict()
 
 
-def _equal(one: float, other: float, within: float) -> Held:
-    if more(one, other) in (None, DIVERGED):
-        return more(one, other)
-    return bool(abs(one - other) <= within)
-
-
 def _above(
     claim: str,
-    table: pd.DataFrame,
+    tables: Tables,
     winners: Sequence[Row],
     losers: Sequence[Row],
     names: Sequence[str],
 ) -> Claim:
     """Whether every winner is above every loser in every column."""
     held, figures = [], []
+    table = next(iter(tables.values()))
     for name in names:
-        high = {row: _value(table, row, name) for row in winners}
-        low = {row: _value(table, row, name) for row in losers}
-        held += [more(a, b) for a in high.values() for b in low.values()]
-        lost = [row for row, value in low.items() if isinstance(value, Diverged)]
-        strongest = lost or sorted(low, key=lambda row: np.nan_to_num(low[row]))[-1:]
+        high = {row: _value(tables, row, name) for row in winners}
+        low = {row: _value(tables, row, name) for row in losers}
+        held += [greater(a, b) for a in high.values() for b in low.values()]
+        lost = [row for row, value in low.items() if value.diverged]
+        strongest = (
+            lost or sorted(low, key=lambda row: np.nan_to_num(float(low[row])))[-1:]
+        )
         figures.append(
             f"{TITLES[name.partition('_')[0]]}: "
-            + ", ".join(f"{name_of(table, r)} {number(v)}" for r, v in high.items())
+            + ", ".join(f"{name_of(table, r)} {v}" for r, v in high.items())
             + " against "
-            + ", ".join(f"{name_of(table, r)} {number(low[r])}" for r in strongest)
+            + ", ".join(f"{name_of(table, r)} {low[r]}" for r in strongest)
         )
     return Claim(claim, "; ".join(figures), every(held))
 
 
-def _about_equal(table: pd.DataFrame) -> Claim:
+def _about_equal(tables: Tables) -> Claim:
     rows = [MAML_NN, META_SGD_NN]
-    one, other = (_value(table, row, column("top1", FEW)) for row in rows)
+    one, other = (_value(tables, row, column("top1", FEW)) for row in rows)
     return Claim(
         "5 % support: MAML + NN and Meta-SGD + NN are about equal on Top-1 (within "
         f"{CLOSE:g} point)",
-        f"Top-1: MAML + NN {number(one)}, Meta-SGD + NN {number(other)}",
-        _equal(one, other, CLOSE),
+        f"Top-1: MAML + NN {one}, Meta-SGD + NN {other}",
+        close(one, other, CLOSE),
     )
 
 
-def _same_for_all_support(table: pd.DataFrame) -> Claim:
+def _same_for_all_support(tables: Tables) -> Claim:
     held, figures = [], []
     for top in TOPS:
-        most, few = (_value(table, MRU, column(top, p)) for p in (MOST, FEW))
-        held.append(_equal(most, few, 0))
-        figures.append(f"{TITLES[top]}: {number(most)} with 80 %, {number(few)} with")
+        most, few = (_value(tables, MRU, column(top, p)) for p in (MOST, FEW))
+        held.append(close(most, few, 0))
+        figures.append(f"{TITLES[top]}: {most} with 80 %, {few} with")
     return Claim(
         "MRU does not depend on the support",
         " 5 %; ".join(figures) + " 5 %",
@@ -204,7 +206,7 @@ def _behind(table: pd.DataFrame, percent: str) -> str:
     Empty if it is the best, or was not scored.
     """
     name = f"top1_{percent}"
-    own, best = _value(table, META_SGD_NN, name), table[name].max()
+    own, best = float(_value({0: table}, META_SGD_NN, name)), table[name].max()
     if np.isnan(own) or own == best:
         return ""
     winner = table.loc[table[name].idxmax()]

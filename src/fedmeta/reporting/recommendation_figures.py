@@ -11,7 +11,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 
 from fedmeta.reporting.divergence import divergence
 from fedmeta.reporting.fairness import GRID, density
-from fedmeta.reporting.figures import curves_by_round
+from fedmeta.reporting.figure_kinds import Axis, curves
+from fedmeta.reporting.figures import lines
 from fedmeta.reporting.recommendation_tables import (
     TOPS,
     Method,
@@ -47,15 +48,10 @@ def episode_curves(histories: Mapping[str, pd.DataFrame], source: str) -> Figure
         histories: By label, a row an evaluated episode.
         source: What the data are, for the title.
     """
+    groups = {TITLES[top]: lines(histories, VALIDATION[top]) for top in TOPS}
     title = f"Validation accuracy by episode · {source}"
-    figure, axes = panels(2, title, (11.5, 4.2), share_y=True)
-    axes[0].set_ylim(0, _highest(histories))  # of both, before labels are placed
-    for panel, top in zip(axes, TOPS, strict=True):
-        panel.set_title(TITLES[top], fontsize=LABEL_SIZE, loc="left", color=INK)
-        curves_by_round(panel, histories, VALIDATION[top], None, "{:.1%}", "episode")
-        panel.xaxis.set_major_formatter(FuncFormatter(_count))
-    _percent_axis(axes[0])
-    return figure
+    nothing = "no episode has been evaluated"
+    return curves(groups, title, Axis("", "{:.1%}"), "episode", nothing)
 
 
 def step_curves(methods: Sequence[Method], scores: Scores, source: str) -> Figure:
@@ -186,16 +182,6 @@ def _with_steps(label: str, scores: Scores) -> str:
         return f"{label}, {words}"
     steps = steps_of(scores[label])[-1]
     return f"{label}, {steps:,} steps" if steps else label
-
-
-def _highest(histories: Mapping[str, pd.DataFrame]) -> float:
-    """A little above all accuracies there are, at most 1."""
-    values = [
-        history[name].max()
-        for history in histories.values()
-        for name in VALIDATION.values()
-    ]
-    return float(min(1.0, 1.08 * np.nanmax([*values, 0.05])))
 
 
 def _count(value: float, _: int) -> str:

@@ -13,9 +13,18 @@ from matplotlib.figure import Figure
 from fedmeta.reporting.shown import Shown
 from fedmeta.reporting.verdicts import Claim
 
+RULE = """
+Held, or not held, is what the differences between the two sides, paired by seed, tell
+from zero: their 95 % interval over at least three seeds. Everything else that was
+measured is undecided, with the side that its figures are on. After ± stands a standard
+error over users, or a standard deviation over seeds."""
+TABLES = """
+results.parquet and histories.parquet beside this page have all of these numbers, a row
+a client and an evaluated round, for pandas."""
+
 
 class Section(NamedTuple):
-    """A part of the page under a heading of its own.
+    """A part of the page under a heading of its own, in this order.
 
     Attributes:
         title: Its heading.
@@ -23,6 +32,10 @@ class Section(NamedTuple):
         table: Shown under the text.
         figures: Names of figures, and what to see in them.
         note: Below the table.
+        claims: What a paper says, checked here.
+        commands: Words, and what to type.
+        warning: Above all else, loudly: a title and a sentence.
+        level: Of the heading, 2 or 3.
     """
 
     title: str
@@ -30,6 +43,10 @@ class Section(NamedTuple):
     table: Shown | None = None
     figures: Sequence[tuple[str, str]] = ()
     note: str = ""
+    claims: Sequence[Claim] = ()
+    commands: Sequence[tuple[str, str]] = ()
+    warning: tuple[str, str] | None = None
+    level: int = 2
 
 
 class Report(NamedTuple):
@@ -40,9 +57,9 @@ class Report(NamedTuple):
         summary: The outcome in a sentence or two.
         tables: To be saved, by name.
         figures: By name.
+        sections: In the order in which they are shown, after the claims.
         claims: What the paper says, checked here.
-        sections: In the order in which they are shown.
-        next: Words and a command for whoever wants to go on.
+        next: Where to look next, beside what every page says.
     """
 
     heading: str
@@ -51,7 +68,7 @@ class Report(NamedTuple):
     figures: Mapping[str, Figure]
     sections: Sequence[Section]
     claims: Sequence[Claim] = ()
-    next: Sequence[tuple[str, str]] = ()
+    next: Sequence[str] = (TABLES,)
 
 
 class Data(NamedTuple):
@@ -85,12 +102,14 @@ def render(report: Report, data: Data) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    expected = "Does what the paper leads one to expect hold here?"
+    checked = [Section(expected, note=RULE, claims=report.claims)]
     return environment.get_template("page.html.j2").render(
         **report._asdict()
         | data._asdict()
         | {
+            "sections": [*(checked if report.claims else ()), *report.sections],
             "figures": {name: svg_data(f) for name, f in report.figures.items()},
-            "alternatives": {n: s.title for s in report.sections for n, _ in s.figures},
             "parameters": flatten(data.parameters),
         }
     )

@@ -42,6 +42,7 @@ def shown(
     table: pd.DataFrame,
     alias: Mapping[str, str] | None = None,
     *,
+    plain: bool = False,
     best: Sequence[str] = (),
     group: Callable[[str], str] | None = None,
     kinds: pd.Series | None = None,
@@ -53,6 +54,7 @@ def shown(
     Args:
         table: Any table.
         alias: Names under which `wording` has columns that it knows otherwise.
+        plain: Whether its columns are none that `wording` knows.
         best: Columns whose highest value is marked.
         group: Heading over a column, from its name; equal neighbours are joined.
         kinds: Heading over rows; equal neighbours are joined.
@@ -62,7 +64,8 @@ def shown(
         for name in columns_in_sight(table)
         if name != HIDDEN and not (str(name).endswith("_sd") and name[:-3] in table)
     ]
-    columns = {name: column_of((alias or {}).get(name, name)) for name in names}
+    known = {} if plain else None
+    columns = {name: column_of((alias or {}).get(name, name), known) for name in names}
 
     def cells(name: str) -> list[Cell]:
         column, highest = columns[name], table[name].max() if name in best else None
@@ -122,7 +125,12 @@ def markdown(table: Shown) -> str:
 
 
 def show(table: Shown, title: str, wrapped: int = 0) -> None:
-    """Print a table; its texts are no markup, since names of data may be in them.
+    """Print a table; its texts are no markup, since names of data may be in them."""
+    Console(markup=False, emoji=False).print(printable(table, title, wrapped))
+
+
+def printable(table: Shown, title: str, wrapped: int = 0) -> Table:
+    """A table for rich to print.
 
     Args:
         table: To print.
@@ -135,13 +143,14 @@ def show(table: Shown, title: str, wrapped: int = 0) -> None:
         title_style="bold",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        padding=(0, 1, 0, 0),
+        padding=0,
     )
     over = [text for text, count in table.groups for _ in range(count)]
     heads = zip(over or [""] * len(table.titles), table.titles, strict=True)
     for number, head in enumerate(heads):
         printed.add_column(
-            "\n".join(filter(None, head)),
+            # in narrow columns: "Paper, 80 % support"
+            "\n".join([*head[0].replace(" support", "").split(", "), head[1]]).strip(),
             justify="left" if number < max(wrapped, 1) else "right",
             vertical="bottom",
             no_wrap=number >= wrapped,
@@ -150,4 +159,4 @@ def show(table: Shown, title: str, wrapped: int = 0) -> None:
         for number, row in enumerate(body, 1):
             texts = [Text(cell.text, "bold" if cell.best else "") for cell in row]
             printed.add_row(*texts, end_section=number == len(body))
-    Console(markup=False, emoji=False).print(printed)
+    return printed

@@ -92,20 +92,24 @@ def _verdict(apart: Value, held: bool, not_held: bool, tendency: str) -> Verdict
 def every(verdicts: Iterable[Verdict]) -> Verdict:
     """One verdict on all: that of the first kind that any has.
 
-    In the order diverged, not held, not measured, undecided, held; without any, not
+    In the order diverged, not held, not measured, undecided, held; but where figures
+    are against it, what else was not measured does not matter. Without any it is not
     measured. Likewise the tendency.
     """
     found = list(verdicts) or [Verdict(NOT_MEASURED)]
     order = (DIVERGED, NOT_HELD, NOT_MEASURED, UNDECIDED, HELD)
-    worst = min((v.verdict for v in found), key=order.index)
     tendency = min((v.tendency for v in found), key=[AGAINST, TIE, "", FOR].index)
-    return Verdict(worst, tendency, min(v.seeds for v in found))
+    kinds = {v.verdict for v in found}
+    if tendency in (AGAINST, TIE):
+        kinds.discard(NOT_MEASURED)
+        found = [v for v in found if v.verdict != NOT_MEASURED]
+    return Verdict(min(kinds, key=order.index), tendency, min(v.seeds for v in found))
 
 
 def interval(value: Value, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The t-interval of a mean over seeds; infinite for fewer than three."""
     seeds = value.by_seed
-    if len(seeds) < ENOUGH_SEEDS or seeds.isna().any():
+    if len(seeds) < ENOUGH_SEEDS or not np.isfinite(seeds).all():
         return -np.inf, np.inf
     error = seeds.std(ddof=1) / len(seeds) ** 0.5
     reach = stdtrit(len(seeds) - 1, (1 + confidence) / 2) * error

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from fedmeta.reporting.divergence import columns_in_sight
-
 MISSING = "–"
 NOT_FINITE = "not finite"
 PREFIXES = ["", "k", "M", "G", "T", "P", "E"]
@@ -37,27 +35,6 @@ def bytes_text(count: float) -> str:
 def flops_text(count: float) -> str:
     """Floating-point operations with a decimal prefix, to three digits: 2.50 TFLOP."""
     return _with_prefix(count, "FLOP")
-
-
-def readable(
-    table: pd.DataFrame, columns: Mapping[str, Column] | None = None
-) -> pd.DataFrame:
-    """The table as strings under headings; columns that are unknown keep their name.
-
-    Args:
-        table: Any table.
-        columns: How to show its columns; ``COLUMNS`` unless given.
-    """
-    return pd.DataFrame(
-        {
-            column.title: [
-                column.missing if pd.isna(value) else column.text(value)
-                for value in table[name]
-            ]
-            for name in columns_in_sight(table)
-            for column in [column_of(name, columns)]
-        }
-    )
 
 
 def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
@@ -163,6 +140,15 @@ PATTERNS: list[tuple[re.Pattern, Callable[..., Column]]] = [
             "{:.1f}".format,
         ),
     ),
+    (
+        re.compile(r"(?:paper_)?(mean_)?top(\d+)_[\d.]+"),
+        lambda mean, k: Column(f"{'Mean ' * bool(mean)}Top-{k}", "{:.2f}".format),
+    ),
+    (
+        re.compile(r"p10_top1_[\d.]+"),
+        lambda: Column("10th percentile", "{:.2f}".format),
+    ),
+    (re.compile(r"beats_mru_[\d.]+"), lambda: Column("Beats MRU", "{:.0f} %".format)),
     (STEPS, lambda n: Column("1 step" if n == "1" else f"{n} steps", "{:.1f}".format)),
 ]
 COLUMNS = {
@@ -172,7 +158,12 @@ COLUMNS = {
         )
         for name, title in INTERVALS.items()
     },
+    "interval": Column("95 %", str),
     "setting": Column("Users", str),
+    "method": Column("Method", str),
+    "parameters": Column("Parameters", _plain),
+    "steps": Column("Steps", lambda count: f"{count:,}" if count else MISSING),
+    "support_fraction": Column("Support", lambda share: f"{100 * share:g} %"),
     "question": Column("What the paper leaves open", str),
     "answer": Column("Read as", str),
     "before": Column("Before", _percent),

@@ -10,28 +10,34 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from fedmeta.reporting.claims import DIVERGED, Claim, Held, every, more
-from fedmeta.reporting.divergence import Diverged
-from fedmeta.reporting.tables import BASELINE, NOT_REACHED, REACHED
+from fedmeta.reporting.measures import Value
+from fedmeta.reporting.tables import BASELINE, REACHED
+from fedmeta.reporting.verdicts import Claim, every, greater
 from fedmeta.reporting.wording import flops_text
-from fedmeta.reproduction.tables import FEDMETA, Paper, gains, percent
+from fedmeta.reproduction.tables import (
+    FEDMETA,
+    Accuracies,
+    Paper,
+    gains,
+    percent,
+    published,
+)
 
 FINE_TUNED = "FedAvg(Meta)"
 
 
-def headline(sources: str, ours: Sequence[float], published: Sequence[float]) -> str:
+def headline(sources: str, ours: Sequence[Value], theirs: Sequence[float]) -> str:
     """The range of FedMeta's gains over FedAvg, computed as the paper's abstract does.
 
     Args:
         sources: What our data are.
         ours: Gains in points: MAML's and Meta-SGD's, all support fractions, all data.
-        published: The paper's.
+        theirs: The paper's.
     """
-    paper = f"the paper's is {_range(published)}, over {len(published)} cells"
-    measured = [gain for gain in ours if not isinstance(gain, Diverged)]
-    lost = len(ours) - len(measured)
+    paper = f"the paper's is {_range(theirs)}, over {len(theirs)} cells"
+    lost = sum(bool(gain.diverged) for gain in ours)
+    ours = [float(gain) for gain in ours if not gain.diverged]
     paper += f"; of {lost} more, a training diverged" if lost else ""
-    ours = measured
     if not ours:
         return f"FedMeta's gain over FedAvg is not measured on {sources}; {paper}."
     return (
@@ -41,9 +47,10 @@ def headline(sources: str, ours: Sequence[float], published: Sequence[float]) ->
 
 
 def claims(
-    accuracies: Paper,
+    accuracies: Accuracies,
     paper: Paper,
     overheads: Mapping[float, pd.DataFrame],
+    rounds: Accuracies,
     fractions: Sequence[float],
 ) -> list[Claim]:
     """Claims (a) to (d) on one data set, over what was measured of it.
@@ -52,17 +59,18 @@ def claims(
         accuracies: Ours after adaptation.
         paper: The paper's, which say what is expected of FedAvg(Meta).
         overheads: ``overhead_table`` by support fraction.
+        rounds: To reach its target; infinite where it was not reached.
         fractions: All that are asked for; of those not measured it is said so.
     """
     return [
         above_baseline(accuracies, fractions),
         fine_tuning(accuracies, paper, fractions),
         shrinking_lead(accuracies),
-        fewer_rounds(overheads, fractions),
+        fewer_rounds(overheads, rounds, fractions),
     ]
 
 
-def above_baseline(accuracies: Paper, fractions: Sequence[float]) -> Claim:
+def above_baseline(accuracies: Accuracies, fractions: Sequence[float]) -> Claim:
     """(a) FedMeta is above FedAvg at every support fraction."""
     ours = gains(accuracies)
     figures = [
@@ -73,13 +81,16 @@ def above_baseline(accuracies: Paper, fractions: Sequence[float]) -> Claim:
     return Claim(
         f"(a) FedMeta is above FedAvg{where}",
         "; ".join(figures),
-        every([more(gain, 0) for gain in ours.values()]),
+        every(greater(gain, 0) for gain in ours.values()),
     )
 
 
-def fine_tuning(accuracies: Paper, paper: Paper, fractions: Sequence[float]) -> Claim:
+def fine_tuning(
+    accuracies: Accuracies, paper: Paper, fractions: Sequence[float]
+) -> Claim:
     """(b) Fine-tuning FedAvg's model helps where it helps in the paper."""
-    expected = _fine_tuning_gains(paper)
+    theirs = _fine_tuning_gains(published(paper))
+    expected = {p: float(gain) for p, gain in theirs.items()}
     ours = {p: v for p, v in _fine_tuning_gains(accuracies).items() if p in expected}
     shown = ours or expected
     sides = [
@@ -95,11 +106,11 @@ def fine_tuning(accuracies: Paper, paper: Paper, fractions: Sequence[float]) -> 
     return Claim(
         f"(b) FedAvg(Meta), beside FedAvg, is {' and '.join(sides)}",
         "; ".join(figures),
-        every([more(ours[p] * expected[p], 0) for p in ours]),  # the same sign
+        every(greater(ours[p] * expected[p], 0) for p in ours),  # the same sign
     )
 
 
-def shrinking_lead(accuracies: Paper) -> Claim:
+def shrinking_lead(accuracies: Accuracies) -> Claim:
     """(c) FedMeta's lead over FedAvg(Meta) shrinks from the least to the most support.
 
     The paper's leads do not all shrink from each fraction to the next.
@@ -113,7 +124,7 @@ def shrinking_lead(accuracies: Paper) -> Claim:
         }
         if len(leads) > 1:
             ends |= {min(leads), max(leads)}
-            held.append(more(leads[min(leads)], leads[max(leads)]))
+            held.append(greater(leads[min(leads)], leads[max(leads)]))
         shown = ", ".join(f"{lead:+.2f} at {percent(p)}" for p, lead in leads.items())
         figures.append(f"{label}: {shown or 'not measured'}")
     where = (
@@ -127,7 +138,9 @@ def shrinking_lead(accuracies: Paper) -> Claim:
 
 
 def fewer_rounds(
-    overheads: Mapping[float, pd.DataFrame], fractions: Sequence[float]
+    overheads: Mapping[float, pd.DataFrame],
+    rounds: Accuracies,
+    fractions: Sequence[float],
 ) -> Claim:
     """(d) FedMeta reaches the target accuracy in fewer rounds than FedAvg."""
     held, figures, target = [], [], ""
@@ -137,10 +150,9 @@ def fewer_rounds(
             figures.append(_at(p, []))
             continue
         target = f" {table['target'].iloc[0]:g} % validation accuracy"
-        base = table.loc[BASELINE]
         for label in FEDMETA:
             if label in table.index:
-                held.append(_sooner(table.loc[label], base))
+                held.append(greater(rounds[p][BASELINE], rounds[p][label]))
         names = [label for label in (BASELINE, *FEDMETA) if label in table.index]
         figures.append(_at(p, [f"{n} {_rounds(table.loc[n])}" for n in names]))
     return Claim(
@@ -150,16 +162,6 @@ def fewer_rounds(
     )
 
 
-def _sooner(one: pd.Series, base: pd.Series) -> Held:
-    if not {one["outcome"], base["outcome"]} <= {REACHED, NOT_REACHED}:
-        return DIVERGED
-    if one["outcome"] == NOT_REACHED:
-        return None if base["outcome"] == NOT_REACHED else False
-    if base["outcome"] == NOT_REACHED:
-        return True
-    return more(base["rounds"], one["rounds"])
-
-
 def _rounds(row: pd.Series) -> str:
     """ "120 rounds, 2.50 TFLOP": a round of one costs more than one of another."""
     if row["outcome"] != REACHED:
@@ -167,7 +169,7 @@ def _rounds(row: pd.Series) -> str:
     return f"{row['rounds']:,} rounds, {flops_text(row['flops'])}"
 
 
-def _fine_tuning_gains(accuracies: Paper) -> dict[float, float]:
+def _fine_tuning_gains(accuracies: Accuracies) -> dict[float, Value]:
     return {
         p: row[FINE_TUNED] - row[BASELINE]
         for p, row in accuracies.items()

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.reporting.page import flatten
+from fedmeta.reporting.report import flatten
 from fedmeta.reproduction.settings import NO_RESULT, OWN, VARIED
 from fedmeta.reproduction.tables import label_of, percent
 

@@ -1,8 +1,7 @@
 """From a tracking store to a folder: a page, tables and figures."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain, count
 from pathlib import Path
@@ -18,13 +17,14 @@ from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.cells import write_table
 from fedmeta.data.errors import DataError
 from fedmeta.data.files import whole_path
-from fedmeta.reporting.page import Page, render
+from fedmeta.reporting.report import RULE, Data, Report, Section, render
+from fedmeta.reporting.shown import markdown
+from fedmeta.reporting.verdicts import claims_frame
 from fedmeta.reproduction.claims import headline
 from fedmeta.reproduction.runs import Recorded, matching
 from fedmeta.reproduction.settings import choose
 from fedmeta.reproduction.study import Study, table2_study, table3_study
 from fedmeta.reproduction.tables import paper_gains
-from fedmeta.reproduction.wording import markdown
 from fedmeta.tracking.uri import tracking_uri
 
 STUDY = "Table 3 and Figures 6 and 7"  # of the benchmark that is not in Table 2
@@ -34,19 +34,18 @@ PAPER = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "fedmeta"}
 SAVE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # the same every time
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReproductionPage(Page):
-    """The report over many runs.
-
-    Attributes:
-        headline: The range of gains, in a sentence.
-        studies: An experiment each.
-        not_run: What to type for what these studies do not hold.
-    """
-
-    headline: str
-    studies: Sequence[Study]
-    not_run: Mapping[str, str]
+ABOUT = """
+A claim is about what was measured; what was not is named among its figures. The range
+of gains above is over MAML and Meta-SGD, all support fractions and all data sets, as in
+the paper's abstract."""
+MISSING = """
+These lines fill the cells that are missing, or have fewer seeds than others. What is
+there already is not trained again."""
+WRITTEN = """
+The runs had parameters that --params does not take; put them into conf/local first:"""
+NEXT = """
+Tables as Markdown and CSV, and figures as SVG and PDF, lie beside this page, a folder
+an experiment; runs.csv there says which MLflow run stands for which cell."""
 
 
 def reproduce(
@@ -88,13 +87,7 @@ def read_studies(recorded: Recorded, runs: pd.DataFrame, project: Path) -> list[
     runs = runs[runs["benchmark"].isin(list(BENCHMARKS))]
     for name, rows in runs.groupby("experiment"):
         for metric, make in ((TABLE2, table2_study), (TABLE3, table3_study)):
-            measured = [
-                _has(run.metrics, metric)
-                or (
-                    run.diverged and (run.algorithm in ALGORITHMS) == (metric == TABLE2)
-                )
-                for run in rows.itertuples()
-            ]
+            measured = [_belongs(run, metric) for run in rows.itertuples()]
             chosen = choose(rows[pd.Series(measured, rows.index, dtype=bool)])
             if chosen.runs.empty:
                 continue
@@ -129,7 +122,7 @@ def write(studies: Sequence[Study], folder: Path) -> Path:
     Returns:
         The page.
     """
-    page, places = page_of(studies), slugs(studies)
+    places = slugs(studies)
     for study in studies:
         place = folder / places[study.name]
         for name, table in study.tables.items():
@@ -146,70 +139,102 @@ def write(studies: Sequence[Study], folder: Path) -> Path:
                     # found once, it holds for the other formats: a third of the time
                     figure.set_layout_engine("none")
     checked = [
-        {"experiment": study.name, "source": study.source, **claim._asdict()}
+        claims_frame(study.claims).assign(experiment=study.name, source=study.source)
         for study in studies
-        for claim in study.claims
     ]
     with whole_path(folder / "claims.csv") as file:
-        write_table(pd.DataFrame(checked), file)
+        write_table(pd.concat(checked), file)
     path = folder / "report.html"
     with whole_path(path) as file:
-        file.write_text(html(page), encoding="utf-8")
+        file.write_text(html(studies), encoding="utf-8")
     return path
 
 
-def page_of(studies: Sequence[Study]) -> ReproductionPage:
-    """What the page shows."""
+def html(studies: Sequence[Study]) -> str:
+    """The page of all studies: style and figures inside, no request to anywhere."""
     places = slugs(studies)
     # other data say nothing of the paper's range: shown where there is nothing else
     ranked = [study for study in studies if "gains" in study.tables]
     own = [study for study in ranked if not study.stands_in] or ranked
-    labels = " and ".join(dict.fromkeys(study.benchmark for study in studies))
     found = {study.benchmark for study in studies}
-    return ReproductionPage(
-        benchmark=labels,
-        source="; ".join(study.source for study in studies),
-        synthetic=all(study.synthetic for study in studies),
-        stands_in=False,  # the page says it of each experiment
-        figures={
-            f"{places[study.name]}/{name}": figure
-            for study in studies
-            for name, figure in study.figures.items()
-        },
-        parameters={
-            f"{study.name}: {name}" if len(studies) > 1 else name: value
-            for study in studies
-            for name, value in study.parameters.items()
-        },
-        notes=[f"{study.name}: {note}" for study in studies for note in study.notes],
-        headline=headline(
+    alone = all(study.synthetic for study in studies)
+    not_run = [
+        (
+            f"{f'Table 2 on {b.label}' if b.table2 else STUDY} (on a generated sample;"
+            " real data: --env paper)",
+            f"kedro run --pipeline {name}_fedmeta",
+        )
+        for name, b in BENCHMARKS.items()
+        if b.label not in found
+    ]
+    report = Report(
+        "The paper's tables and figures, over seeds and support fractions",
+        headline(
             " and ".join(dict.fromkeys(study.source for study in own)) or "any data",
             [gain for study in own for gain in study.gains],
             paper_gains(),
         ),
-        studies=studies,
-        not_run={
-            (
-                f"Table 2 on {benchmark.label}" if benchmark.table2 else STUDY
-            ): f"kedro run --pipeline {name}_fedmeta"
-            for name, benchmark in BENCHMARKS.items()
-            if benchmark.label not in found
+        {},
+        {
+            f"{places[study.name]}/{name}": figure
+            for study in studies
+            for name, figure in study.figures.items()
         },
-    )
-
-
-def html(page: ReproductionPage) -> str:
-    """The page as HTML: style and figures inside, no request to anywhere."""
-    places = slugs(page.studies)
-    return render(
-        "reproduction.html.j2",
-        page,
-        summary=page.headline,
-        studies=[
-            {**study._asdict(), "slug": places[study.name]} for study in page.studies
+        [
+            Section("Does what the paper says hold here?", note=f"{ABOUT}{RULE}"),
+            *(
+                Section(_titled(study), claims=study.claims, level=3)
+                for study in studies
+                if study.claims
+            ),
+            *(part for study in studies for part in _sections(study, places, alone)),
+            *([Section("Not in this report", commands=not_run)] if not_run else []),
         ],
-        not_run=page.not_run,
+        next=[NEXT],
     )
+    data = Data(
+        " and ".join(dict.fromkeys(study.benchmark for study in studies)),
+        "; ".join(study.source for study in studies),
+        alone,
+        False,  # the page says it of each experiment
+        {
+            f"{study.name}: {name}" if len(studies) > 1 else name: value
+            for study in studies
+            for name, value in study.parameters.items()
+        },
+        [f"{study.name}: {note}" for study in studies for note in study.notes],
+    )
+    return render(report, data)
+
+
+def _titled(study: Study) -> str:
+    return f"{study.name} · {study.source}" if study.stands_in else study.name
+
+
+def _sections(study: Study, places: Mapping[str, str], told: bool) -> Iterator[Section]:
+    """A study's part of the page; whether its head has told that it is generated."""
+    made = (
+        "These data were drawn by a program."
+        if study.synthetic
+        else f"Real data in the form of {study.benchmark}."
+    )
+    loudly = f"{made} The numbers must not be quoted as results on {study.benchmark}."
+    yield Section(
+        study.name,
+        warning=(study.source, loudly) if study.stands_in and not told else None,
+    )
+    for part in study.parts:
+        figures = [(f"{places[study.name]}/{name}", see) for name, see in part.figures]
+        yield part._replace(figures=figures)
+    if study.missing:
+        pairs = ", ".join(f"{name}: {value}" for name, value in study.written.items())
+        yield Section(
+            "What is missing",
+            MISSING,
+            commands=[(command.fills, command.text) for command in study.missing],
+            note=f"{WRITTEN} {pairs}." if pairs else "",
+            level=3,
+        )
 
 
 @cache

@@ -3,18 +3,24 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.reporting.claims import Claim
+from fedmeta.reporting.divergence import divergence
 from fedmeta.reporting.figures import overhead_bars
+from fedmeta.reporting.measures import Value
 from fedmeta.reporting.recommendation_claims import orderings
 from fedmeta.reporting.recommendation_figures import episode_curves, step_curves
+from fedmeta.reporting.recommendation_page import grouped
 from fedmeta.reporting.recommendation_tables import Method, table3
-from fedmeta.reporting.tables import overhead_table
+from fedmeta.reporting.report import Section
+from fedmeta.reporting.shown import Shown
+from fedmeta.reporting.tables import first_reaching, overhead_table
+from fedmeta.reporting.verdicts import Claim
 from fedmeta.reproduction.claims import claims
 from fedmeta.reproduction.commands import (
     Command,
@@ -33,45 +39,28 @@ from fedmeta.reproduction.figures import (
 )
 from fedmeta.reproduction.settings import CELL, OWN, Chosen
 from fedmeta.reproduction.tables import (
+    Accuracies,
+    accuracies,
     accuracy_cells,
     gains,
     gains_table,
     in_order,
     label_of,
     mean_history,
-    means,
     percent,
     table2,
     together,
 )
 from fedmeta.reproduction.wording import (
-    Shown,
     accuracy_words,
     before_words,
     counted,
     gain_words,
     other_words,
     overhead_words,
-    table3_words,
 )
 
 Frames = Mapping[str, pd.DataFrame]  # run id -> its history or scores
-
-
-class Part(NamedTuple):
-    """A part of the report.
-
-    Attributes:
-        title: Its heading.
-        text: How to read it.
-        table: For people.
-        figures: (name, what to see).
-    """
-
-    title: str
-    text: str
-    table: Shown | None
-    figures: list[tuple[str, str]]
 
 
 class Study(NamedTuple):
@@ -103,9 +92,9 @@ class Study(NamedTuple):
     tables: dict[str, pd.DataFrame]
     shown: dict[str, Shown]
     figures: dict[str, Figure]
-    parts: list[Part]
+    parts: list[Section]
     claims: list[Claim]
-    gains: list[float]
+    gains: list[Value]
     missing: list[Command]
     written: dict[str, str]
     notes: list[str]
@@ -136,7 +125,7 @@ def table2_study(
     labels = in_order(map(label_of, algorithms))
     fractions = sorted({*benchmark.table2, *runs["support_fraction"]})
     cells = accuracy_cells(runs)
-    accuracies = means(cells)
+    found = accuracies(runs)
 
     target = (configured.get("report") or {}).get("target_accuracy")
     curves = _by_seed(runs, histories, labels)
@@ -146,7 +135,7 @@ def table2_study(
 
     tables = {
         "table2": table2(cells, labels, fractions, paper, source),
-        "gains": gains_table(cells, fractions, paper, source),
+        "gains": gains_table(found, fractions, paper, source),
     }
     shown = {
         "table2": accuracy_words(tables["table2"], fractions),
@@ -185,8 +174,14 @@ def table2_study(
         shown,
         figures,
         _table2_parts(shown, overheads, paper is not None),
-        claims(accuracies, benchmark.table2, overheads, fractions),
-        list(gains(accuracies).values()),
+        claims(
+            found,
+            benchmark.table2,
+            overheads,
+            {} if target is None else _rounds(runs, histories, target),
+            fractions,
+        ),
+        list(gains(found).values()),
         commands(missing, newest["benchmark"], newest["env"], given),
         given.written,
         _notes(chosen, histories, scores),
@@ -231,13 +226,19 @@ def table3_study(
         and (frames := _frames(runs[runs["algorithm"] == method.id], histories))
     }
     table = table3(methods, tested, source, paper=not _stands_in(runs))
+    by_seed = {
+        seed: table3(
+            methods, _of_seed(runs, methods, scores, seed), source, paper=False
+        )
+        for seed in runs["seed"].dropna().unique()
+    }
     newest = runs.loc[runs["ended"].idxmax()]
     given = given_parameters(_recorded(runs), configured, newest["benchmark"])
     seeds = sorted(runs["seed"].dropna().unique())
     lacking = [seed for seed in wanted_seeds(seeds) if seed not in seeds]
     pipeline = f"{newest['benchmark']}_fedmeta"
     line = command_line(pipeline, newest["env"], {"seed": lacking}, given)
-    words = table3_words(table)
+    words = grouped(table)
     return Study(
         name,
         benchmark.label,
@@ -251,15 +252,16 @@ def table3_study(
             "steps": step_curves(methods, tested, source),
         },
         [
-            Part(
+            Section(
                 "Table 3: recommending the next service",
                 "Top-1 is how often a method's first suggestion is right, Top-4 how "
                 "often one of its first four, in percent of all test users' query "
                 f"records; means over {seed_words(seeds)}.",
                 words,
                 [],
+                level=3,
             ),
-            Part(
+            Section(
                 "Figures 6 and 7",
                 "",
                 None,
@@ -278,9 +280,10 @@ def table3_study(
                         "have taught it; dotted lines are methods without steps.",
                     ),
                 ],
+                level=3,
             ),
         ],
-        orderings(table),
+        orderings(by_seed),
         [],
         [Command(line, f"all methods: {seed_words(lacking)}")] if lacking else [],
         given.written,
@@ -311,33 +314,36 @@ def runs_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _table2_parts(
     shown: Mapping[str, Shown], overheads: Mapping[float, Any], paper: bool
-) -> list[Part]:
+) -> list[Section]:
     beside = (
         " Beside it the paper's Table 2, and ours less the paper's." if paper else ""
     )
     parts = [
-        Part(
+        Section(
             "Table 2: accuracy after adaptation",
             "Percent of all test clients' query records: mean over seeds ± sample "
             "standard deviation (number of seeds), after the last round; the best of a "
             f"column is bold.{beside}",
             shown["table2"],
             [],
+            level=3,
         ),
-        Part(
+        Section(
             "Before adaptation",
             "The shared model as it is. FedMeta trains it for being adapted, and "
             "before that it can be poor.",
             shown["before"],
             [],
+            level=3,
         ),
-        Part(
+        Section(
             "FedMeta's gain over FedAvg",
             "Difference of the means after adaptation, in points.",
             shown["gains"],
             [],
+            level=3,
         ),
-        Part(
+        Section(
             "Figures 2, 4 and 5: how fast each algorithm learns",
             "The paper's Figure 2 is at 20 % support, Figure 4 at 50 %, Figure 5 at "
             "90 %.",
@@ -357,8 +363,9 @@ def _table2_parts(
                     "adaptation, so compare their shapes, not their heights.",
                 ),
             ],
+            level=3,
         ),
-        Part(
+        Section(
             "Is it fair to every client?",
             "",
             None,
@@ -370,11 +377,12 @@ def _table2_parts(
                     "triangles mark means.",
                 )
             ],
+            level=3,
         ),
     ]
     if overheads:
         parts.append(
-            Part(
+            Section(
                 "Figure 3: cost of the target accuracy",
                 "All that was spent, by all clients, until the mean over seeds of the "
                 "validation accuracy first reached the target.",
@@ -386,6 +394,7 @@ def _table2_parts(
                     )
                     for p in overheads
                 ],
+                level=3,
             )
         )
     return parts
@@ -415,6 +424,22 @@ def _frames(runs: pd.DataFrame, frames: Frames) -> list[pd.DataFrame]:
     return [frames[run] for run in runs["run_id"] if run in frames]
 
 
+def _rounds(runs: pd.DataFrame, histories: Frames, target: float) -> Accuracies:
+    """Rounds to the target of every cell, by seed; infinite where never reached."""
+    found: dict[float, dict[str, Value]] = {}
+    for (algorithm, p), cell in runs.groupby(["algorithm", "support_fraction"]):
+        rounds, words = {}, ""
+        for run in cell.itertuples():
+            if run.run_id in histories:
+                history = histories[run.run_id]
+                words = words or divergence(history)
+                row = first_reaching(history, target)
+                rounds[run.seed] = np.inf if row is None else row["round"]
+        value = Value(pd.Series(rounds, dtype=float), words)
+        found.setdefault(float(p), {})[label_of(algorithm)] = value
+    return found
+
+
 def _overheads(curves: BySeed, target: float, source: str) -> dict[float, pd.DataFrame]:
     """The cost of the target by support fraction, of the mean curves."""
     return {
@@ -424,6 +449,18 @@ def _overheads(curves: BySeed, target: float, source: str) -> dict[float, pd.Dat
             source,
         )
         for p, by_label in curves.items()
+    }
+
+
+def _of_seed(
+    runs: pd.DataFrame, methods: Sequence[Method], scores: Frames, seed: int
+) -> dict[str, pd.DataFrame]:
+    """One seed's scores by label; what has no seed is the same under each."""
+    own = runs[runs["seed"].isna() | (runs["seed"] == seed)]
+    return {
+        method.label: frames[0]
+        for method in methods
+        if (frames := _frames(own[own["algorithm"] == method.id], scores))
     }
 
 

@@ -11,7 +11,8 @@ import pandas as pd
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.reporting.divergence import Diverged, divergence
+from fedmeta.reporting.divergence import divergence
+from fedmeta.reporting.measures import Value, known
 from fedmeta.reporting.recommendation_tables import column
 from fedmeta.reporting.tables import BASELINE
 
@@ -22,6 +23,7 @@ MEASURES = {
 }
 FEDMETA = ("FedMeta(MAML)", "FedMeta(Meta-SGD)")  # whose gains the paper states
 Paper = Mapping[float, Mapping[str, float]]  # support fraction -> label -> %
+Accuracies = Mapping[float, Mapping[str, Value]]  # the same, by seed
 
 
 def label_of(algorithm: str) -> str:
@@ -111,7 +113,7 @@ def table2(
     return table
 
 
-def gains(accuracies: Paper) -> dict[tuple[str, float], float]:
+def gains(accuracies: Accuracies) -> dict[tuple[str, float], Value]:
     """FedMeta's accuracy less FedAvg's, in points, by (label, support fraction).
 
     Args:
@@ -126,17 +128,30 @@ def gains(accuracies: Paper) -> dict[tuple[str, float], float]:
     }
 
 
-def means(cells: pd.DataFrame) -> dict[float, dict[str, float]]:
-    """Accuracies after adaptation in the form of the paper's, or `Diverged`."""
-    found: dict[float, dict[str, float]] = {}
-    for cell in cells.itertuples():
-        value = cell.after
-        if cell.diverged:
-            value = Diverged(diverged_words(cell.diverged, cell.n))
-        elif pd.isna(value):
-            continue
-        found.setdefault(cell.support_fraction, {})[cell.algorithm] = value
+def accuracies(runs: pd.DataFrame) -> Accuracies:
+    """Accuracies after adaptation of every cell, by seed, in the form of the paper's.
+
+    Args:
+        runs: A row an algorithm, support fraction and seed.
+    """
+    found: dict[float, dict[str, Value]] = {}
+    groups = runs.groupby(["algorithm", "support_fraction"], sort=False)
+    for (algorithm, p), cell in groups:
+        lost = int((cell["diverged"] != "").sum())
+        values = pd.Series(
+            [100 * m.get(MEASURES["after"], np.nan) for m in cell["metrics"]],
+            index=cell["seed"].to_numpy(),
+            dtype=float,
+        )
+        value = Value(values, diverged_words(lost, len(cell)) if lost else "")
+        if lost or not value.missing:
+            found.setdefault(float(p), {})[label_of(algorithm)] = value
     return found
+
+
+def published(paper: Paper) -> Accuracies:
+    """The paper's accuracies, as values of one run."""
+    return {p: {k: known(x) for k, x in row.items()} for p, row in paper.items()}
 
 
 def diverged_words(diverged: int, seeds: int) -> str:
@@ -156,14 +171,21 @@ def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 def paper_gains() -> list[float]:
     """The gains of the paper's Table 2: its abstract states the least and the most."""
-    return [gain for b in BENCHMARKS.values() for gain in gains(b.table2).values()]
+    return [
+        float(gain)
+        for b in BENCHMARKS.values()
+        for gain in gains(published(b.table2)).values()
+    ]
 
 
 def gains_table(
-    cells: pd.DataFrame, fractions: Sequence[float], paper: Paper | None, source: str
+    found: Accuracies, fractions: Sequence[float], paper: Paper | None, source: str
 ) -> pd.DataFrame:
     """FedMeta over FedAvg: ``algorithm, source, gain_20, paper_20``, and so on."""
-    ours, theirs = gains(means(cells)), gains(paper or {})
+    ours, theirs = (
+        {key: float(gain) for key, gain in gains(of).items()}
+        for of in (found, published(paper or {}))
+    )
     table = pd.DataFrame({"algorithm": FEDMETA, "source": source})
     for p in fractions:
         table[column("gain", p)] = [ours.get((name, p), np.nan) for name in FEDMETA]

@@ -1,32 +1,17 @@
 """Tables over seeds as words, for pages and for Markdown; the best in bold."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import pandas as pd
 
 from fedmeta.identity import in_words
 from fedmeta.reporting.recommendation_tables import column
-from fedmeta.reporting.recommendation_wording import Cell, cells, headings
-from fedmeta.reporting.wording import MISSING, readable
+from fedmeta.reporting.shown import Cell, Shown, shown
+from fedmeta.reporting.wording import MISSING
 from fedmeta.reproduction.settings import Other
 from fedmeta.reproduction.tables import diverged_words, label_of, percent
 
 NOT_RUN = "missing"
-
-
-class Shown(NamedTuple):
-    """A table for people.
-
-    Attributes:
-        groups: Headings over several columns: (text, how many columns).
-        titles: The columns' headings.
-        rows: Their cells.
-    """
-
-    groups: list[tuple[str, int]]
-    titles: list[str]
-    rows: list[list[Cell]]
 
 
 def accuracy_words(table: pd.DataFrame, fractions: Sequence[float]) -> Shown:
@@ -84,45 +69,7 @@ def overhead_words(table: pd.DataFrame) -> Shown:
     """
     names = ["support_fraction", "algorithm", "outcome", "best_accuracy", "rounds"]
     names += ["bytes_total", "flops", "communication_reduction"]
-    shown = readable(table[names])
-    shown = shown.rename(columns={"support fraction": "Support"})
-    shown["Support"] = [percent(p) for p in table["support_fraction"]]
-    rows = [[Cell(text, False) for text in row] for row in shown.to_numpy()]
-    return Shown([], list(shown.columns), rows)
-
-
-def table3_words(table: pd.DataFrame) -> Shown:
-    """The recommenders.
-
-    Args:
-        table: The result of ``table3``.
-    """
-    titles = headings(table)
-    groups: list[tuple[str, int]] = []
-    for heading in titles:
-        text = ", ".join(filter(None, [heading.whose, heading.support]))
-        text += " support" if heading.support else ""
-        if groups and groups[-1][0] == text:
-            groups[-1] = (text, groups[-1][1] + 1)
-        else:
-            groups.append((text, 1))
-    return Shown(groups, [heading.title for heading in titles], cells(table))
-
-
-def markdown(shown: Shown) -> str:
-    """The table in Markdown; a column's group stands in its heading."""
-    over = [text for text, count in shown.groups for _ in range(count)]
-    over = over or [""] * len(shown.titles)
-    pairs = zip(over, shown.titles, strict=True)
-    titles = [": ".join(filter(None, pair)) for pair in pairs]
-    rules = [":---", *["---:"] * (len(titles) - 1)]
-    rows = [
-        [f"**{cell.text}**" if cell.best else cell.text for cell in row]
-        for row in shown.rows
-    ]
-    escaped = [[text.replace("|", "\\|") for text in row] for row in [titles, *rows]]
-    lines = [escaped[0], rules, *escaped[1:]]
-    return "".join(f"| {' | '.join(row)} |\n" for row in lines)
+    return shown(table[names])
 
 
 def other_words(other: Other) -> str:
@@ -152,7 +99,7 @@ def _by_fraction(
         ]
         for _, row in table.iterrows()
     ]
-    return Shown([("", 1), *groups], ["Algorithm", *titles], rows)
+    return Shown(["Algorithm", *titles], [("", rows)], [("", 1), *groups])
 
 
 def _mean(row: pd.Series, name: str, p: float, best: float | None) -> Cell:

@@ -30,9 +30,10 @@ from fedmeta.pipelines.reporting.nodes import (
 )
 from fedmeta.reporting import recommendation_figures as figures
 from fedmeta.reporting import recommendation_page as page
-from fedmeta.reporting import terminal
 from fedmeta.reporting.divergence import lost_clients
 from fedmeta.reporting.recommendation_tables import Method, table3, users_table
+from fedmeta.reporting.report import Data, render
+from fedmeta.reporting.shown import show, shown
 
 FIGURES = ("episodes", "steps", "users")
 SLOTS_NOTE = (
@@ -101,25 +102,25 @@ def compose(
     **results: pd.DataFrame,
 ) -> str:
     """The report as one HTML page; Table 3 is printed too."""
-    shown = {"table3_table": table, "users_table": users, "statistics": statistics}
-    made_with = _made_with(records, models, {**results, **shown}, partition=partition)
+    others = {"table3_table": table, "users_table": users, "statistics": statistics}
+    made_with = _made_with(records, models, {**results, **others}, partition=partition)
     # Drawn anew: a figure that was saved as a picture cannot be loaded as a figure.
     drawn = draw(benchmark, records, codebook, models, unified, **results)
     methods = _methods(benchmark, codebook, models, unified)
     source = source_of(benchmark, records)
-    terminal.show(terminal.recommendation_table(table, source))
-    return page.render_recommendation(
-        page.RecommendationReport(
-            benchmark=benchmark.label,
-            source=source,
-            synthetic=records.synthetic,
-            stands_in=records.stands_in,
-            table=table,
-            users=users,
-            histories=_histories(results),
-            figures=dict(zip(FIGURES, drawn, strict=True)),
-            parameters=parameters_of(made_with),
-            notes=[
+    title = f"Test accuracy in percent, by support · {source}"
+    show(page.grouped(table.drop(columns="parameters")), title)  # no room for it
+    return render(
+        page.report(
+            table, users, _histories(results), dict(zip(FIGURES, drawn, strict=True))
+        ),
+        Data(
+            benchmark.label,
+            source,
+            records.synthetic,
+            records.stands_in,
+            parameters_of(made_with),
+            [
                 codebook.note,
                 *json.loads(records.metadata["notes"]),
                 SLOTS_NOTE.format(records.metadata["slots"]),
@@ -128,8 +129,8 @@ def compose(
                 " the paper's Figure 6 it is 80 %.",
                 *lost_clients(_by_label(methods, _kind(results, "scores"))),
             ],
-            statistics=statistics,
-        )
+            shown(statistics, plain=True),
+        ),
     )
 
 

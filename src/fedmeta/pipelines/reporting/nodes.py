@@ -13,9 +13,11 @@ from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.identity import Settings
 from fedmeta.pipelines.options import PartitionOptions, ReportOptions
-from fedmeta.reporting import fairness, figures, page, tables, terminal
+from fedmeta.reporting import comparison, fairness, figures, tables
 from fedmeta.reporting.divergence import lost_clients
+from fedmeta.reporting.report import Data, render
 from fedmeta.reporting.results import Run, stored, tidy
+from fedmeta.reporting.shown import show, shown
 
 LOWEST_TARGET = 0.5  # accuracy that costs are shown from
 AGAIN = (
@@ -89,8 +91,8 @@ def draw(
     **results: pd.DataFrame,
 ) -> tuple[Figure, ...]:
     """The figures, in the order of `FIGURES`."""
-    shown = {"overhead_table": overhead, "targets_table": targets}
-    compared(records, settings_of_results({**results, **shown}), report=report)
+    others = {"overhead_table": overhead, "targets_table": targets}
+    compared(records, settings_of_results({**results, **others}), report=report)
     scores, histories = _by_label(names, results, "scores", "history")
     source = source_of(benchmark, records)
     return (
@@ -123,35 +125,40 @@ def compose(
     **results: pd.DataFrame,
 ) -> str:
     """The report as one HTML page; its headline table is printed too."""
-    shown = {
+    others = {
         "accuracy_table": accuracy,
         "fairness_table": fairness,
         "statistics": statistics,
     }
-    made = settings_of_results({**results, **shown})
+    made = settings_of_results({**results, **others})
     made_with = compared(records, made, partition=partition, report=report)
     # Drawn anew: a figure that was saved as a picture cannot be loaded as a figure.
     drawn = draw(benchmark, names, records, report, overhead, targets, **results)
     source = source_of(benchmark, records)
-    terminal.show(terminal.terminal_table(accuracy, source))
-    return page.render_page(
-        page.Report(
-            benchmark=benchmark.label,
-            source=source,
-            synthetic=records.synthetic,
-            stands_in=records.stands_in,
-            notes=[
+    title = f"Test accuracy before and after adaptation · {source}"
+    show(comparison.printed(accuracy), title)
+    return render(
+        comparison.report(
+            accuracy,
+            fairness,
+            overhead,
+            dict(zip(FIGURES, drawn, strict=True)),
+            benchmark.label,
+            records.stands_in,
+        ),
+        Data(
+            benchmark.label,
+            source,
+            records.synthetic,
+            records.stands_in,
+            parameters_of(made_with),
+            [
                 codebook.note,
                 *partition_notes(benchmark, partition, clients, support_query),
-                *lost_clients(_by_label(names, results)[0]),
+                *lost_clients(_by_label(names, results, "scores")[0]),
             ],
-            accuracy=accuracy,
-            fairness=fairness,
-            overhead=overhead,
-            figures=dict(zip(FIGURES, drawn, strict=True)),
-            parameters=parameters_of(made_with),
-            statistics=statistics,
-        )
+            shown(statistics, plain=True),
+        ),
     )
 
 
