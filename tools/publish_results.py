@@ -29,6 +29,7 @@ from fedmeta.pipeline_registry import COMPARED
 from fedmeta.reporting.results import restored
 from fedmeta.reporting.shown import markdown
 from fedmeta.studies import STUDIES, Study
+from fedmeta.studies.study import table_of
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 ACCURACY = {
@@ -175,9 +176,7 @@ def _from_markdown(text: str) -> pd.DataFrame:
 def related(study: Study, report: Path, prefix: str) -> dict[str, pd.DataFrame]:
     """What is published of a related paper's study, by name; figures are written."""
     tables = {
-        name: read_table(
-            report / f"{dataset.split('.')[-1].removesuffix('_table')}.csv"
-        )
+        name: read_table(report / f"{table_of(dataset)}.csv")
         for name, dataset in study.further.items()
     }
     stored = [

@@ -19,7 +19,8 @@ from fedmeta.pipeline_registry import register_pipelines
 
 ROOT = Path(__file__).resolve().parent.parent
 GRID = {"femnist_fedmeta": "seed=0,1", "recommendation_fedmeta": "seed=0,1"}
-EXPERIMENTS = ("femnist (synthetic smoke)", "recommendation (synthetic smoke)")
+HOMES = ("femnist", "recommendation", "femnist_nustep_skewed", "femnist_nustep_writers")
+EXPERIMENTS = [f"{home} (synthetic smoke)" for home in HOMES]
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ def found(cells, source="sample"):
         for table in run[1:]:
             if table is not None:
                 table.attrs.setdefault("settings", {"training.seed": 0})
-    return tidy(runs, source)
+    return tidy(runs.items(), source)
 
 
 def over_seeds(*results):

@@ -13,7 +13,7 @@ pandas, a table of accuracies is two lines::
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -126,16 +126,17 @@ class Results(NamedTuple):
         return max(1, self.cells["seed"].nunique())
 
 
-def tidy(runs: Mapping[str, Run], source: str) -> Results:
+def tidy(runs: Iterable[tuple[str, Run]], source: str) -> Results:
     """The tables of some runs.
 
     Args:
-        runs: By the name of the cell. What they were made with, the attribute
-            "settings" of their tables, says seed and support fraction.
+        runs: With the name of the cell, which several seeds may share. What they were
+            made with, the attribute "settings" of their tables, says seed and support
+            fraction, unless they are among the factors.
         source: What the data are.
     """
     cells, scores, histories = [], [], []
-    for cell, run in runs.items():
+    for cell, run in runs:
         tables = [t for t in (run.scores, run.history) if t is not None]
         made = {k: v for t in tables for k, v in t.attrs.get(SETTINGS, {}).items()}
         own = {

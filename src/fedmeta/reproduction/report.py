@@ -21,6 +21,7 @@ from fedmeta.reporting.report import RULE, Data, Report, Section, render
 from fedmeta.reporting.shown import markdown
 from fedmeta.reporting.verdicts import claims_frame
 from fedmeta.reproduction.claims import headline
+from fedmeta.reproduction.papers import paper_studies
 from fedmeta.reproduction.runs import Recorded, matching
 from fedmeta.reproduction.settings import choose
 from fedmeta.reproduction.study import Study, table2_study, table3_study
@@ -83,7 +84,7 @@ def reproduce(
 
 def read_studies(recorded: Recorded, runs: pd.DataFrame, project: Path) -> list[Study]:
     """The results of every experiment, those on the benchmarks' own data first."""
-    studies = []
+    studies = list(paper_studies(recorded, runs))
     runs = runs[runs["benchmark"].isin(list(BENCHMARKS))]
     for name, rows in runs.groupby("experiment"):
         for metric, make in ((TABLE2, table2_study), (TABLE3, table3_study)):
@@ -104,12 +105,14 @@ def read_studies(recorded: Recorded, runs: pd.DataFrame, project: Path) -> list[
                 else {"described": recorded.table(newest, "report/table3.csv")}
             )
             studies.append(make(name, chosen, *frames, configured, **more))
-    order = list(BENCHMARKS.values())
-    labels = [benchmark.label for benchmark in order]
-    return sorted(
-        studies,
-        key=lambda s: (s.synthetic, s.stands_in, labels.index(s.benchmark), s.name),
-    )
+    labels = [benchmark.label for benchmark in BENCHMARKS.values()]
+
+    def place(study: Study) -> tuple:
+        related = "gains" not in study.tables and "table3" not in study.tables
+        number = labels.index(study.benchmark) if study.benchmark in labels else 0
+        return related, study.synthetic, study.stands_in, number, study.name
+
+    return sorted(studies, key=place)
 
 
 def write(studies: Sequence[Study], folder: Path) -> Path:
@@ -156,7 +159,7 @@ def html(studies: Sequence[Study]) -> str:
     # other data say nothing of the paper's range: shown where there is nothing else
     ranked = [study for study in studies if "gains" in study.tables]
     own = [study for study in ranked if not study.stands_in] or ranked
-    found = {study.benchmark for study in studies}
+    found = {s.benchmark for s in studies if {"table2", "table3"} & s.tables.keys()}
     alone = all(study.synthetic for study in studies)
     not_run = [
         (

@@ -118,8 +118,8 @@ def table2_study(
         configured: The benchmark's parameters as the files have them; may be empty.
     """
     runs = chosen.runs
-    benchmark, source = _benchmark(runs), source_of(runs)
-    paper = None if _stands_in(runs) else benchmark.table2
+    benchmark, source = _benchmark(runs), source_of(runs, _benchmark(runs))
+    paper = None if stands_in(runs) else benchmark.table2
     expected = [a for a, e in ALGORITHMS.items() if e.label in _rows(benchmark)]
     algorithms = list(dict.fromkeys([*expected, *runs["algorithm"]]))
     labels = in_order(map(label_of, algorithms))
@@ -168,8 +168,8 @@ def table2_study(
         name,
         benchmark.label,
         source,
-        _synthetic(runs),
-        _stands_in(runs),
+        synthetic(runs),
+        stands_in(runs),
         {**tables, "runs": runs_table(runs)},
         shown,
         figures,
@@ -184,8 +184,8 @@ def table2_study(
         list(gains(found).values()),
         commands(missing, newest["benchmark"], newest["env"], given),
         given.written,
-        _notes(chosen, histories, scores),
-        _parameters(chosen, newest["benchmark"]),
+        notes_on(chosen, histories, scores),
+        parameters_of(chosen, newest["benchmark"]),
     )
 
 
@@ -212,7 +212,7 @@ def table3_study(
             the methods.
     """
     runs = chosen.runs
-    benchmark, source = _benchmark(runs), source_of(runs)
+    benchmark, source = _benchmark(runs), source_of(runs, _benchmark(runs))
     methods = _methods(runs, described)
     tested = {
         method.label: together(frames)
@@ -225,7 +225,7 @@ def table3_study(
         if method.kind == "meta"
         and (frames := _frames(runs[runs["algorithm"] == method.id], histories))
     }
-    table = table3(methods, tested, source, paper=not _stands_in(runs))
+    table = table3(methods, tested, source, paper=not stands_in(runs))
     by_seed = {
         seed: table3(
             methods, _of_seed(runs, methods, scores, seed), source, paper=False
@@ -243,8 +243,8 @@ def table3_study(
         name,
         benchmark.label,
         source,
-        _synthetic(runs),
-        _stands_in(runs),
+        synthetic(runs),
+        stands_in(runs),
         {"table3": table, "runs": runs_table(runs)},
         {"table3": words},
         {
@@ -287,15 +287,15 @@ def table3_study(
         [],
         [Command(line, f"all methods: {seed_words(lacking)}")] if lacking else [],
         given.written,
-        _notes(chosen, histories, scores),
-        _parameters(chosen, newest["benchmark"]),
+        notes_on(chosen, histories, scores),
+        parameters_of(chosen, newest["benchmark"]),
     )
 
 
-def source_of(runs: pd.DataFrame) -> str:
+def source_of(runs: pd.DataFrame, benchmark: Benchmark) -> str:
     """What the data are, for titles: only its own data get a benchmark's name."""
-    benchmark, first = _benchmark(runs), runs.iloc[0]
-    if _synthetic(runs):
+    first = runs.iloc[0]
+    if synthetic(runs):
         return f"synthetic sample, not {benchmark.label}"
     if first["data_name"]:
         return f"{first['data_name']}, not {benchmark.label}"
@@ -480,12 +480,12 @@ def _benchmark(runs: pd.DataFrame) -> Benchmark:
     return BENCHMARKS[runs["benchmark"].iloc[0]]
 
 
-def _synthetic(runs: pd.DataFrame) -> bool:
+def synthetic(runs: pd.DataFrame) -> bool:
     return runs["source"].iloc[0] != "real"
 
 
-def _stands_in(runs: pd.DataFrame) -> bool:
-    return _synthetic(runs) or bool(runs["data_name"].iloc[0])
+def stands_in(runs: pd.DataFrame) -> bool:
+    return synthetic(runs) or bool(runs["data_name"].iloc[0])
 
 
 def _recorded(runs: pd.DataFrame) -> dict[str, Mapping[str, str]]:
@@ -494,7 +494,7 @@ def _recorded(runs: pd.DataFrame) -> dict[str, Mapping[str, str]]:
     return dict(zip(newest["algorithm"], newest["parameters"], strict=True))
 
 
-def _notes(chosen: Chosen, histories: Frames, scores: Frames) -> list[str]:
+def notes_on(chosen: Chosen, histories: Frames, scores: Frames) -> list[str]:
     runs = chosen.runs
     commits = sorted({commit[:12] for commit in runs["commit"] if commit})
     dirty = any("dirty" in commit for commit in runs["commit"])
@@ -529,7 +529,7 @@ def _notes(chosen: Chosen, histories: Frames, scores: Frames) -> list[str]:
     return notes
 
 
-def _parameters(chosen: Chosen, benchmark: str) -> dict[str, str]:
+def parameters_of(chosen: Chosen, benchmark: str) -> dict[str, str]:
     """The settings under the names that Kedro's parameters have."""
     return {
         f"{benchmark}.{name.replace(OWN, f'{algorithm}.', 1)}": value

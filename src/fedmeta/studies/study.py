@@ -119,7 +119,7 @@ def collect(study: Study, records: FederatedDataset, **results: Any) -> tuple:
         for experiment in study.experiments
         for name, variant in experiment.variants.items()
     }
-    return tuple(stored(tidy(found, source_of(study.benchmark, records)), made))
+    return tuple(stored(tidy(found.items(), source_of(study.benchmark, records)), made))
 
 
 def compose(
@@ -153,6 +153,11 @@ def compose(
         *(report.figures[name] for name in study.figures),
         page,
     )
+
+
+def table_of(dataset: str) -> str:
+    """The file name, without its suffix, of a report's table."""
+    return dataset.rpartition(".")[2].removesuffix("_table")
 
 
 def diverged(results: Results) -> str:

@@ -45,7 +45,7 @@ def collect(
         name: Run({}, results[f"{name}_scores"], results[f"{name}_history"])
         for name in names
     }
-    return stored(tidy(runs, source_of(benchmark, records)), made_with)
+    return stored(tidy(runs.items(), source_of(benchmark, records)), made_with)
 
 
 def tabulate(
