@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 from fedmeta.reporting.fairness import GRID, density
-from fedmeta.reporting.measures import Value, curve
+from fedmeta.reporting.measures import Value, mean_and_sd
 from fedmeta.reporting.results import Results
 from fedmeta.reporting.style import (
     FAINT,
@@ -112,19 +112,9 @@ def line(
 
     Of several it is their mean, at the rounds that all were evaluated at.
     """
-    means = [_mean(histories, name) for name in (column, beside) if name]
-    sd = _joined(histories, column).std(axis=1, ddof=1, skipna=False)
-    several = len(histories) > 1
-    return Line(means[0], sd if several else None, *means[1:], **style)
-
-
-def _mean(histories: Sequence[pd.DataFrame], column: str) -> pd.Series:
-    return _joined(histories, column).mean(axis=1, skipna=False)
-
-
-def _joined(histories: Sequence[pd.DataFrame], column: str) -> pd.DataFrame:
-    found = [curve(history, column) for history in histories]
-    return pd.concat(found, axis=1, join="inner") if found else pd.DataFrame()
+    found = [mean_and_sd(histories, name) for name in (column, beside) if name]
+    sd = found[0]["sd"] if len(histories) > 1 else None
+    return Line(found[0]["mean"], sd, *(f["mean"] for f in found[1:]), **style)
 
 
 def curves(

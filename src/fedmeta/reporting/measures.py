@@ -225,14 +225,17 @@ def curve(history: pd.DataFrame, column: str) -> pd.Series:
 
 
 def over_seeds(results: Results, column: str) -> pd.DataFrame:
-    """A column's mean over seeds, and sample standard deviation, by round.
+    """`mean_and_sd` of one cell's histories."""
+    groups = results.histories.groupby("seed", dropna=False)
+    return mean_and_sd([rows for _, rows in groups], column)
 
-    Only rounds that all seeds were evaluated at; `sd` is nan for one seed.
+
+def mean_and_sd(histories: Sequence[pd.DataFrame], column: str) -> pd.DataFrame:
+    """A column's mean over histories, and sample standard deviation, by round.
+
+    Only rounds that all were evaluated at; `sd` is nan for a single history.
     """
-    curves = [
-        curve(rows, column)
-        for _, rows in results.histories.groupby("seed", dropna=False)
-    ]
+    curves = [curve(history, column) for history in histories]
     joined = pd.concat(curves, axis=1, join="inner") if curves else pd.DataFrame()
     return pd.DataFrame(
         {
