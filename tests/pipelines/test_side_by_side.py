@@ -34,7 +34,10 @@ def comparing(catalog) -> dict[str, list[str]]:
             dataset
             for dataset in node.inputs
             if not dataset.startswith("params:")
-            and isinstance(catalog.get(dataset), ResultDataset)
+            and (
+                isinstance(catalog.get(dataset), ResultDataset)
+                or dataset.endswith(".validation_scores")  # as Parquet
+            )
         ]
         for name, node in NODES.items()
     }
