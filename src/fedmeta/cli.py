@@ -188,8 +188,8 @@ def recommend_command(
     multiple=True,
     metavar="NAME=VALUE",
     callback=_pairs,
-    help="A parameter, as MLflow names it, that the runs must have; may be given "
-    "repeatedly.",
+    help="A parameter, as MLflow names it, or the store that the runs must have; may "
+    "be given repeatedly.",
 )
 @click.pass_obj
 def reproduce_command(

@@ -236,6 +236,14 @@ def test_where_keeps_runs_that_lack_the_parameter():
         matching(runs, {"training.rounds": "7"})
 
 
+def test_where_keeps_the_runs_of_a_store():
+    """Presets that differ in the algorithms' options alone would be mixed."""
+    runs = frame([recorded("maml"), recorded("maml", store="tuned", seed=1)])
+    assert matching(runs, {"store": "tuned"})["seed"].tolist() == [1]
+    with pytest.raises(DataError, match="no recorded run has store=mine"):
+        matching(runs, {"store": "mine"})
+
+
 def test_experiments_of_other_letters_do_not_share_a_folder():
     names = ["recommendation", "recommendation (\u65e5\u672c.csv)", "a ($)", "a (=)"]
     places = slugs([SimpleNamespace(name=name) for name in names])

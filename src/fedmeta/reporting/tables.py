@@ -64,7 +64,7 @@ def accuracy_table(
     )
     base = after[table["algorithm"] == baseline]
     gain = after - base.iloc[0] if len(base) else np.nan
-    table.insert(table.columns.get_loc("micro_after") + 1, "gain", gain)
+    table.insert(table.columns.get_loc("micro_after_high") + 1, "gain", gain)
     return _whole_numbers(table)
 
 

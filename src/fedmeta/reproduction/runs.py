@@ -18,6 +18,7 @@ import pandas as pd
 from fedmeta.data.cells import read_table
 from fedmeta.data.errors import DataError
 from fedmeta.data.names import listed
+from fedmeta.reproduction.settings import agree
 from fedmeta.tracking.sender import told
 from fedmeta.tracking.uri import database_file, shown
 
@@ -146,12 +147,14 @@ class Recorded:
 def matching(runs: pd.DataFrame, wanted: Mapping[str, str]) -> pd.DataFrame:
     """The runs with those parameters; a run without such a parameter is kept.
 
+    "store" counts as a parameter: presets that are compared have stores of their own.
+
     Raises:
         DataError: If none is left.
     """
     kept = [
-        all(parameters.get(name, value) == value for name, value in wanted.items())
-        for parameters in runs["parameters"]
+        agree(wanted, {"store": store, **parameters})
+        for store, parameters in zip(runs["store"], runs["parameters"], strict=True)
     ]
     if not any(kept):
         pairs = ", ".join(f"{name}={value}" for name, value in wanted.items())
