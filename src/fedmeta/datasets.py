@@ -55,15 +55,25 @@ class PackedSource(NamedTuple):
     settings: Settings  # that decide what is packed
 
 
-class PackedDataset(AbstractDataset[PackedSource, FederatedDataset]):
-    """The packed records of all clients; packed again when what decides them changes.
-
-    That is raw files, options and code: see `fedmeta.identity`.
-    """
+class _FileDataset(AbstractDataset[Any, Any]):
+    """A dataset of one file."""
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = Path(filepath)
         self.metadata = metadata
+
+    def _exists(self) -> bool:
+        return self._filepath.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+
+class PackedDataset(_FileDataset):
+    """The packed records of all clients; packed again when what decides them changes.
+
+    That is raw files, options and code: see `fedmeta.identity`.
+    """
 
     def load(self) -> FederatedDataset:
         return read_packed(self._filepath)
@@ -91,19 +101,9 @@ class PackedDataset(AbstractDataset[PackedSource, FederatedDataset]):
             log.info("%s: packed %s; %s", self._filepath, how, again)
         return not names
 
-    def _exists(self) -> bool:
-        return self._filepath.is_file()
 
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
-
-
-class CodebookDataset(AbstractDataset[Codebook, Codebook]):
+class CodebookDataset(_FileDataset):
     """A codebook as safetensors; its note is in the header."""
-
-    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self.metadata = metadata
 
     def load(self) -> Codebook:
         remedy = "delete it and run again: it is made again from the packed records"
@@ -113,12 +113,6 @@ class CodebookDataset(AbstractDataset[Codebook, Codebook]):
     def save(self, data: Codebook) -> None:
         header = {"note": data.note, "settings": data.settings}
         _write_tensors(self._filepath, "codebook", data.tables, header)
-
-    def _exists(self) -> bool:
-        return self._filepath.is_file()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
 
 
 class Checkpoint(NamedTuple):
@@ -163,16 +157,12 @@ class Checkpoint(NamedTuple):
         return self.state.round if self.diverged is None else self.rounds
 
 
-class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
+class CheckpointDataset(_FileDataset):
     """The newest checkpoint of a training run, as safetensors: no code in it.
 
     Checkpoints of other options, data or numbers of rounds are kept beside it, a file
     each: going back to those goes on where they ended.
     """
-
-    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)  # a link to the newest
-        self.metadata = metadata
 
     def load(self) -> Checkpoint:
         return read_checkpoint(self._filepath)
@@ -180,15 +170,9 @@ class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
     def save(self, data: Checkpoint) -> None:
         name = _kept_as(self._filepath, data.fingerprint, str(data.rounds))
         write_checkpoint(self._filepath.with_name(name), data)
-        with whole_path(self._filepath) as link:
+        with whole_path(self._filepath) as link:  # to the newest
             link.unlink()
             link.symlink_to(name)
-
-    def _exists(self) -> bool:
-        return self._filepath.is_file()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
 
 
 class EarlierCheckpoints(NamedTuple):
@@ -202,12 +186,8 @@ class EarlierCheckpoints(NamedTuple):
     others: Callable[[], Iterator[Settings]]
 
 
-class EarlierCheckpointsDataset(AbstractDataset[None, EarlierCheckpoints]):
+class EarlierCheckpointsDataset(_FileDataset):
     """What a `CheckpointDataset` at the same path, and beside it, has kept."""
-
-    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = Path(filepath)
-        self.metadata = metadata
 
     def load(self) -> EarlierCheckpoints:
         def own(fingerprint: str, rounds: int) -> Checkpoint | None:
@@ -256,9 +236,6 @@ class EarlierCheckpointsDataset(AbstractDataset[None, EarlierCheckpoints]):
 
     def _exists(self) -> bool:
         return True  # having none is fine
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
 
 
 def _kept_as(path: Path, fingerprint: str, rounds: str) -> str:

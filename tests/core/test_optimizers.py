@@ -7,7 +7,8 @@ import pytest
 import torch
 from toys import assert_trees_close, assert_trees_equal, normal
 
-from fedmeta.core.optimizers import OPTIMIZERS, adam, fresh, grouped, sgd
+from fedmeta.core.optimizers import OPTIMIZERS, adam, grouped, sgd
+from fedmeta.core.trees import tree_clone
 
 STEPS = 6
 THEIRS = {
@@ -31,7 +32,7 @@ def tree(seed, dtype=torch.float64):
 
 def walk(optimizer, params, active=(None,) * STEPS):
     """The way of the parameters over steps on gradients that vary."""
-    params, way = fresh(params), []
+    params, way = tree_clone(params), []
     state = optimizer.init(params)
     dtype = params["theta"]["w"].dtype
     for number, now in enumerate(active):
@@ -117,7 +118,9 @@ def test_gradients_may_lie_otherwise_in_memory(name):
     for laid_out in (slope, slope.to(memory_format=torch.channels_last)):
         optimizer = OPTIMIZERS[name](0.1)
         state = optimizer.init(params)
-        ends.append(optimizer.update({"w": laid_out}, state, fresh(params), None)[0])
+        ends.append(
+            optimizer.update({"w": laid_out}, state, tree_clone(params), None)[0]
+        )
     assert_trees_equal(*ends)
 
 
@@ -136,7 +139,7 @@ def test_first_step_of_adam_by_hand():
 def test_groups_have_optimizers_of_their_own():
     both = grouped({"theta": sgd(0.5), "alpha": adam(0.1)})
     params = tree(99)
-    moved, state = both.update(tree(0), both.init(params), fresh(params), None)
+    moved, state = both.update(tree(0), both.init(params), tree_clone(params), None)
     torch.testing.assert_close(
         moved["theta"]["w"], params["theta"]["w"] - 0.5 * tree(0)["theta"]["w"]
     )
@@ -173,5 +176,7 @@ def test_a_decayed_rate_is_that_rate(name, active):
         (OPTIMIZERS[name](0.025), 1),
     ):
         state = optimizer.init(params)
-        ways.append(optimizer.update(gradient, state, fresh(params), active, number)[0])
+        ways.append(
+            optimizer.update(gradient, state, tree_clone(params), active, number)[0]
+        )
     assert_trees_equal(*ways)

@@ -28,8 +28,8 @@ from fedmeta.core.gradients import (
     hessian_product,
     slices,
 )
-from fedmeta.core.optimizers import Optimizer, Round, fresh
-from fedmeta.core.trees import tree_map
+from fedmeta.core.optimizers import Optimizer, Round
+from fedmeta.core.trees import tree_clone, tree_map
 from fedmeta.core.types import Batch, Params
 
 StepSize = float | Params
@@ -117,7 +117,7 @@ def train(
     Also the sum and the number of examples of the losses met on the way, [2]. The rate
     is that of round ``number``.
     """
-    theta = fresh(theta)
+    theta = tree_clone(theta)
     state = optimizer.init(theta)
     seen = torch.zeros(())
     for batch in batches:

@@ -1,8 +1,8 @@
 """Optimisers as pairs of functions whose state is passed in and handed out.
 
 ``update`` may overwrite and return the buffers of ``params`` and ``state``: the caller
-gives them away and uses only what comes back (`fresh` makes copies to give). Local
-training with Adam is bound by memory traffic, and this is what saves most of it.
+gives them away (or a `tree_clone`) and uses only what comes back. Local training with
+Adam is bound by memory traffic, and this is what saves most of it.
 """
 
 import math
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from fedmeta.core.bounds import Decay, Rate
-from fedmeta.core.trees import leaves_like, tree_clone, tree_map
+from fedmeta.core.trees import leaves_like, tree_map
 
-fresh = tree_clone
+Active = Tensor | None
+Moved = tuple[Any, Any]  # parameters, state
+Round = int | Tensor  # the number of a round, from 1
 
 
 class Optimizer(NamedTuple):
@@ -29,10 +31,7 @@ class Optimizer(NamedTuple):
     """
 
     init: Callable[[Any], Any]
-    update: Callable[..., tuple[Any, Any]]
-
-
-Round = int | Tensor  # the number of a round, from 1
+    update: Callable[..., Moved]
 
 
 def decaying(lr: Rate, half_life: Rate | None) -> Callable[[Round], float | Tensor]:
@@ -52,24 +51,37 @@ def decaying(lr: Rate, half_life: Rate | None) -> Callable[[Round], float | Tens
     return lambda number: lr * 0.5 ** ((number - 1) / half_life)
 
 
-def sgd(lr: Rate, half_life: Rate | None = None) -> Optimizer:
-    """Plain gradient descent, without state."""
+def _at_rate(
+    lr: Rate,
+    half_life: Rate | None,
+    init: Callable[[Any], Any],
+    step: Callable[[Any, Any, Any, Active, Any], Moved],
+) -> Optimizer:
+    """An optimiser whose ``step`` is given the learning rate of the round."""
     rate = decaying(lr, half_life)
 
     def update(
         grads: Any,
         state: Any,
         params: Any,
-        active: Tensor | None = None,
+        active: Active = None,
         number: Round = 1,
-    ) -> tuple[Any, Any]:
-        lr = rate(number)
+    ) -> Moved:
+        return step(grads, state, params, active, rate(number))
+
+    return Optimizer(init, update)
+
+
+def sgd(lr: Rate, half_life: Rate | None = None) -> Optimizer:
+    """Plain gradient descent, without state."""
+
+    def step(grads: Any, state: Any, params: Any, active: Active, lr: Any) -> Moved:
         if active is None:
             alpha = float(lr)
             return tree_map(lambda p, g: p.sub_(g, alpha=alpha), params, grads), state
         return tree_map(lambda p, g: p - lr * active * g, params, grads), state
 
-    return Optimizer(lambda params: {}, update)
+    return _at_rate(lr, half_life, lambda params: {}, step)
 
 
 def adam(
@@ -80,7 +92,6 @@ def adam(
     half_life: Rate | None = None,
 ) -> Optimizer:
     """Adam (Kingma and Ba 2015) whose moments and step count live in the state."""
-    rate = decaying(lr, half_life)
 
     def init(params: Any) -> Any:
         return {
@@ -92,7 +103,7 @@ def adam(
             ),
         }
 
-    def fused(grads: Any, state: Any, params: Any, lr: float) -> tuple[Any, Any]:
+    def fused(grads: Any, state: Any, params: Any, lr: float) -> Moved:
         weights, gradients, means, squares, steps = (
             leaves_like(params, tree)
             for tree in (params, grads, state["mean"], state["square"], state["step"])
@@ -123,7 +134,7 @@ def adam(
 
     def masked(
         grads: Any, state: Any, params: Any, active: Tensor, lr: float | Tensor
-    ) -> tuple[Any, Any]:
+    ) -> Moved:
         step = tree_map(lambda s: s + active, state["step"])
         keep = lambda new, old: torch.where(active > 0, new, old)  # noqa: E731
         mean = tree_map(
@@ -144,19 +155,12 @@ def adam(
         )
         return moved, {"mean": mean, "square": square, "step": step}
 
-    def update(
-        grads: Any,
-        state: Any,
-        params: Any,
-        active: Tensor | None = None,
-        number: Round = 1,
-    ) -> tuple[Any, Any]:
-        lr = rate(number)
+    def step(grads: Any, state: Any, params: Any, active: Active, lr: Any) -> Moved:
         if active is None:
             return fused(grads, state, params, float(lr))
         return masked(grads, state, params, active, lr)
 
-    return Optimizer(init, update)
+    return _at_rate(lr, half_life, init, step)
 
 
 def _unbias(b: float, step: Tensor) -> Tensor:
@@ -171,25 +175,17 @@ def momentum(
 
     On the server it makes FedAvg FedAvgM (Hsu et al. 2019, arXiv 1909.06335).
     """
-    rate = decaying(lr, half_life)
 
     def init(params: Any) -> Any:
         return {"velocity": tree_map(torch.zeros_like, params)}
 
-    def update(
-        grads: Any,
-        state: Any,
-        params: Any,
-        active: Tensor | None = None,
-        number: Round = 1,
-    ) -> tuple[Any, Any]:
+    def step(grads: Any, state: Any, params: Any, active: Active, lr: Any) -> Moved:
         velocity = tree_map(lambda v, g: momentum * v + g, state["velocity"], grads)
         velocity = _where(active, velocity, state["velocity"])
-        lr = rate(number)
         moved = tree_map(lambda p, v: p - lr * v, params, velocity)
         return _where(active, moved, params), {"velocity": velocity}
 
-    return Optimizer(init, update)
+    return _at_rate(lr, half_life, init, step)
 
 
 # (v, g², b2) -> the next v, which the step is divided by the root of
@@ -216,7 +212,6 @@ def adaptive(
         tau: added to the root of the second moment: the degree of adaptivity.
         half_life: rounds after which the step size is halved; None: it is constant.
     """
-    rate = decaying(lr, half_life)
 
     def init(params: Any) -> Any:
         return {
@@ -224,26 +219,19 @@ def adaptive(
             "square": tree_map(lambda p: torch.full_like(p, tau**2), params),
         }
 
-    def update(
-        grads: Any,
-        state: Any,
-        params: Any,
-        active: Tensor | None = None,
-        number: Round = 1,
-    ) -> tuple[Any, Any]:
+    def step(grads: Any, state: Any, params: Any, active: Active, lr: Any) -> Moved:
         mean = tree_map(lambda m, g: b1 * m + (1 - b1) * g, state["mean"], grads)
         square = tree_map(lambda v, g: second(v, g * g, b2), state["square"], grads)
-        lr = rate(number)
         moved = tree_map(
             lambda p, m, v: p - lr * m / (v.sqrt() + tau), params, mean, square
         )
         after = {"mean": mean, "square": square}
         return _where(active, moved, params), _where(active, after, state)
 
-    return Optimizer(init, update)
+    return _at_rate(lr, half_life, init, step)
 
 
-def _where(active: Tensor | None, new: Any, old: Any) -> Any:
+def _where(active: Active, new: Any, old: Any) -> Any:
     if active is None:
         return new
     return tree_map(lambda n, o: torch.where(active > 0, n, o), new, old)
@@ -261,7 +249,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 }
 
 
-def drawn_to(anchor: Any, strength: float, optimizer: Optimizer) -> Optimizer:
+def with_proximal_term(anchor: Any, strength: float, optimizer: Optimizer) -> Optimizer:
     """``optimizer`` on gradients to which ``strength * (params - anchor)`` is added.
 
     That is the gradient of FedProx's proximal term (Li et al. 2020, arXiv 1812.06127,
@@ -272,9 +260,9 @@ def drawn_to(anchor: Any, strength: float, optimizer: Optimizer) -> Optimizer:
         grads: Any,
         state: Any,
         params: Any,
-        active: Tensor | None = None,
+        active: Active = None,
         number: Round = 1,
-    ) -> tuple[Any, Any]:
+    ) -> Moved:
         grads = tree_map(lambda g, p, a: g + strength * (p - a), grads, params, anchor)
         return optimizer.update(grads, state, params, active, number)
 
@@ -291,9 +279,9 @@ def grouped(optimizers: dict[str, Optimizer]) -> Optimizer:
         grads: Any,
         state: Any,
         params: Any,
-        active: Tensor | None = None,
+        active: Active = None,
         number: Round = 1,
-    ) -> tuple[Any, Any]:
+    ) -> Moved:
         moved = {
             # A checkpoint does not keep the state of an optimiser that has none.
             name: optimizers[name].update(

@@ -1,6 +1,7 @@
 """Raw files as they are found, and files that are there whole or not at all."""
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +33,12 @@ def elsewhere(folder: str | Path, *endings: str) -> str:
     below = [path for path in sorted(Path(folder).glob("*")) if path.is_dir()]
     names = [f"{path.name}/" for path in below if raw_files(path, *endings)]
     return f", but in {', '.join(names)}: name the folder that you mean" * bool(names)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -210,12 +210,6 @@ def record_orders(partition: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return lists.values.to_numpy(), lists.offsets.to_numpy()
 
 
-def _lists(numbers: np.ndarray, ends: np.ndarray) -> pd.Series:
-    bounds = np.concatenate([[0], ends])
-    lists = pa.LargeListArray.from_arrays(bounds, numbers)
-    return pd.Series(lists.cast(ORDER), dtype=pd.ArrowDtype(ORDER))
-
-
 def validate_split(split: Split) -> None:
     """Refuse a split with an empty side, a shared client or a wrong checksum."""
     for name in SPLITS:

@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedmeta.core.gradients import gradient_and_loss
-from fedmeta.core.optimizers import adam, fresh
-from fedmeta.core.trees import is_finite
+from fedmeta.core.optimizers import adam
+from fedmeta.core.trees import is_finite, tree_clone
 from fedmeta.core.types import (
     Batch,
     ClientId,
@@ -127,7 +127,7 @@ def pretrain(
         Diverged: where the state to be yielded would not be finite.
     """
     optimizer = adam(lr)
-    meta, opt_state = fresh(state.meta), fresh(state.opt_state)
+    meta, opt_state = tree_clone(state.meta), tree_clone(state.opt_state)
     seen = torch.zeros(2)
     for step in range(state.round + 1, steps + 1):
         rng = np.random.default_rng([seed, step])
@@ -140,7 +140,7 @@ def pretrain(
         if step % report_every == 0 or step == steps:
             if not is_finite([meta, opt_state, seen]):
                 raise Diverged(Divergence(step, "", "state"))
-            copy = ServerState(fresh(meta), fresh(opt_state), step)
+            copy = ServerState(tree_clone(meta), tree_clone(opt_state), step)
             yield step, copy, {"loss": seen}
             seen = torch.zeros(2)
 
@@ -160,7 +160,7 @@ def fine_tune(
     Batches are as in `pretrain`.
     """
     optimizer = adam(lr)
-    params = fresh(params)
+    params = tree_clone(params)
     opt_state = optimizer.init(params)
     for _ in range(steps):
         batch = _drawn(support, batch_size, rng)

@@ -10,13 +10,13 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.runner import SequentialRunner
 from pluggy import PluginManager
 
+from fedmeta.data.files import file_sha256
 from fedmeta.sweep.cells import Cell
 
 RECORDS = "records"  # the dataset of a benchmark that has a checksum
@@ -53,7 +53,9 @@ class DataPart:
         for name in names:
             outputs = self.pipeline.filter(node_names=[name]).all_outputs()
             files = cell.files(outputs).values()
-            self._made[keys[name]] = {path: _hash(path) for path in files}
+            self._made[keys[name]] = {
+                path: file_sha256(path) if path.is_file() else "" for path in files
+            }
             self._now |= self._made[keys[name]]
 
     def forget(self, cell: Cell, names: Iterable[str]) -> None:
@@ -143,10 +145,3 @@ def waves(
 def is_records(dataset: str) -> bool:
     """Whether a dataset is the packed records of a benchmark."""
     return dataset.rpartition(".")[2] == RECORDS
-
-
-def _hash(path: Path) -> Any:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,7 +20,7 @@ import pandas as pd
 
 from fedmeta.data.cells import read_table
 from fedmeta.data.errors import DataError
-from fedmeta.data.files import whole_path
+from fedmeta.data.files import file_sha256, whole_path
 
 RECORDS = "runs"  # the folder of records, beside the results
 FILE = "run.json"
@@ -88,7 +88,7 @@ class Record:
         with whole_path(self.folder / name) as copy:
             if twin is None or not _linked(twin.folder / name, copy):
                 shutil.copyfile(source, copy)
-        self.files[name] = _sha256(self.folder / name)
+        self.files[name] = file_sha256(self.folder / name)
 
     def keep_table(self, kind: str, source: Path, moments: list[str]) -> None:
         """Copy a table, with what is kept beside it, and note when its parts came."""
@@ -204,8 +204,3 @@ def _linked(source: Path, link: Path) -> bool:
     except OSError:  # a file system without links
         return False
     return True
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -31,7 +31,7 @@ from huggingface_hub import HfApi, hf_hub_download
 from PIL import Image
 
 from fedmeta.data.errors import DataError
-from fedmeta.data.files import raw_files, whole_file
+from fedmeta.data.files import file_sha256, raw_files, whole_file
 from fedmeta.data.origin import check_origin, record_origin, recorded, secure
 
 REPOSITORY = "flwrlabs/femnist"
@@ -164,9 +164,7 @@ def _download(
 def _checksum(tables: Mapping[str, Path]) -> str:
     digest = hashlib.sha256()
     for name, path in tables.items():
-        with path.open("rb") as file:
-            own = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{name} {own}\n".encode())
+        digest.update(f"{name} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
 
 

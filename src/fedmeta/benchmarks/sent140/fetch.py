@@ -9,7 +9,6 @@ later fetch into the folder is held to them; `--sha256` and `--glove-sha256` giv
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import shutil
 import zipfile
@@ -21,7 +20,7 @@ from urllib.error import HTTPError
 
 from fedmeta.benchmarks.sent140.stanford import TEST, TRAINING
 from fedmeta.data.errors import DataError
-from fedmeta.data.files import whole_file
+from fedmeta.data.files import file_sha256, whole_file
 from fedmeta.data.origin import check_origin, open_url, record_origin
 
 FOLDER = Path("data/01_raw/sent140")
@@ -77,8 +76,7 @@ def _fetch(
                 "again, which goes on where it stopped, or give another address"
             ) from error
         try:
-            with archive.open("rb") as file:
-                found = {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+            found = {"sha256": file_sha256(archive)}
             check_origin(out_dir, url, found, {"sha256": sha256})
             _extract(archive, members, out_dir, url)
         except DataError:  # of the archive, which a next call would go on with

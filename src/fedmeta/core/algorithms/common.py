@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from fedmeta.core.gradients import count
-from fedmeta.core.optimizers import Optimizer, fresh
+from fedmeta.core.optimizers import Optimizer
+from fedmeta.core.trees import tree_clone
 from fedmeta.core.types import Batch, MetaParams, Params, ServerState, Task
 
 
@@ -57,8 +58,8 @@ def applied_by(
     def server_update(state: ServerState, update: MetaParams) -> ServerState:
         meta, opt_state = server.update(
             update,
-            fresh(state.opt_state),
-            fresh(state.meta),
+            tree_clone(state.opt_state),
+            tree_clone(state.meta),
             None,
             state.round + 1,
         )

@@ -25,7 +25,7 @@ from fedmeta.core.algorithms.common import (
 from fedmeta.core.bounds import Count, Number, Weight
 from fedmeta.core.gradients import Loss, slices
 from fedmeta.core.inner import Plan, train
-from fedmeta.core.optimizers import Optimizer, drawn_to, sgd
+from fedmeta.core.optimizers import Optimizer, sgd, with_proximal_term
 from fedmeta.core.trees import tree_sub
 from fedmeta.core.types import (
     Algorithm,
@@ -109,7 +109,7 @@ def fedavg(
             ]
         optimizer = local
         if proximal:
-            optimizer = drawn_to(meta["theta"], proximal, local)
+            optimizer = with_proximal_term(meta["theta"], proximal, local)
         trained, seen = train(
             loss, meta["theta"], batches, optimizer, chunk, task.round
         )

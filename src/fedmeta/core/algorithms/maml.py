@@ -19,8 +19,8 @@ from fedmeta.core.inner import (
     descend,
     meta_gradient,
 )
-from fedmeta.core.optimizers import Optimizer, fresh, grouped
-from fedmeta.core.trees import tree_map, tree_sub
+from fedmeta.core.optimizers import Optimizer, grouped
+from fedmeta.core.trees import tree_clone, tree_map, tree_sub
 from fedmeta.core.types import (
     Algorithm,
     Batch,
@@ -227,7 +227,7 @@ def _local_update(
     gradient: GradientOfQueryLoss, local: LocalSteps, weight: Callable[[Task], Tensor]
 ) -> Callable[[MetaParams, Task], ClientOutput]:
     def send_model(meta: MetaParams, task: Task) -> ClientOutput:
-        moved = fresh(meta)
+        moved = tree_clone(meta)
         state = local.optimizer.init(moved)
         seen = torch.zeros(())
         for support, query in local.pairs(task):

@@ -24,8 +24,8 @@ from fedmeta.core.algorithms.common import (
 from fedmeta.core.bounds import Count, Rate
 from fedmeta.core.gradients import Loss, count, counts, recomputed
 from fedmeta.core.inner import Hessians, Plan, descend, meta_gradient
-from fedmeta.core.optimizers import Optimizer, fresh, sgd
-from fedmeta.core.trees import tree_sub
+from fedmeta.core.optimizers import Optimizer, sgd
+from fedmeta.core.trees import tree_clone, tree_sub
 from fedmeta.core.types import (
     Algorithm,
     Batch,
@@ -93,7 +93,7 @@ def nu_step(
         return descend(loss, meta["theta"], plan, inner_lr, chunk)
 
     def client_update(meta: MetaParams, task: Task) -> ClientOutput:
-        moved = fresh(meta["theta"])
+        moved = tree_clone(meta["theta"])
         state, seen = local.init(moved), torch.zeros(())
         for tuning, behind, curvature in samples(task):
             result = meta_gradient(

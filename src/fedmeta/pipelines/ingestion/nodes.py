@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.data.files import file_sha256
 from fedmeta.datasets import PackedSource
 from fedmeta.pipelines.checks import check_raw, checked_by
 from fedmeta.pipelines.options import RawOptions, build
@@ -56,15 +57,10 @@ def _times_kept(benchmark: Benchmark, folder: Path) -> Iterator[None]:
 
     def content() -> dict[Path, tuple[str, int]]:
         found = benchmark.find_raw(folder) if folder.is_dir() else []
-        return {path: (_sha256(path), path.stat().st_mtime_ns) for path in found}
+        return {path: (file_sha256(path), path.stat().st_mtime_ns) for path in found}
 
     before = content()
     yield
     for path, (digest, _) in content().items():
         if path in before and before[path][0] == digest:
             os.utime(path, ns=(before[path][1],) * 2)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
