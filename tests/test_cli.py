@@ -139,7 +139,7 @@ def test_stopped_and_on(project):
     words = ("--params", "femnist.training.rounds=90,seed=5")
     code, rest = stop(project, signal.SIGTERM, "maml, round 4 of 90", *words)
     assert code == 143, rest
-    assert "Stopped. Evaluated rounds are kept; the same command goes on" in rest
+    assert "Stopped. Evaluated rounds are kept; the same command resumes" in rest
     assert "Traceback" not in rest
     assert statuses(project) == {"KILLED"}
     assert not list(project.rglob("*.partial"))
@@ -149,7 +149,7 @@ def test_stopped_and_on(project):
 
     code, text = outcome(project, *words)
     assert code == 0, text
-    started = int(re.search(r"maml: goes on after round (\d+)", text)[1])
+    started = int(re.search(r"maml: resuming after round (\d+)", text)[1])
     assert 4 <= started < 90
     assert "maml, round 90 of 90" in text
     assert statuses(project) == {"FINISHED"}

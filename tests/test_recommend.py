@@ -206,7 +206,7 @@ def test_what_cannot_be_ranked(by_hand):
         (
             "maml_nn",
             {"params": {"recommendation": {"models": {"nn": {"hidden": 5}}}}},
-            r"maml_nn is of another .* theta layer1.bias is \[4\], expected \[5\]; an",
+            r"maml_nn is of another .* theta layer1.bias is \[4\], expected \[5\]; to",
         ),
     ],
 )

@@ -31,7 +31,7 @@ def cli() -> None:
 
 
 def _parameters(ctx: click.Context, param: click.Parameter, given: Any) -> dict:
-    """Kedro's --params, in which a value may be a list or a mapping as well."""
+    """Kedro's --params, extended to lists and mappings."""
     if isinstance(given, dict):  # from the file of --config
         return given
     items = list(parameter_items(given))
@@ -55,7 +55,7 @@ def _parameters(ctx: click.Context, param: click.Parameter, given: Any) -> dict:
 
 
 def parameter_items(given: str) -> Iterator[str]:
-    """What stands between commas, but for those of lists, mappings and quotes."""
+    """Split at commas, except within lists, mappings and quotes."""
     pieces = iter(given.split(","))
     for item in pieces:
         while not _is_whole(item):
@@ -78,7 +78,7 @@ def _is_whole(item: str) -> bool:
 
 
 def _with_lists(command: click.Command) -> click.Command:
-    """Kedro's own command, but that its --params may have lists."""
+    """Kedro's own command, with lists in --params."""
     command = copy.copy(command)
     command.params = [copy.copy(option) for option in command.params]
     for option in command.params:
@@ -207,9 +207,7 @@ def reproduce_command(
     from fedmeta.reproduction.report import reproduce  # noqa: PLC0415
     from fedmeta.session import told_in_a_line  # noqa: PLC0415
 
-    with told_in_a_line(
-        "Recorded runs are as they were; the same command begins anew."
-    ):
+    with told_in_a_line("Recorded runs are unchanged; the same command starts over."):
         page = reproduce(
             metadata.project_path, experiments=experiments, output=output, where=where
         )
@@ -221,9 +219,9 @@ def reproduce_command(
 def track_command(metadata: Any) -> None:
     """Log to MLflow what it lacks of the recorded runs.
 
-    Everything that is logged while a run goes on is also under data/. Runs that MLflow
-    has lost, or never got because it could not be reached, are logged from there, in
-    the project's mlflow.db or where MLFLOW_TRACKING_URI says.
+    Everything that is logged during a run is also kept under data/. Runs that MLflow
+    has lost, or never got because it could not be reached, are logged from there into
+    the project's mlflow.db, or to MLFLOW_TRACKING_URI.
     """
     from fedmeta.session import USER_ERRORS, message_of  # noqa: PLC0415
     from fedmeta.tracking.sender import track  # noqa: PLC0415
@@ -284,7 +282,7 @@ def sweep_command(
     """Run a pipeline over a grid of parameters.
 
     A cell that has finished before, with the same parameters, data and code, is not run
-    again; one that was interrupted goes on. One that fails does not stop the others.
+    again; an interrupted one is resumed. One that fails does not stop the others.
     """
     from fedmeta.configuration import Source  # noqa: PLC0415
     from fedmeta.session import KEPT, told_in_a_line  # noqa: PLC0415

@@ -16,13 +16,13 @@ IN_PATHS = {"seed": ROUND_LOOP, "support_fraction": "strategy"}
 
 
 class Source(NamedTuple):
-    """Where the configuration of a run is read from."""
+    """Source of a run's configuration."""
 
     env: str | None = None  # None: local
     conf_source: str | None = None  # a folder, archive or address; None: conf/
 
     def words(self) -> list[str]:
-        """The options of a command line that name it."""
+        """Command-line options that select it."""
         named = {"--env": self.env, "--conf-source": self.conf_source}
         return [word for name, to in named.items() if to for word in (name, to)]
 
@@ -57,7 +57,7 @@ class _Folder(LocalFileSystem):
 
 
 def globals_of(loader: AbstractConfigLoader) -> dict[str, Any]:
-    """What is in globals.yml, where nothing else was given."""
+    """Values of globals.yml, or those given by --params."""
     given = loader.runtime_params
     return {name: given.get(name, value) for name, value in loader["globals"].items()}
 
@@ -68,9 +68,9 @@ def store_of(loader: AbstractConfigLoader) -> str:
 
 
 def check_paths(blocks: Mapping[str, Any], named: Mapping[str, Any]) -> None:
-    """Refuse an option that is another than the one that folders are named by.
+    """Refuse an option that differs from the value that names the result folders.
 
-    Results would replace those of the run that has that name.
+    Results would overwrite those of another run.
 
     Args:
         blocks: of parameters, by name.

@@ -48,7 +48,7 @@ SETTINGS = "settings"  # among the metadata of packed data: what they were made 
 
 
 class PackedSource(NamedTuple):
-    """Clients on their way into a packed file."""
+    """Clients to be written to a packed file."""
 
     clients: Iterator[ClientRecords]
     metadata: dict[str, str]
@@ -70,7 +70,7 @@ class _FileDataset(AbstractDataset[Any, Any]):
 
 
 class PackedDataset(_FileDataset):
-    """The packed records of all clients; packed again when what decides them changes.
+    """Packed records of all clients; packed again when their identity changes.
 
     That is raw files, options and code: see `fedmeta.identity`.
     """
@@ -116,7 +116,7 @@ class CodebookDataset(_FileDataset):
 
 
 class Checkpoint(NamedTuple):
-    """A training run up to a round: all that going on needs."""
+    """State of a training after a round: all that resuming needs."""
 
     settings: Settings  # that decide the training, but for the number of rounds
     state: ServerState
@@ -153,7 +153,7 @@ class Checkpoint(NamedTuple):
 
     @property
     def ended(self) -> int:
-        """The round that results are of: a training that diverged goes on no longer."""
+        """The round that results belong to: the last one asked for, if it diverged."""
         return self.state.round if self.diverged is None else self.rounds
 
 
@@ -161,7 +161,7 @@ class CheckpointDataset(_FileDataset):
     """The newest checkpoint of a training run, as safetensors: no code in it.
 
     Checkpoints of other options, data or numbers of rounds are kept beside it, a file
-    each: going back to those goes on where they ended.
+    each: going back to those resumes where they ended.
     """
 
     def load(self) -> Checkpoint:
@@ -176,7 +176,7 @@ class CheckpointDataset(_FileDataset):
 
 
 class EarlierCheckpoints(NamedTuple):
-    """What was kept of earlier runs."""
+    """Access to the checkpoints of earlier runs."""
 
     # (fingerprint, rounds asked for) -> the furthest one, not beyond these rounds
     own: Callable[[str, int], Checkpoint | None]

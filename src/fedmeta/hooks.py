@@ -1,4 +1,4 @@
-"""Kedro hooks around a run: parameters are checked before it, the way on is shown."""
+"""Kedro hooks around a run: check parameters before it, show results after it."""
 
 import difflib
 import logging
@@ -25,7 +25,7 @@ class CheckParameters:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Kedro adds whatever is given by --params, where nothing may ever read it.
+        """Check --params, which Kedro adds without checking that anything reads them.
 
         Raises:
             ValueError: for a key that is in no parameters file and not in globals.yml,
@@ -60,7 +60,7 @@ class CheckParameters:
 
 
 class ShowTheWay:
-    """Says at the end of a run where its results can be seen."""
+    """Logs at the end of a run where to find its results."""
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -76,7 +76,7 @@ class ShowTheWay:
 
 
 class TellDivergence:
-    """Fails a run in which a training diverged, once everything else is done."""
+    """Fails a run after everything else is done, if a training diverged."""
 
     @hook_impl
     def before_pipeline_run(self) -> None:
@@ -160,7 +160,7 @@ def inherited(keys: set[str]) -> Iterator[str]:
 
     for name, entry in ALGORITHMS.items():
         if entry.trained_as is not None:
-            continue  # the training that it shares would not heed them
+            continue  # the training that it shares would ignore them
         for above in blocks_of(name)[:-1]:
             for key in keys:
                 benchmark, _, rest = key.partition(f".{above}.")

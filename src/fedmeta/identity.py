@@ -109,7 +109,7 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def fingerprint(of: Mapping[str, Any]) -> str:
-    """SHA-256 of settings, in whatever order they are."""
+    """SHA-256 of settings, independent of their order."""
     text = json.dumps(of, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -130,9 +130,9 @@ def conflicts(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
 def nearest(
     found: Iterable[Mapping[str, Any]], wanted: Mapping[str, Any]
 ) -> tuple[list[str], Mapping[str, Any]]:
-    """The settings that differ in the fewest names, and these; nothing where none are.
+    """Return the names that the nearest settings differ in, and these settings.
 
-    Of equal ones the first.
+    The first of equally near ones; empty if none are found.
     """
     pairs = [(differences(one, wanted), one) for one in found]
     return min(pairs, key=lambda pair: len(pair[0]), default=([], {}))
@@ -141,7 +141,7 @@ def nearest(
 def in_words(
     names: Iterable[str], found: Mapping[str, Any], wanted: Mapping[str, Any]
 ) -> str:
-    """Some settings found and those wanted instead, in a line.
+    """Describe differences of settings in one line.
 
     >>> in_words(["maml.inner_lr"], {"maml.inner_lr": 0.5}, {"maml.inner_lr": 0.05})
     'maml.inner_lr=0.5 instead of 0.05'
@@ -174,7 +174,7 @@ def _text(value: Any) -> str:
 
 
 def refuse_mixed(results: Mapping[str, Mapping[str, Any]], remedy: str) -> None:
-    """Refuse to set results side by side that differ in a setting that they share.
+    """Refuse to compare results that differ in a setting that they share.
 
     Settings that only one of two results has, such as the options of an algorithm under
     its own name, are what is compared.
@@ -203,7 +203,7 @@ def refuse_mixed(results: Mapping[str, Mapping[str, Any]], remedy: str) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Versions and the machine: recorded with every result, and decide none."""
+    """Versions and hardware: recorded with results, but not part of their identity."""
     return {
         "python": platform.python_version(),
         **{name: _version(name) for name in ("torch", "numpy")},
@@ -272,7 +272,7 @@ def module_of(root: Any) -> str:
 
 
 def equivalent(hash_: str) -> str:
-    """The hash that stands for a module's, by `EQUIVALENT`."""
+    """Resolve a module's hash by `EQUIVALENT`."""
     while hash_ in EQUIVALENT:
         hash_ = EQUIVALENT[hash_]
     return hash_

@@ -89,7 +89,7 @@ def load_method(
     context = _context(project, source, params)
     again = shlex.join(["kedro", "run", "--pipeline", PIPELINE, *source.words()])
     again += ", with the same --params" if params else ""
-    catalog = context.catalog  # made anew whenever it is asked for
+    catalog = context.catalog  # a new one at every access
     records, codebook, checkpoint = (
         _loaded(catalog, f"{HOME}.{kind}", again)
         for kind in ("records", "codebook", f"{name}.checkpoint")
@@ -234,7 +234,7 @@ def _check_shapes(name: str, wanted: MetaParams, found: MetaParams, again: str) 
             raise ValueError(
                 f"the checkpoint of {name} is of another model or other features: its "
                 f"{key} is {given.get(key, 'missing')}, expected "
-                f"{expected.get(key, 'none')}; anew: {again}"
+                f"{expected.get(key, 'none')}; to train it again: {again}"
             )
 
 

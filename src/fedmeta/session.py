@@ -18,7 +18,7 @@ from yaml import YAMLError
 from fedmeta.data.files import remove_leftovers
 from fedmeta.stops import stoppable
 
-KEPT = "Evaluated rounds are kept; the same command goes on from them."
+KEPT = "Evaluated rounds are kept; the same command resumes from them."
 DETAILS = "error.log"  # in the project's folder; git ignores *.log
 # What a user can do something about; any other error is a defect, shown in full.
 USER_ERRORS = (
@@ -35,7 +35,7 @@ NOISE = r"For further information visit \S+"  # pydantic's, about its own error 
 
 
 class Session(KedroSession):
-    """Kedro's session, whose errors a user can act on are told in one line."""
+    """Kedro's session, with one-line messages for errors that a user can act on."""
 
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """`KedroSession.run`, telling hooks of a stop, which Kedro does not."""
@@ -67,7 +67,7 @@ class TrainingDiverged(ValueError):
 
 
 def tolerate(stream: Any) -> None:
-    """Let a stream show "?" for what its encoding lacks, which is no reason to fail."""
+    """Make a stream show "?" for characters that its encoding lacks."""
     if hasattr(stream, "reconfigure"):  # a notebook's has not
         stream.reconfigure(errors="replace")
 
@@ -89,10 +89,10 @@ class Stopped(click.ClickException):
 
 @contextlib.contextmanager
 def told_in_a_line(kept: str) -> Iterator[None]:
-    """A command that may be stopped, and of which errors are told in a line.
+    """Turn stops and user errors into one-line messages.
 
     Args:
-        kept: said after a stop: what is kept, and how to go on.
+        kept: shown after a stop: what is kept, and how to resume.
 
     Raises:
         ClickException: for an error that a user can act on; `Stopped` after a signal.
@@ -109,7 +109,7 @@ def told_in_a_line(kept: str) -> Iterator[None]:
 
 
 def message_of(error: BaseException) -> str:
-    """The message of the error that started it, where Kedro has wrapped that."""
+    """Message of the original error, which Kedro may have wrapped."""
     first = next((e for e in _chain(error) if not isinstance(e, DatasetError)), error)
     if _is_lack_of_memory(first):
         return (
@@ -126,7 +126,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """A text from outside for a terminal: what would steer that is shown instead."""
+    """Escape control characters of a text from outside, for the terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

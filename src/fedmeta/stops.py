@@ -65,7 +65,7 @@ def stoppable() -> Iterator[None]:
 
 
 class _Handler:
-    """Of all signals: what the first has begun is not begun again by another."""
+    """Handler of all signals: only the first of them raises `Stop`."""
 
     def __init__(self, hook: Any) -> None:
         self._hook = hook
@@ -84,7 +84,7 @@ class _Handler:
     def dropped(self, unraisable: Any) -> None:
         """Called with what is raised in destructors and weak references' callbacks.
 
-        Python goes on there. A stop that comes in the middle of one must not be lost:
+        Python continues there. A stop that comes in the middle of one must not be lost:
         it is raised again a little later.
         """
         if not issubclass(unraisable.exc_type, Stop):
@@ -97,8 +97,8 @@ class _Handler:
             self._again.start()
 
     def _raise_again(self, number: int) -> None:
-        # Until it is heeded: Python looks for signals before a call that waits, and one
-        # that comes just then is not seen until the call returns.
+        # Until it takes effect: Python looks for signals before a call that waits, and
+        # one that comes just then is not seen until the call returns.
         while True:
             time.sleep(RAISED_AGAIN_S)
             if self._came is not None:
@@ -106,7 +106,7 @@ class _Handler:
             stop_main_thread(number)
 
     def close(self) -> None:
-        """Raise nothing any more."""
+        """Stop raising."""
         self._came = time.monotonic()
         if self._again is not None:
             self._again.join()

@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 
 class TakeTurns:
-    """Of two runs that would write the same files at once, the second waits.
+    """Make a run wait while another one writes the same files.
 
-    Its trainings have then been done: it takes them over. Runs of other algorithms,
-    seeds or support fractions go on side by side.
+    It then reuses the finished trainings. Runs of other algorithms, seeds or support
+    fractions run side by side.
     """
 
     def __init__(self) -> None:
@@ -30,8 +30,8 @@ class TakeTurns:
 
     @hook_impl(trylast=True)  # not before the parameters are found to be right
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        self._release()  # of a run that ended without a word to hooks
-        for path in sorted(_locks(pipeline, catalog)):
+        self._release()  # of a run that ended without telling hooks
+        for path in sorted(_locks(pipeline, catalog)):  # in one order: no deadlock
             self._held.enter_context(_turn(path))
 
     @hook_impl
@@ -51,7 +51,7 @@ class TakeTurns:
 
 
 def _locks(pipeline: Pipeline, catalog: CatalogProtocol) -> set[Path]:
-    """All in one order, so that two runs never wait for each other."""
+    """Lock files of all results of a pipeline."""
     found = set()
     for name in pipeline.all_outputs():
         dataset = catalog.get(name) if name in catalog else None

@@ -11,7 +11,7 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS, FineTuning, LocalSteps
 from fedmeta.core.inner import Hessians, Plan
 from fedmeta.core.optimizers import OPTIMIZERS
-from fedmeta.data.redivide import DIVISIONS
+from fedmeta.data.repartition import DIVISIONS
 from fedmeta.data.tasks import Episode
 from fedmeta.pipelines.options import (
     PartitionOptions,

@@ -8,7 +8,7 @@ from test_training import BLOCKS, MODEL, TRAINING, run
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.datasets import PackedDataset
 from fedmeta.pipelines.evaluation.nodes import evaluate
-from fedmeta.pipelines.studies.nodes import deal_out, measure, personalise
+from fedmeta.pipelines.studies.nodes import measure, personalise, repartition_users
 from fedmeta.pipelines.studies.options import (
     DistanceOptions,
     PersonalisationOptions,
@@ -95,7 +95,9 @@ def test_the_optimizer_and_the_batches_of_personalising_count(data, checkpoint, 
 
 def dealt(data, **options):
     users = {**USERS, "options": {**USERS["options"], **options}}
-    return deal_out(FEMNIST, data["records"], data["clients"], UserOptions(**users))
+    return repartition_users(
+        FEMNIST, data["records"], data["clients"], UserOptions(**users)
+    )
 
 
 def test_users_are_packed_again_only_for_other_options(data, tmp_path):

@@ -180,7 +180,7 @@ def _wrong_when_stopped(
 ) -> Iterator[str]:
     if code == 128 + stop.number:
         text = (folder / "log").read_text()
-        if "the same command goes on" not in text or "Traceback" in text:
+        if "the same command resumes" not in text or "Traceback" in text:
             yield f"says {text[-2000:]}"
         running = {run.algorithm for run in tracked(folder) if run.status == "RUNNING"}
         if running:

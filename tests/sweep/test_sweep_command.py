@@ -53,7 +53,7 @@ def records(project):
 
 def begun(caplog):
     """Numbers of the cells that began since this was asked last."""
-    found = [re.match(r"cell (\d+) .*: begins", r.message) for r in caplog.records]
+    found = [re.match(r"cell (\d+) .*: started", r.message) for r in caplog.records]
     caplog.clear()
     return [int(match[1]) for match in found if match]
 
@@ -182,10 +182,11 @@ def test_changed_code_makes_another_cell_and_is_told(project, told, monkeypatch)
 
 def test_records_of_an_earlier_version_are_told(project, told):
     old = project / "data/08_reporting/smoke/sweeps/0123456789abcdef.json"
+    old.parent.mkdir(parents=True, exist_ok=True)
     old.write_text('{"cell": "cell 1 of 1 (seed=0)", "pipeline": "femnist_maml"}')
     assert run(project, "seed=77", dry=True)
     old.unlink()
-    assert "1 cells that finished were recorded by an earlier version" in told.text
+    assert "1 finished cells do not count: they were recorded" in told.text
 
 
 @pytest.mark.slow
@@ -277,7 +278,7 @@ def test_ctrl_c_and_on(project, told):
         rest = process.stdout.read()
     assert process.returncode == 130
     assert "1 of 2 cells are finished, 0 failed" in rest
-    assert "the same command goes on" in rest
+    assert "the same command resumes" in rest
     assert "Traceback" not in rest
 
     assert run(project, "seed=21,22", "femnist.training.rounds=60")

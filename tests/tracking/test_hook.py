@@ -215,7 +215,7 @@ def test_a_run_that_was_killed_is_ended_by_the_next(project: Path) -> None:
     track(project, print)
     lost = runs(project)["alpha"]
     assert lost.info.status == "KILLED"
-    assert "without a word" in lost.data.tags["error"]
+    assert "without notice" in lost.data.tags["error"]
     assert steps(project, lost, "cost/bytes_up") == [0, 2]
 
     begun = 4
@@ -272,7 +272,7 @@ def test_checkpoints_that_were_deleted_are_all_that_is_lost(
     for run in before.values():
         del run["files"]["parameters.safetensors"]
     assert content(project) == before
-    assert "alpha p0.2 s7 has learned" in caplog.text
+    assert "learned by alpha p0.2 s7 are not logged" in caplog.text
 
 
 def test_what_was_missed_is_logged_by_the_command(

@@ -32,6 +32,6 @@ class Benchmark(NamedTuple):
     codebook: Callable[..., Codebook]
     encoding: Callable[[Codebook], Encoding]
     model: Callable[..., Model]  # block model, and the encoding's sizes
-    reach: int  # records of a client that are nearer than this share content
+    window_overlap: int  # records of a client that are nearer than this share content
     table1: Mapping[str, Reference]  # the paper's statistics
     table2: Mapping[float, Mapping[str, float]]  # support fraction -> label -> %

@@ -83,7 +83,7 @@ def run_rounds(
 def _first_nonfinite(
     outputs: Iterable[tuple[ClientId, ClientOutput]], round_number: int
 ) -> Divergence:
-    """Whose output it was, of a round whose mean is not finite.
+    """Find the client whose output made a round's mean non-finite.
 
     The work of a round is done again for that, since looking at the mean alone costs
     one pass over the model in place of one a client.
@@ -96,6 +96,6 @@ def _first_nonfinite(
 
 
 def _nonfinite(output: ClientOutput) -> str | None:
-    """What of a client's output is not finite, if anything."""
+    """Name of the first part of a client's output that is not finite, if any."""
     parts = {"update": output.update, "weight": output.weight, **output.metrics}
     return next((name for name, part in parts.items() if not is_finite(part)), None)

@@ -120,7 +120,7 @@ def hessian_product(
 
 
 def recomputed(size: int, chunk: int | None) -> int:
-    """Records whose gradient `gradient_and_hessian` computes twice, of so many."""
+    """Number of records whose gradient `gradient_and_hessian` computes twice."""
     return size if chunk is not None and size > chunk else 0
 
 

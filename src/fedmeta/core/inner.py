@@ -50,7 +50,7 @@ class Plan(NamedTuple):
         return list(slices(support, self.batch_size)) * self.epochs
 
     def sizes(self, support: int) -> list[int]:
-        """Records in each of these batches, of so large a support set."""
+        """Number of records in each of these batches, given the support set's."""
         size = self.batch_size or support
         return [min(size, support - i) for i in range(0, support, size)] * self.epochs
 

@@ -57,7 +57,7 @@ def _at_rate(
     init: Callable[[Any], Any],
     step: Callable[[Any, Any, Any, Active, Any], Moved],
 ) -> Optimizer:
-    """An optimiser whose ``step`` is given the learning rate of the round."""
+    """An optimiser from a ``step`` that takes the learning rate of the round."""
     rate = decaying(lr, half_life)
 
     def update(

@@ -37,7 +37,7 @@ def tree_nbytes(tree: Any) -> int:
 
 
 def is_finite(tree: Any) -> bool:
-    """Whether all numbers of a tree are: a sum over each tensor, and no copy."""
+    """Whether all numbers of a tree are finite; one sum a tensor, no copy."""
     leaves = tree_leaves(tree)
     if not leaves or bool(
         torch.stack([x.sum().float() for x in leaves]).isfinite().all()

@@ -71,7 +71,7 @@ class Divergence(NamedTuple):
 
 
 class Diverged(ArithmeticError):
-    """A training cannot go on: raised with its `Divergence`."""
+    """Raised with the `Divergence` that ends a training."""
 
     @property
     def divergence(self) -> Divergence:
@@ -101,7 +101,7 @@ class Algorithm(NamedTuple):
     work: Callable[[int, int], Work]  # (support records, query records) -> Work
     passes: int = 0  # shuffled passes over all its records that a client trains for
     # Training does not depend on which of a client's records are support, which query.
-    undivided: bool = False
+    split_invariant: bool = False
 
 
 MakeTask = Callable[[ClientId, int], Task]  # (client, round) -> Task

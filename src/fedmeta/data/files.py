@@ -1,4 +1,4 @@
-"""Raw files as they are found, and files that are there whole or not at all."""
+"""Finding raw files, and writing files atomically."""
 
 import errno
 import hashlib
@@ -29,7 +29,7 @@ def raw_files(folder: str | Path, *endings: str) -> list[Path]:
 
 
 def elsewhere(folder: str | Path, *endings: str) -> str:
-    """Where else such files are, for a message that there are none in a folder."""
+    """Subfolders with such files, as the end of a message that a folder has none."""
     below = [path for path in sorted(Path(folder).glob("*")) if path.is_dir()]
     names = [f"{path.name}/" for path in below if raw_files(path, *endings)]
     return f", but in {', '.join(names)}: name the folder that you mean" * bool(names)
@@ -43,7 +43,7 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def whole_path(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to, that takes its place if all goes well.
+    """Yield a temporary path that replaces ``path`` if all goes well.
 
     After an error or a stop nothing is left, and a former file is as it was. What a
     killed process has left is removed by the next that writes here, or by
@@ -94,7 +94,7 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def _alone(folder: Path, timeout: float = -1) -> Iterator[Path]:
-    """An empty folder for this process alone, that is gone at the end.
+    """Yield an empty folder for this process alone, removed at the end.
 
     Held by a lock, not by the number of a process: the system frees it when its holder
     ends, however, and other machines see it too.

@@ -1,4 +1,4 @@
-"""Many ids in little memory: a million of them take 30 MB, where str and dict take 250.
+"""Compact lists of ids: a million take 30 MB, where str and dict take 250.
 
 The characters of all ids lie in one Arrow array. What finds an id is a sorted array of
 the hashes that Python gives to strings: 12 bytes an id, 2 microseconds a search.
@@ -19,7 +19,7 @@ PIECE = 1 << 14  # so many are strings of Python at a time
 
 
 class Ids(Sequence[str]):
-    """An unchangeable list of ids that knows the place of each.
+    """Immutable list of ids with fast lookup.
 
     >>> ids = Ids(["ann", "bob"])
     >>> ids[1], ids.row("bob"), "cid" in ids, ids == ["ann", "bob"]

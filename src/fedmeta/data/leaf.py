@@ -202,7 +202,7 @@ def _part(shard: Path) -> str:
 
 
 def _places(shard: Path) -> Iterator[tuple[str, tuple[Path, int]]]:
-    """Clients of a shard and the bytes that their data begin at."""
+    """Yield the clients of a shard, each with the offset of its data."""
     with open(shard, "rb") as file:
         window = _Window(shard, file)
         for key in window.members():
@@ -215,7 +215,7 @@ def _places(shard: Path) -> Iterator[tuple[str, tuple[Path, int]]]:
 
 
 def _joined(client: LeafClient, shard: Path, place: int) -> LeafClient:
-    """The client with its part in another file behind its own."""
+    """The client with its records in another file appended."""
     with open(shard, "rb") as file:
         other = _client(_Window(shard, file, place), client.client_id)
     files = f"{client.path} and {shard.name}"

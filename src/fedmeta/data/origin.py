@@ -46,9 +46,9 @@ def check_origin(
     for name, value in found.items():
         wanted = given.get(name) or earlier.get(name)
         if wanted is not None and wanted.lower() != value:
-            whence = "as given" if given.get(name) else f"as {folder / RECORD} has it"
+            reason = "as given" if given.get(name) else f"as {folder / RECORD} has it"
             raise DataError(
-                f"{source}: its {name} is {value}; expected {wanted}, {whence}: it is"
+                f"{source}: its {name} is {value}; expected {wanted}, {reason}: it is"
                 " another file than the first time; to take it, fetch it into another"
                 f" folder, or with --{name} {value}"
             )

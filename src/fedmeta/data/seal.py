@@ -1,4 +1,4 @@
-"""A file's own checksum, kept inside it: damage is seen before a file is used.
+"""Checksums stored inside files, so that damage is seen before a file is used.
 
 The seal is a piece of text among the metadata of a file, in whatever format: a marker
 that names the kind of file, and a SHA-256 of all bytes of the file but these digits. So
@@ -21,7 +21,7 @@ _verified: set[tuple[str | int, ...]] = set()
 
 
 def unsealed(kind: str) -> str:
-    """Text for a file's metadata, to be completed by `seal`; once in a file."""
+    """Placeholder for a file's metadata, completed by `seal`; one a file."""
     return _marker(kind) + "0" * DIGITS
 
 
@@ -37,7 +37,7 @@ def seal(path: Path, kind: str) -> None:
 
 
 def verify(path: Path, kind: str, remedy: str) -> None:
-    """Refuse a file that is not, byte by byte, what was sealed.
+    """Refuse a file whose bytes differ from what was sealed.
 
     Once a file: what this process has verified is taken to be whole as long as inode,
     size and times of the file stay. No marker on the disk would do for other processes,
@@ -76,7 +76,7 @@ def _marker(kind: str) -> str:
 
 
 def _place(file: int, kind: str) -> int | None:
-    """Where the digits of the seal begin."""
+    """Position of the seal's digits in the file."""
     marker, size = _marker(kind).encode(), os.fstat(file).st_size
     for start in (0, max(0, size - PIECE)):
         found = os.pread(file, PIECE, start).find(marker)

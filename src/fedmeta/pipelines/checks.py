@@ -1,4 +1,4 @@
-"""Options that no type can check, checked before any node runs.
+"""Checks of options before any node runs.
 
 The options of models, algorithms and parsers are the arguments of their factories. A
 function here checks those that one kind of node reads; `checked_by` ties it to them.
@@ -14,7 +14,7 @@ from kedro.pipeline import Node, Pipeline
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.configuration import check_paths
 from fedmeta.core.algorithms import options_of
-from fedmeta.data.redivide import DIVISIONS
+from fedmeta.data.repartition import DIVISIONS
 from fedmeta.pipelines.options import check_algorithm, checked
 
 PARAMETERS = "params:"  # how Kedro marks them among the inputs of nodes

@@ -1,4 +1,4 @@
-"""What becomes of a training that diverged: marks on its results, and words."""
+"""Marks and messages for trainings that diverged."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ def marked(table: pd.DataFrame, found: Divergence | None) -> pd.DataFrame:
 def scores(
     rows: Iterator[dict[str, Any]], what: str, found: Divergence | None
 ) -> pd.DataFrame:
-    """A table of rows as they come; of a training that diverged no row, and the mark.
+    """Collect rows into a table; empty and marked if the training diverged.
 
     Args:
         rows: one a client; lazy.
@@ -51,7 +51,7 @@ def inherited(found: Divergence) -> Divergence:
 
 
 def remedy(options: Mapping[str, Any], found: Divergence) -> str:
-    """What most likely helps: the rates to lower, by name, or to skip a client."""
+    """Likely remedy: rates to lower, by name, or to skip a client."""
     rates = [f"{name} ({_short(value)})" for name, value in _rates(options)]
     lower = f"lower {' or '.join(rates) or 'the rates'}"
     if not found.client:
@@ -60,7 +60,7 @@ def remedy(options: Mapping[str, Any], found: Divergence) -> str:
 
 
 def warn_nonfinite(table: pd.DataFrame, name: str) -> None:
-    """Say how many models that were adapted to a client have no finite loss there.
+    """Warn of clients on whom adaptation gives no finite loss.
 
     Args:
         table: of scores.

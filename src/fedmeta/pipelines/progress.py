@@ -25,7 +25,7 @@ def progress(items: Iterable[T], what: str, every_s: float = 5.0) -> Iterator[T]
 
 
 class Clock:
-    """Says now and then how far the training is and how long it will take."""
+    """Logs progress and remaining time of a training now and then."""
 
     def __init__(self, name: str, first: int, rounds: int) -> None:
         self.name, self.first, self.rounds = name, first, rounds

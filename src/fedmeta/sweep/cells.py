@@ -46,7 +46,7 @@ class Cell(NamedTuple):
 def read_cells(
     project: Path, pipeline: Pipeline, source: Source, grid: Iterable[Given]
 ) -> list[Cell]:
-    """The configuration of every cell.
+    """Read the configuration of every cell.
 
     Raises:
         ValueError: for a parameter that there is not, as hooks find it, or one that
@@ -100,13 +100,13 @@ def _lookup(tree: Any, dotted: str) -> Any:
 
 
 def code_of(pipeline: Pipeline) -> Settings:
-    """Hashes of the code that a pipeline's results are computed by."""
+    """Hashes of the code that computes a pipeline's results."""
     functions = [f for node in pipeline.nodes for f in _functions(node.func)]
     return identity.code(*functions)
 
 
 def _functions(node: Any) -> Iterator[Any]:
-    """What a node calls: its function, and what that is given to work with."""
+    """Yield the functions that a node calls."""
     yield node
     for value in getattr(node, "keywords", {}).values():
         if isinstance(value, Benchmark):
@@ -121,7 +121,7 @@ def _functions(node: Any) -> Iterator[Any]:
 def settings_of(
     cell: Cell, pipeline: str, data: Mapping[str, str | None], code: Settings
 ) -> Settings:
-    """What decides a cell's results.
+    """Settings that determine a cell's results.
 
     Parameters count as they are once files, environment and what was given are merged:
     a comment, or another benchmark's options, make no other cell. Nor does where raw
@@ -147,12 +147,12 @@ def settings_of(
 
 
 def record_path(cell: Cell, settings: Settings) -> Path:
-    """Where a cell says that it is finished: a file each, so that none collide."""
+    """Path of the file that marks a cell as finished."""
     return cell.home / f"{identity.fingerprint(settings)[:16]}.json"
 
 
 def all_records(cell: Cell) -> Iterator[Settings]:
-    """Settings of all cells that finished; empty: recorded by an earlier version."""
+    """Yield settings of all finished cells; empty if recorded by an earlier version."""
     for path in sorted(cell.home.glob("*.json")):
         record = read_record(path)
         if record is not None:

@@ -106,7 +106,7 @@ def _run(task: Task) -> None:
         )
     os.environ.update(task.environment)
     began, clock = datetime.now().astimezone(), time.monotonic()
-    with contextlib.chdir(task.folder), said_once():
+    with contextlib.chdir(task.folder), silence_run_hints():
         _ready(task.project)
         session = Session.create(
             task.project, **task.source._asdict(), runtime_params=task.params
@@ -124,9 +124,9 @@ def _run(task: Task) -> None:
 
 
 def in_process(tasks: Iterable[Task], work: Work = run_cell) -> Iterator[Outcome]:
-    """One after the other, here."""
+    """Run tasks one after another in this process."""
     for task in tasks:
-        log.info("%s: begins", task.name)
+        log.info("%s: started", task.name)
         yield work(task)
 
 
@@ -162,7 +162,7 @@ def pool(size: int, threads: int, work: Work = run_cell) -> Iterator[Execute]:
                     continue
                 if said == BEGUN:
                     process.begun = True
-                    log.info("%s: begins", process.task.name)
+                    log.info("%s: started", process.task.name)
                 else:
                     idle.append(busy.pop(ready))
                     process.proved = True
@@ -198,21 +198,21 @@ class _Process:
         self.proved = False  # it has done a task before
 
     def give(self, task: Task) -> None:
-        """Have a task done; whether it lives to begin it is heard from it."""
+        """Send a task; the process reports when it begins it."""
         self.task, self.begun, self._given = task, False, time.monotonic()
         with contextlib.suppress(OSError):  # it has ended
             self.connection.send(task)
 
     @property
     def ended_idle(self) -> bool:
-        """Whether it ended before it began its task, which another can do.
+        """Whether it ended before it began its task, so that another can run it.
 
-        Not one that has never done any, as the next would end likewise.
+        False for one that has never finished a task: the next would end likewise.
         """
         return self.proved and not self.begun
 
     def ending(self) -> Outcome:
-        """Return the outcome of its task: why it is gone."""
+        """Outcome of the task of a process that has ended."""
         self._process.join()
         code = self._process.exitcode
         number = -code if code < 0 else code - STOPPED
@@ -222,18 +222,18 @@ class _Process:
         return Outcome(self.task, time.monotonic() - self._given, why)
 
     def interrupt(self) -> None:
-        """Ctrl-C for the cell that it works at."""
+        """Stop its current task, as Ctrl-C does."""
         self._process.terminate()
 
     def end(self) -> None:
-        """No more tasks will come."""
+        """End the process."""
         self.connection.close()
         self._process.join(GRACE_S)
         self._process.kill()
 
 
 def _serve(tasks: connection.Connection, work: Work) -> None:
-    """What a process of the pool does."""
+    """Main loop of a process of the pool."""
     record = logging.getLogRecordFactory()
     try:
         with stoppable(), contextlib.suppress(EOFError, BrokenPipeError):
@@ -256,7 +256,7 @@ def _end_with_parent() -> None:
 
 
 def _named(name: str, record: Callable[..., Any]) -> Callable[..., Any]:
-    """Lines of several cells stand between each other: each says whose it is."""
+    """Prefix log lines with the name of the cell."""
 
     def make(*args: Any, **kwargs: Any) -> Any:
         made = record(*args, **kwargs)
@@ -270,8 +270,8 @@ def _named(name: str, record: Callable[..., Any]) -> Callable[..., Any]:
 def cluster(address: str, work: Work = run_cell) -> Iterator[Execute]:
     """Workers of a running dask.distributed scheduler, that share a file system.
 
-    A cell whose worker is lost is begun again by another one. What workers are at is
-    stopped when the sweep is.
+    A cell whose worker is lost is run by another one. Running cells are stopped with
+    the sweep.
 
     Raises:
         ValueError: where dask is missing, no scheduler answers, or a worker takes
@@ -314,9 +314,9 @@ def cluster(address: str, work: Work = run_cell) -> Iterator[Execute]:
 
 
 def _watched(work: Work, task: Task) -> Outcome:
-    """Work in a thread of a dask worker, that is stopped when nobody waits for it.
+    """Run in a thread of a dask worker; stop when the result is no longer wanted.
 
-    A thread gets no signals, and goes on while its process ends, until that is gone.
+    A thread gets no signals, and keeps running until its process is gone.
     """
     from distributed import Reschedule, get_worker  # noqa: PLC0415
     from distributed.worker import WORKER_ANY_RUNNING  # noqa: PLC0415
@@ -374,8 +374,8 @@ def _ready(project: Path) -> None:
 
 
 @contextlib.contextmanager
-def said_once() -> Iterator[None]:
-    """Hints for the end of a run are for the end of the sweep."""
+def silence_run_hints() -> Iterator[None]:
+    """Silence hints that are logged at the end of every run."""
     loggers = [logging.getLogger(name) for name in SHOWN_ONCE]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -388,7 +388,7 @@ def said_once() -> Iterator[None]:
 
 
 def told(error: Exception, details: Path) -> str:
-    """An error in a line; all of it goes into a file."""
+    """One-line message of an error; the traceback goes into a file."""
     message = message_of(error) if isinstance(error, USER_ERRORS) else _one_line(error)
     try:
         text = "".join(traceback.format_exception(error))

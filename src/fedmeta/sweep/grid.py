@@ -81,7 +81,7 @@ def _is_fraction(text: str) -> bool:
 
 
 def typed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what nobody types."""
+    """Parameters of a cell, without those that the sweep adds."""
     return {name: value for name, value in given.items() if name != WATCHED}
 
 
@@ -92,7 +92,7 @@ def nested(given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def label(given: Mapping[str, str]) -> str:
-    """What sets a cell apart, in a line."""
+    """One-line label of a cell."""
     return (
         " ".join(f"{name}={value}" for name, value in typed(given).items())
         or "defaults"
@@ -100,7 +100,7 @@ def label(given: Mapping[str, str]) -> str:
 
 
 def run_command(pipeline: str, source: Source, given: Mapping[str, str]) -> str:
-    """The `kedro run` that does the same as a cell."""
+    """The `kedro run` command that is equivalent to a cell."""
     words = ["kedro", "run", "--pipeline", pipeline, *source.words()]
     pairs = ",".join(f"{name}={value}" for name, value in typed(given).items())
     words += ["--params", pairs] if pairs else []

@@ -29,7 +29,7 @@ def data_part(pipeline: Pipeline, registered: Mapping[str, Pipeline]) -> Pipelin
 
 
 class DataPart:
-    """What the data files hold, as far as this sweep has written them."""
+    """Content of the data files that this sweep has written."""
 
     def __init__(self, nodes: Pipeline) -> None:
         self.pipeline = nodes
@@ -48,7 +48,7 @@ class DataPart:
         return {path: hash_ for key in keys for path, hash_ in self._made[key].items()}
 
     def note(self, cell: Cell, names: Iterable[str]) -> None:
-        """These nodes have run for the cell."""
+        """Note that these nodes have run for the cell."""
         keys = self._keys(cell, self.pipeline)
         for name in names:
             outputs = self.pipeline.filter(node_names=[name]).all_outputs()
@@ -59,7 +59,7 @@ class DataPart:
             self._now |= self._made[keys[name]]
 
     def forget(self, cell: Cell, names: Iterable[str]) -> None:
-        """Some of these nodes may have run for the cell."""
+        """Forget the content of these nodes' outputs: they may be rewritten."""
         for name in names:
             outputs = self.pipeline.filter(node_names=[name]).all_outputs()
             for path in cell.files(outputs).values():
@@ -70,7 +70,7 @@ class DataPart:
         return made is not None and made.items() <= self._now.items()
 
     def _keys(self, cell: Cell, among: Pipeline) -> dict[str, str]:
-        """Of each node, what its outputs depend on and where they go."""
+        """Hash of each node's inputs and outputs, by name."""
         made: dict[str, str] = {}
         keys: dict[str, str] = {}
         for node in self.pipeline.nodes:  # in the order in which they run
@@ -83,7 +83,7 @@ class DataPart:
 
 
 class Remaining(SequentialRunner):
-    """Runs a pipeline but for nodes that have run before.
+    """Runs the nodes of a pipeline that have not run before.
 
     Hooks are told of the outputs of those too, so that a cell is tracked as `kedro run`
     would be.
@@ -118,7 +118,7 @@ def waves(
     content: Callable[[Cell], Mapping[Path, str]],
     results: Callable[[Cell], Iterable[Path]],
 ) -> list[list[Cell]]:
-    """Cells that may run at once; one wave has to end before the next begins.
+    """Group cells into waves; cells of a wave may run at once.
 
     Args:
         cells: in the order in which they are to run, as far as possible.

@@ -1,4 +1,4 @@
-"""What a sweep shows in the terminal."""
+"""Terminal output of a sweep."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from fedmeta.sweep.grid import typed
 
 
 def plan_table(cells: Sequence[Cell], states: Mapping[int, str]) -> Table:
-    """A row a cell: its parameters, and whether it has to run."""
+    """Table of cells: parameters, and whether each has to run."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("cell", justify="right")
     for name in typed(cells[0].given):

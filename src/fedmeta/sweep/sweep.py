@@ -1,4 +1,4 @@
-"""The command: which cells are finished, run the others, tell how they ended."""
+"""The command: find finished cells, run the others, report outcomes."""
 
 import contextlib
 import difflib
@@ -36,7 +36,7 @@ from fedmeta.sweep.execute import (
     cluster,
     in_process,
     pool,
-    said_once,
+    silence_run_hints,
     told,
 )
 from fedmeta.sweep.grid import Given, label, nested, run_command
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 class Where(NamedTuple):
-    """What cells run on."""
+    """Where cells run."""
 
     workers: int = 1  # processes; 1: this one
     scheduler: str | None = None  # of dask; counts instead
@@ -102,7 +102,7 @@ def sweep(
 
 
 class _Cells:
-    """The cells of a sweep and what is known of each."""
+    """The cells of a sweep and their state."""
 
     def __init__(
         self, project: Path, name: str, source: Source, grid: list[Given]
@@ -119,7 +119,7 @@ class _Cells:
         self.left: list[Cell] = []  # to be run
 
     def identify(self, run: bool) -> None:
-        """Find out which cells are finished; for that, raw data have to be packed."""
+        """Determine which cells are finished, which needs packed data."""
         for cell in self.all:
             with self._survived(cell):
                 if run:
@@ -132,12 +132,12 @@ class _Cells:
         self._tell_changed()
 
     def _tell_changed(self) -> None:
-        """Say which cells have run before, with other code."""
+        """Log cells that finished before, with other code."""
         records = list(all_records(self.all[0])) if self.left else []
         if not all(records):
             log.info(
-                "%d cells that finished were recorded by an earlier version of this"
-                " project, which did not say with what code: they do not count",
+                "%d finished cells do not count: they were recorded by an earlier"
+                " version of this project, without the code that ran",
                 records.count({}),
             )
         changed = [r for r in records if r and not self.code.items() <= r.items()]
@@ -149,13 +149,13 @@ class _Cells:
                 log.info("%s: finished before, with %s", label(cell.given), words)
 
     def outcomes(self, where: Where) -> Iterator[Outcome]:
-        """Run what is left; where some are finished, only the rest."""
+        """Run the unfinished cells."""
         if where.scheduler is None and where.workers == 1:
             return in_process(self._one_by_one())
         return self._at_once(where)
 
     def note(self, outcome: Outcome, number: int, seconds: float) -> None:
-        """Tell how a cell ended.
+        """Log the outcome of a cell.
 
         Args:
             outcome: of the cell.
@@ -176,7 +176,7 @@ class _Cells:
             log.error("%s", outcome.error)
 
     def show(self, console: Console) -> None:
-        """What there is to do."""
+        """Print the plan."""
         states = {}
         for cell in self.all:
             record = self._record(cell)
@@ -198,7 +198,7 @@ class _Cells:
             )
 
     def close(self, console: Console, seconds: float) -> None:
-        """How it ended; how to run again what failed."""
+        """Print a summary, with commands that run failed cells again."""
         finished = sum(1 for cell in self.all if self._is_finished(cell))
         console.print(
             f"{finished} of {len(self.all)} cells are finished,"
@@ -216,7 +216,7 @@ class _Cells:
                 )
 
     def _one_by_one(self) -> Iterator[Task]:
-        """Each task prepares what data it lacks itself."""
+        """Yield tasks that prepare their own data."""
         nodes = {node.name for node in self.data.pipeline.nodes}
         for cell in self.left:
             stale = self.data.stale(cell, self.data.pipeline)
@@ -226,7 +226,7 @@ class _Cells:
                 self.data.note(cell, stale)
 
     def _at_once(self, where: Where) -> Iterator[Outcome]:
-        """Data of all first, since tasks that run at once must not write them."""
+        """Prepare all data first: tasks that run at once must not write them."""
         content: dict[int, Mapping[Path, Any]] = {}
         for cell in self.left:
             with self._survived(cell):
@@ -263,7 +263,7 @@ class _Cells:
         )
 
     def _prepare(self, cell: Cell, part: Pipeline) -> None:
-        """Run those nodes of the data part that have to."""
+        """Run the stale nodes of the data part."""
         names = self.data.stale(cell, part)
         if not names:
             return
@@ -271,12 +271,12 @@ class _Cells:
         session = Session.create(
             self.project, **self.source._asdict(), runtime_params=nested(cell.given)
         )
-        with said_once():
+        with silence_run_hints():
             session.run(pipeline_names=[self.name], node_names=names)
         self.data.note(cell, names)
 
     def _checksums(self, cell: Cell) -> dict[str, str | None]:
-        """Of the packed records of each benchmark."""
+        """Checksums of each benchmark's packed records."""
         outputs = filter(is_records, self.data.pipeline.all_outputs())
         return {
             name: read_packed(path).checksum if path.is_file() else None
@@ -288,7 +288,7 @@ class _Cells:
         return known and read_record(record_path(cell, known))
 
     def _is_finished(self, cell: Cell) -> bool:
-        """With its record there, and all that it wrote."""
+        """Whether its record and all its results exist."""
         written = all(path.exists() for path in self.results[cell.number])
         return written and self._record(cell) is not None
 
@@ -306,7 +306,7 @@ def _executor(where: Where, widest: int) -> contextlib.AbstractContextManager[Ex
         return cluster(where.scheduler)
     size = min(where.workers, widest)
     if size < where.workers:
-        log.info("%d processes: no more cells can run at once", size)
+        log.info("using %d processes: no more cells can run at once", size)
     return pool(size, max(1, _cores() // size))
 
 
@@ -318,7 +318,7 @@ def _cores() -> int:
 
 @contextlib.contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    """Two sweeps would write each other's files."""
+    """Refuse to run beside another sweep, which writes the same files."""
     home.mkdir(parents=True, exist_ok=True)
     path = home / "lock"
     try:

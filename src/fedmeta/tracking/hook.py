@@ -46,14 +46,14 @@ log = logging.getLogger(__name__)
 
 
 class Owner(NamedTuple):
-    """Whose a dataset is."""
+    """Owner of a dataset."""
 
     benchmark: str
     algorithm: str  # "" where it is nobody's in particular
 
 
 class Followed(NamedTuple):
-    """What is known of the Kedro run that is under way."""
+    """State of the current Kedro run."""
 
     pipeline: Pipeline
     parameters: dict[str, Any]  # of all benchmarks and studies
@@ -68,7 +68,7 @@ class Followed(NamedTuple):
 
 
 def harmless(method: Callable[..., None]) -> Callable[..., None]:
-    """Trouble with records ends the tracking, never the training."""
+    """Let an error end the tracking, but never the training."""
 
     @functools.wraps(method)
     def guarded(self: "MlflowHook", *args: Any, **kwargs: Any) -> None:
@@ -81,7 +81,7 @@ def harmless(method: Callable[..., None]) -> Callable[..., None]:
                 self._followed = None
                 log.warning(
                     "The rest of this run is not tracked (%s). Nothing else is lost:"
-                    " the same command, run again, tracks what is missing.",
+                    " run the same command again to track what is missing.",
                     _one_line(error),
                 )
 
@@ -242,7 +242,7 @@ class MlflowHook:
         results: pd.DataFrame,
         history: pd.DataFrame | None = None,
     ) -> Record:
-        """The record of an algorithm's run: the open one, an earlier one, or a new one.
+        """Return the record of an algorithm's run: open, earlier, or new.
 
         Args:
             dataset: its history or scores.
@@ -290,7 +290,7 @@ class MlflowHook:
             name = run_name(owner.algorithm, parameters, seed)
             note = "Not results of the benchmark's own data." if stand_in else ""
             record = Record(folder, experiment, name, note)
-        record.take_up(tags, parameters)
+        record.resume(tags, parameters)
         for lost in lost_records(home, owner.algorithm, but=folder):
             now.sender.put(lost.folder)
         now.records[owner] = record
@@ -323,7 +323,7 @@ class MlflowHook:
         return run_parameters(blocks, list(own), others - set(own))
 
     def _checkpoints(self, datasets: list[str]) -> list[str]:
-        """Whose checkpoints are among some datasets."""
+        """Algorithms whose checkpoints are among the datasets."""
         kinds = self._current().kinds
         return [
             owner_of(name).algorithm
@@ -333,7 +333,7 @@ class MlflowHook:
 
 
 def _say_what_is_lost(record: Record, results: pd.DataFrame) -> None:
-    """Tags for what MLflow cannot hold; a training that diverged has failed."""
+    """Tag metrics that MLflow cannot hold; mark a diverged training as failed."""
     if lost := not_finite(record.table("history"), record.table("scores")):
         record.tags["not_finite"] = lost
     if mark := results.attrs.get("diverged"):

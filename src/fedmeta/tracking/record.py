@@ -25,7 +25,7 @@ from fedmeta.data.files import file_sha256, whole_path
 RECORDS = "runs"  # the folder of records, beside the results
 FILE = "run.json"
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
-# Tags that go when a run is taken up again.
+# Tags that are removed when a run is resumed.
 ENDINGS = ("error", "diverged", "not_finite")
 
 
@@ -105,8 +105,8 @@ class Record:
             return None
         return read_table(self.folder / self.tables[kind])
 
-    def take_up(self, tags: dict[str, str], parameters: dict[str, str]) -> None:
-        """The run goes on; one that has finished stays as it is.
+    def resume(self, tags: dict[str, str], parameters: dict[str, str]) -> None:
+        """Resume the run; a finished one stays as it is.
 
         A parameter keeps its first value: only one that does not change results, such
         as the device, can have another.
@@ -119,7 +119,7 @@ class Record:
         self.status, self.ended = RUNNING, None
 
     def end(self, status: str, error: str = "", when: int | None = None) -> None:
-        """The run ends; the first end counts."""
+        """End the run, unless it has ended before."""
         if self.status != RUNNING:
             return
         self.status, self.ended = status, when or milliseconds()
@@ -127,16 +127,16 @@ class Record:
             self.tags["error"] = error[:5000]
 
     def end_lost(self) -> bool:
-        """End a run that nobody is at; returns whether it had not ended."""
+        """End a run whose process is gone; return whether it had not ended."""
         if self.status != RUNNING:
             return False
         last = max([self.began, *self.times.values()])
-        self.end(KILLED, "ended without a word: killed, or the machine stopped", last)
+        self.end(KILLED, "ended without notice: killed, or the machine stopped", last)
         self.write()
         return True
 
     def agrees(self, history: pd.DataFrame | None) -> bool:
-        """Whether a history, if there is one, is the record's, or longer or shorter."""
+        """Whether a history, if any, agrees with the record's in common rounds."""
         held = self.table("history")
         if held is None or history is None:
             return True
@@ -183,7 +183,7 @@ def lost_records(home: Path, algorithm: str, but: Path) -> Iterator[Record]:
     Args:
         home: the folder of records.
         algorithm: whose lock this process has, so that nobody else is at its runs.
-        but: the folder of the run that goes on.
+        but: the folder of the current run.
     """
     for path in sorted(home.glob(f"{algorithm}-*/{FILE}")):
         record = Record.read(path.parent)

@@ -27,7 +27,7 @@ REST_S = 60.0  # between an error and the next try
 
 
 class Sender:
-    """Logs records while a run goes on, which waits for it at its end alone."""
+    """Logs records in the background; the run waits for it only at its end."""
 
     _silent: ClassVar[set[str]] = set()  # stores that a run of this process gave up
 
@@ -43,7 +43,7 @@ class Sender:
         self.pages: set[str] = set()  # of the experiments that were logged to
 
     def put(self, folder: Path) -> None:
-        """Have a record logged that is new or has changed."""
+        """Queue a new or changed record for logging."""
         with self._changed:
             self._pending[folder] = None
             if self._thread is None:
@@ -52,7 +52,7 @@ class Sender:
             self._changed.notify_all()
 
     def finish(self, limit: float = LIMIT_S) -> None:
-        """Wait until all is logged, or say after ``limit`` seconds that it is not."""
+        """Wait until everything is logged, or warn after ``limit`` seconds."""
         began = self._heard = time.monotonic()
         with self._changed:
             # What has failed gets another try.
@@ -122,7 +122,7 @@ class Sender:
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
-        """Silence is that of this thread, which is busy, and not MLflow's."""
+        """Mark this thread as busy, so that its silence is not taken for MLflow's."""
         self._making = True
         try:
             yield
@@ -141,7 +141,7 @@ class Sender:
         if not self._warned:
             self._warned = True
             log.warning(
-                "MLflow (%s): %s. The run goes on and loses nothing: results are kept"
+                "MLflow (%s): %s. The run continues and loses nothing: results are kept"
                 " under data/, and %s logs what is missing",
                 shown(self._uri),
                 cause,
@@ -196,7 +196,7 @@ def _tracked(store: Any, folder: Path, project: Path) -> bool:
 
 
 def told(error: BaseException) -> str:
-    """The cause of an error in MLflow, in a line."""
+    """One-line cause of an error in MLflow."""
     from requests import exceptions  # noqa: PLC0415
 
     text = " ".join(str(error).split()) or type(error).__name__

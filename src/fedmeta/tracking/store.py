@@ -115,7 +115,7 @@ class Store:
         yield
 
     def forget(self) -> None:
-        """Ask MLflow again what it holds: after an error that is not certain."""
+        """Drop what is known of MLflow's content, after an error of unclear effect."""
         self._experiments.clear()
         self._held.clear()
 
@@ -203,7 +203,7 @@ class Store:
                 self._log_learned(number, project / record.checkpoint)
             except FileNotFoundError:
                 log.warning(
-                    "%s is gone, and with it what %s has learned",
+                    "%s is missing: the parameters learned by %s are not logged",
                     record.checkpoint,
                     record.name,
                 )
@@ -226,7 +226,7 @@ class Store:
 
 @contextmanager
 def impatient() -> Iterator[None]:
-    """MLflow's client answers or fails within seconds."""
+    """Make MLflow's client answer or fail within seconds."""
     unset = {name: v for name, v in IMPATIENT.items() if name not in os.environ}
     os.environ.update(unset)
     try:
@@ -237,7 +237,7 @@ def impatient() -> Iterator[None]:
 
 
 def open_client(uri: str, at_work: AtWork = nullcontext) -> MlflowClient:
-    """Open a store; where it is an SQLite file that there is not, make it.
+    """Open a store; create its SQLite file if there is none.
 
     Raises:
         DataError: for a database that this MLflow cannot use, with the remedy.
@@ -262,7 +262,7 @@ def open_client(uri: str, at_work: AtWork = nullcontext) -> MlflowClient:
 
 
 def open_to_read(uri: str) -> MlflowClient:
-    """Open a store of which nothing is changed: it may be another's.
+    """Open a store read-only.
 
     Raises:
         DataError: for a file that is not a whole store.
@@ -335,7 +335,7 @@ def _explained(path: Path, error: Exception) -> Exception:
 
 
 def _make(path: Path) -> None:
-    """Make all tables, or no file: with some of them it would never be of use.
+    """Create the file with all tables, or not at all: a partial one is unusable.
 
     A file that is there is damaged, or was never completed: it is put aside.
     """
@@ -356,8 +356,8 @@ def _make(path: Path) -> None:
             if (beside := Path(f"{path}{suffix}")).exists():
                 os.replace(beside, f"{aside}{suffix}")
         log.warning(
-            "%s was damaged, or never completed, and is made anew; the old one is %s;"
-            " kedro track logs into the new one what data/ holds",
+            "%s was damaged or incomplete and has been replaced; the old file is %s;"
+            " kedro track logs the runs under data/ into the new one",
             path,
             aside.name,
         )
@@ -365,7 +365,7 @@ def _make(path: Path) -> None:
 
 
 def _metrics(record: Record) -> Iterator[Metric]:
-    """All values of a record; MLflow draws those without a round as bars."""
+    """Yield all values of a record; MLflow draws those without a round as bars."""
     history, scores = record.table("history"), record.table("scores")
     if history is not None:
         for point in curve_points(history):
@@ -379,7 +379,7 @@ def _metrics(record: Record) -> Iterator[Metric]:
 
 
 def _address(record: Record, project: Path) -> str:
-    """Where a record is, as a tag that finds its run: no character needs quotes."""
+    """Path of a record as a tag that identifies its run; no character needs quotes."""
     return quote(os.path.relpath(record.folder.resolve(), project.resolve()))
 
 

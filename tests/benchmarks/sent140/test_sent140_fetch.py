@@ -83,7 +83,7 @@ def test_only_the_files_needed_stay(tmp_path, web):
 @pytest.mark.parametrize("resumes", [True, False])
 def test_a_dead_line_is_taken_up_again(tmp_path, web, resumes):
     web.cut, web.resumes = 100, resumes
-    with pytest.raises(DataError, match=r"ended \d+ bytes early.*goes on where it"):
+    with pytest.raises(DataError, match=r"ended \d+ bytes early.*resumes where it"):
         fetch_sent140(tmp_path, f"{web.url}/tweets.zip")
     assert [path.name for path in tmp_path.glob("*")] == [".tweets.zip.partial"]
     web.cut = None

@@ -14,7 +14,7 @@ FEMNIST = Benchmark(
     codebook=pixels.codebook,
     encoding=pixels.encoding,
     model=femnist_cnn,
-    reach=0,
+    window_overlap=0,
     table1=profiles.TABLE1,
     table2={
         0.2: {

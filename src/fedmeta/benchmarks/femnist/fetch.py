@@ -257,7 +257,7 @@ def _decode(image: bytes, writer_id: str) -> np.ndarray:
 
 
 def main() -> None:
-    """Fetch FEMNIST into a folder and say how to go on."""
+    """Fetch FEMNIST into a folder and print the next step."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
     parser.add_argument("--repo", default=REPOSITORY, help="a data set of the hub")

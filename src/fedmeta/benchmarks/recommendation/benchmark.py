@@ -16,7 +16,7 @@ RECOMMENDATION = Benchmark(
     codebook=features.codebook,
     encoding=features.encoding,
     model=tabular,
-    reach=0,
+    window_overlap=0,
     table1={
         "clients": Reference(9369),
         "samples": Reference(6_430_120),

@@ -15,7 +15,7 @@ SENT140 = Benchmark(
     codebook=vectors.codebook,
     encoding=vectors.encoding,
     model=tweet_lstm,
-    reach=0,
+    window_overlap=0,
     table1=select.TABLE1,
     table2={
         0.2: {

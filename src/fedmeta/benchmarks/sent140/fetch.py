@@ -73,13 +73,13 @@ def _fetch(
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{url}: could not be fetched ({error}); check the network and call "
-                "again, which goes on where it stopped, or give another address"
+                "again, which resumes where it stopped, or give another address"
             ) from error
         try:
             found = {"sha256": file_sha256(archive)}
             check_origin(out_dir, url, found, {"sha256": sha256})
             _extract(archive, members, out_dir, url)
-        except DataError:  # of the archive, which a next call would go on with
+        except DataError:  # of the archive, which a next call would resume
             archive.unlink()
             raise
         record_origin(out_dir, url, found)

@@ -14,7 +14,7 @@ SHAKESPEARE = Benchmark(
     codebook=windows.character_codebook,
     encoding=windows.character_encoding,
     model=character_lstm,
-    reach=windows.WINDOW,
+    window_overlap=windows.WINDOW,
     table1=profiles.TABLE1,
     table2={
         0.2: {

@@ -107,7 +107,7 @@ def ordered(batch: Batch, order: Tensor) -> Batch:
     return batch.map(itemgetter(order))
 
 
-def drawn(task: Task, size: int | None) -> list[Batch]:
+def sampled_batches(task: Task, size: int | None) -> list[Batch]:
     """A batch of at most ``size`` of the client's records for each order of a task.
 
     Each is the beginning of its order: no record is twice in a batch, and batches do
@@ -117,7 +117,7 @@ def drawn(task: Task, size: int | None) -> list[Batch]:
     return [ordered(records, order[:size]) for order in task.orders]
 
 
-def drawn_of(support: int, query: int, size: int | None) -> tuple[int, int]:
-    """Records in a drawn batch of a client of so many, as if support came first."""
+def sampled_sizes(support: int, query: int, size: int | None) -> tuple[int, int]:
+    """Numbers of support and query records in a sampled batch, support first."""
     total = support + query if size is None else min(size, support + query)
     return min(support, total - 1), total - min(support, total - 1)

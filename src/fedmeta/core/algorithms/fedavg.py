@@ -14,11 +14,11 @@ from fedmeta.core.algorithms.common import (
     DIVIDED,
     applied_by,
     check_head,
-    drawn,
-    drawn_of,
     everything,
     layer_of,
     ordered,
+    sampled_batches,
+    sampled_sizes,
     theta_only,
     weight_of,
 )
@@ -99,7 +99,7 @@ def fedavg(
 
     def client_update(meta: MetaParams, task: Task) -> ClientOutput:
         if steps is not None:
-            batches = drawn(task, batch_size)
+            batches = sampled_batches(task, batch_size)
         else:
             records = everything(task)
             batches = [
@@ -119,7 +119,7 @@ def fedavg(
     def work(support: int, query: int) -> Work:
         if steps is None:
             return Work(support, query, epochs * (support + query), 0)
-        support, query = drawn_of(support, query, batch_size)
+        support, query = sampled_sizes(support, query, batch_size)
         return Work(support, query, steps * (support + query), 0)
 
     return Algorithm(
@@ -129,5 +129,5 @@ def fedavg(
         server_update=applied_by(server),
         work=work,
         passes=epochs if steps is None else steps,
-        undivided=weights not in DIVIDED,
+        split_invariant=weights not in DIVIDED,
     )

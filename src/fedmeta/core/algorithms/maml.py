@@ -47,12 +47,12 @@ class LocalSteps(NamedTuple):
     query_size: Count
 
     def pairs(self, task: Task) -> Iterator[tuple[Batch, Batch]]:
-        """As many pairs as both sets have batches for."""
+        """Pairs of a support and a query batch, as many as both sets have."""
         supports = slices(task.support, self.support_size)
         return zip(supports, slices(task.query, self.query_size), strict=False)
 
     def used(self, support: int, query: int) -> tuple[int, int]:
-        """Records of so large sets that are in a pair."""
+        """Number of records used, given the set sizes."""
         pairs = min(
             math.ceil(support / self.support_size), math.ceil(query / self.query_size)
         )

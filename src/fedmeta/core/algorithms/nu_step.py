@@ -16,8 +16,8 @@ import torch
 from fedmeta.core.algorithms.common import (
     DIVIDED,
     applied_by,
-    drawn,
-    drawn_of,
+    sampled_batches,
+    sampled_sizes,
     theta_only,
     weight_of,
 )
@@ -83,7 +83,7 @@ def nu_step(
         if batches == "sets":
             yield from [([task.support] * steps, task.query, [])] * local_steps
         else:
-            made = drawn(task, batch_size)
+            made = sampled_batches(task, batch_size)
             for first in range(0, len(made), draws):
                 some = made[first : first + draws]
                 yield some[:steps], some[steps], some[steps + 1 :]
@@ -117,7 +117,7 @@ def nu_step(
     def work(support: int, query: int) -> Work:
         kept = steps if hessians.last is None else min(hessians.last, steps)
         if draws:
-            support, query = drawn_of(support, query, batch_size)
+            support, query = sampled_sizes(support, query, batch_size)
             tuned = behind = support + query
         else:
             tuned, behind = support, query
@@ -138,5 +138,5 @@ def nu_step(
         server_update=applied_by(server),
         work=work,
         passes=draws * local_steps,
-        undivided=batches != "sets" and weights not in DIVIDED,
+        split_invariant=batches != "sets" and weights not in DIVIDED,
     )

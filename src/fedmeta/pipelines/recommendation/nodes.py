@@ -168,7 +168,7 @@ def pretrain(
 ) -> Iterator[tuple[Checkpoint, pd.DataFrame]]:
     """Train the mixed network on the training users' records, put in one place.
 
-    Goes on from an earlier checkpoint, as the training of federated methods does.
+    Resumes from an earlier checkpoint, as the training of federated methods does.
 
     Yields:
         (checkpoint, history) every ``report_every`` steps.
@@ -188,7 +188,7 @@ def pretrain(
     if found is not None and found.round > options.steps:
         checkpoint, found = checkpoint._replace(diverged=None), None
     if checkpoint is not None:
-        log.info("unified: goes on after step %d", checkpoint.state.round)
+        log.info("unified: resuming after step %d", checkpoint.state.round)
         checkpoint = checkpoint._replace(rounds=options.steps)
         yield chunk(checkpoint)
         state = checkpoint.state

@@ -165,7 +165,7 @@ def compose(
 def compared(
     records: FederatedDataset, made: Mapping[str, Settings], **options: Any
 ) -> Settings:
-    """What results were made with, once it is clear that they can be compared.
+    """Return the settings of results, after checking that they can be compared.
 
     Args:
         records: of this run.
@@ -180,7 +180,7 @@ def compared(
 
 
 def united(made: Mapping[str, Settings]) -> Settings:
-    """All settings of results that are set side by side.
+    """Return all settings of results that are compared.
 
     Raises:
         ValueError: naming the settings that they share and differ in.
@@ -190,14 +190,14 @@ def united(made: Mapping[str, Settings]) -> Settings:
 
 
 def marked(made_with: Settings, *tables: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
-    """Tables that say what the results in them were made with."""
+    """Attach settings to tables."""
     for table in tables:
         table.attrs["settings"] = made_with
     return tables
 
 
 def settings_of_results(results: Mapping[str, pd.DataFrame]) -> dict[str, Settings]:
-    """What each result was made with.
+    """Settings of each result.
 
     Raises:
         ValueError: for one that does not say.
@@ -232,16 +232,17 @@ def partition_notes(
     clients: pd.DataFrame,
     support_query: pd.DataFrame,
 ) -> list[str]:
-    """What a reader must know of how support and query were divided."""
-    if not benchmark.reach:
+    """Notes on how support and query were divided."""
+    if not benchmark.window_overlap:
         return []
-    if partition.strategy != "order" or partition.gap < benchmark.reach:
+    if partition.strategy != "order" or partition.gap < benchmark.window_overlap:
         return [
-            f"Records of a client that are fewer than {benchmark.reach} apart share"
-            f" content, and support and query are divided {partition.strategy!r} with a"
-            f" gap of {partition.gap}: queries leak into support sets, which flatters"
-            " adaptation. partition.strategy=order with partition.gap="
-            f"{benchmark.reach} keeps them apart."
+            "Records of a client that are fewer than"
+            f" {benchmark.window_overlap} apart share content, and support and query"
+            f" are divided {partition.strategy!r} with a gap of {partition.gap}:"
+            " queries leak into support sets, which flatters adaptation."
+            " partition.strategy=order with"
+            f" partition.gap={benchmark.window_overlap} keeps them apart."
         ]
     left_out = len(clients) - len(support_query)
     return [

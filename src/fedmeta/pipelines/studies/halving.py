@@ -138,7 +138,7 @@ def tune(
         return prepare(benchmark, data, training, model, [name], blocks)
 
     def judged(checkpoint: Checkpoint, blocks: Blocks) -> pd.DataFrame:
-        """Judgements of a finished training; those that its checkpoint has are kept."""
+        """Judge a finished training, reusing judgements that its checkpoint has."""
         iterates = {"last": checkpoint.state.meta, "average": checkpoint.average}
         wanted = [
             (name, words, own, iterate)
@@ -241,7 +241,7 @@ def tune(
 
 
 def _adapted_with(name: str, blocks: Blocks) -> str:
-    """Fingerprint of what decides a judgement beside its training."""
+    """Fingerprint of the options and code that adapt and judge a training."""
     options = identity.settings(options=options_of(name, blocks))
     code = identity.code(tune, ALGORITHMS[name].factory)
     return identity.fingerprint({**options, **code})

@@ -1,4 +1,4 @@
-"""Users of skewed labels: the digits of all FEMNIST writers, dealt out anew."""
+"""Users of skewed labels: the digits of all FEMNIST writers, repartitioned."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -7,13 +7,13 @@ from fedmeta.data.select import select_clients
 from fedmeta.models.mlp import mlp
 from fedmeta.pipelines import ingestion, preparation
 from fedmeta.pipelines.binding import bind
-from fedmeta.pipelines.studies.nodes import deal_out
+from fedmeta.pipelines.studies.nodes import repartition_users
 
 DATA = "femnist_skewed"
 RECORDS = f"{DATA}.records"
 SOURCE = BENCHMARKS["femnist"]
 NOTE = (
-    "Digits of all writers are dealt out anew to users: half hold as many of each of"
+    "Digits of all writers are divided among new users: half hold as many of each of"
     " five digits, the others a few of one of these and many of one other."
 )
 SKEWED = SOURCE._replace(
@@ -31,7 +31,7 @@ def create_pipeline() -> Pipeline:
         "femnist"
     )
     dealt = Node(
-        bind(deal_out, benchmark=SOURCE),
+        bind(repartition_users, benchmark=SOURCE),
         {
             "records": "femnist.records",
             "clients": "femnist.clients",

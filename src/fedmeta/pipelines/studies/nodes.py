@@ -1,4 +1,4 @@
-"""Nodes that the studies share: users made anew, distances, fine-tuning."""
+"""Nodes that studies share: repartitioned users, distances, fine-tuning."""
 
 from collections.abc import Iterator
 from math import nan
@@ -14,7 +14,7 @@ from fedmeta.data.distances import client_distances
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.partition import checksum
-from fedmeta.data.redivide import DIVISIONS, redivide
+from fedmeta.data.repartition import DIVISIONS, repartition
 from fedmeta.datasets import Checkpoint, PackedSource
 from fedmeta.identity import ROUNDS
 from fedmeta.pipelines.checks import check_model, check_users, checked_by
@@ -36,22 +36,22 @@ from fedmeta.pipelines.training.setup import (
 
 
 @checked_by(check_users)
-def deal_out(
+def repartition_users(
     benchmark: Benchmark,
     records: FederatedDataset,
     clients: pd.DataFrame,
     users: UserOptions,
 ) -> PackedSource:
-    """The records of all clients, given to new users by their labels."""
+    """Repartition the records of all clients among new users, by label."""
     options = checked(
         DIVISIONS[users.division], users.options, f"users.{users.division}", given=1
     )
-    dealt = redivide(records, benchmark.labels, users.division, clients, **options)
+    dealt = repartition(records, benchmark.labels, users.division, clients, **options)
     settings = {
         "data.records": records.checksum,
         "data.clients": checksum(clients),
         **identity.settings(users=users),
-        **identity.code("data.redivide", benchmark.labels),
+        **identity.code("data.repartition", benchmark.labels),
     }
     return PackedSource(*dealt, settings)
 

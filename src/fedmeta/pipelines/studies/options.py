@@ -12,12 +12,12 @@ from pydantic import (
     field_validator,
 )
 
-from fedmeta.data.redivide import DIVISIONS
+from fedmeta.data.repartition import DIVISIONS
 from fedmeta.pipelines.options import Options, Seed, optimizer_from
 
 
 class UserOptions(Options):
-    """Users that records are dealt out to."""
+    """Users that records are repartitioned among."""
 
     division: str
     options: dict[str, Any]  # arguments of the division
@@ -79,6 +79,6 @@ class TuningOptions(Options):
     configurations: dict[str, list[dict[str, Any]]]
 
     def of(self, names: Iterable[str]) -> Self:
-        """What concerns some of the algorithms."""
+        """The part that concerns some of the algorithms."""
         own = {name: self.configurations[name] for name in names}
         return self.model_copy(update={"configurations": own})

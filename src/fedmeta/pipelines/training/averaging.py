@@ -30,7 +30,7 @@ class IterateAverage:
         self._count = 0
 
     def add(self, state: ServerState) -> None:
-        """Take the parameters after one more round into account."""
+        """Add the parameters after one more round."""
         if self._is_continued_by(state.round):
             self._count += 1
             self._mean = running_mean(self._mean, state.meta, self._count)
@@ -41,7 +41,7 @@ class IterateAverage:
         return checkpoint._replace(average=mean, averaged=self._count)
 
     def follows(self, checkpoint: Checkpoint | None) -> bool:
-        """Whether a training that is resumed there ends with the whole mean."""
+        """Whether resuming from a checkpoint gives the complete mean."""
         if checkpoint is None or checkpoint.state.round <= self._before:
             return True
         return checkpoint.averaged == checkpoint.state.round - self._before
@@ -62,7 +62,7 @@ class IterateAverage:
         return None
 
     def resume(self, checkpoint: Checkpoint, placed: Callable[[Any], Any]) -> None:
-        """Go on from a checkpoint; where it lacks past rounds there is no mean.
+        """Resume from a checkpoint; if it lacks past rounds, there is no mean.
 
         Args:
             checkpoint: of this training.

@@ -1,4 +1,4 @@
-"""What is recorded along a training, a row an evaluated round."""
+"""Histories of a training: a row an evaluated round."""
 
 from collections.abc import Mapping, Sequence
 
@@ -77,7 +77,7 @@ class Curves:
         history: Mapping[str, pd.DataFrame],
         validation: Mapping[str, pd.DataFrame],
     ) -> dict[str, float]:
-        """Go on from what `extended` returned; returns what had been spent then."""
+        """Resume from what `extended` returned; return the costs until then."""
         self._rows = {
             n: table.to_dict(orient="records") for n, table in history.items()
         }

@@ -60,7 +60,7 @@ def train(
     It starts from the initialisation that another training has learned, if ``start``
     is given: training in stages. In the log it is ``called`` so, or by the algorithm.
 
-    Goes on from an earlier checkpoint of the same data and options, so that an
+    Resumes from an earlier checkpoint of the same data and options, so that an
     interrupted run ends as an unbroken one would. A training that goes over all of its
     clients' records does not depend on the support fraction: it is taken from a
     finished run under another one, if that has watched this one too.
@@ -132,8 +132,11 @@ def _checkpoints(
     setup = prepare(benchmark, data, training, model, names, algorithms)
     trained, train_clients = setup.algorithms[names[0]], data.part("train")
     cohort_of = _cohorts(train_clients, training)
-    undivided = {**settings, **data.undivided()} if trained.undivided else {}
-    shared = identity.fingerprint(undivided) if undivided else ""
+    shared = (
+        identity.fingerprint({**settings, **data.without_partition()})
+        if trained.split_invariant
+        else ""
+    )
 
     curves = _curves(
         benchmark, names, data, setup, partition, training, model, algorithms
@@ -154,7 +157,7 @@ def _checkpoints(
     checkpoint = earlier.own(identity.fingerprint(settings), training.rounds)
     if training.iterate == "average":
         checkpoint = average.completable(called, checkpoint)
-    if checkpoint is None and trained.undivided:
+    if checkpoint is None and trained.split_invariant:
         finished = earlier.alike(shared, training.rounds)
         checkpoint = _adopted(finished, names, partition, settings)
     spent: dict[str, float] = dict.fromkeys(COSTS, 0)
@@ -233,7 +236,7 @@ def _curves(
     """Curves of the validation clients, under every support fraction asked for."""
     first = slice(training.evaluation_clients)
     setups, watched = {"": setup}, {"": data.part("validation")[first]}
-    if setup.algorithms[names[0]].undivided:
+    if setup.algorithms[names[0]].split_invariant:
         for suffix, divided in _divisions(benchmark, data, partition, training):
             watched[suffix] = divided.part("validation")[first]
             setups[suffix] = prepare(
@@ -272,7 +275,7 @@ def _adopted(
     partition: PartitionOptions,
     settings: Settings,
 ) -> Checkpoint | None:
-    """The same training under another support fraction, with the curves of this one.
+    """Return the same training under another support fraction, with this one's curves.
 
     Args:
         finished: runs under any support fraction.
@@ -293,13 +296,12 @@ def _adopted(
 
 
 def _tell_others(called: str, earlier: EarlierCheckpoints, settings: Settings) -> None:
-    """Say what sets earlier trainings apart, where there are some: none is used."""
+    """Log how the nearest earlier training differs, if there is one; none is used."""
     others = list(earlier.others())
     names, other = identity.nearest(others, settings)
     if others:
         log.info(
-            "%s: training from the start; of the checkpoints that are kept, the nearest"
-            " one is %s",
+            "%s: training from the start; the nearest checkpoint that was kept is %s",
             called,
             f"of a training with {identity.in_words(names, other, settings)}"
             if other
@@ -310,15 +312,15 @@ def _tell_others(called: str, earlier: EarlierCheckpoints, settings: Settings) -
 def _tell_resumed(
     called: str, checkpoint: Checkpoint, name: str, setup: Setup, data: Data
 ) -> None:
-    """Say where it goes on, and which metrics the points until there lack."""
-    log.info("%s: goes on after round %d", called, checkpoint.state.round)
+    """Log the round that training resumes from, and metrics that older points lack."""
+    log.info("%s: resuming after round %d", called, checkpoint.state.round)
     history, watched = checkpoint.history[name], data.part("validation")[0]
     metrics = setup.metrics(setup.placed(checkpoint.state.meta), watched)
     new = [m for m in metrics if f"validation_{m}_after" not in history]
     if new:
         log.info(
-            "%s: the points up to round %d were recorded without %s and stay so; later"
-            " points and the scores of test clients have it",
+            "%s: points up to round %d were recorded without %s; later points and the"
+            " scores of test clients have it",
             called,
             checkpoint.state.round,
             " and ".join(new),

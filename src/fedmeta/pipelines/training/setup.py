@@ -40,7 +40,7 @@ class Data(NamedTuple):
     codebook: Codebook
 
     def settings(self) -> Settings:
-        """Their checksums, and the options that they were made with.
+        """Checksums of the data, and the options that they were made with.
 
         Raises:
             ValueError: if some were made from other data than these.
@@ -86,8 +86,8 @@ class Data(NamedTuple):
             )
         return left
 
-    def undivided(self) -> Settings:
-        """What replaces settings where it does not matter which records are support."""
+    def without_partition(self) -> Settings:
+        """Settings in place of those that do not affect a split-invariant training."""
         if self.support_query is None:
             return {}
         used = self.support_query.drop(columns=["num_support", "num_query"])
@@ -145,7 +145,7 @@ def settings_of(
     called: str | None = None,
     start: Checkpoint | None = None,
 ) -> Settings:
-    """What decides a training: its options, data and code, but not for how long.
+    """Settings that determine a training, but for its number of rounds.
 
     Takes what `prepare` takes, and
 

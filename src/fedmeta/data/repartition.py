@@ -1,6 +1,6 @@
-"""Records of all clients put together and given anew to users, by their labels.
+"""Repartition: the records of all clients, pooled and divided among new users by label.
 
-So any labelled data set gets users of a chosen heterogeneity. A division decides which
+This gives any labelled data set users of a chosen heterogeneity. A division decides which
 records a user holds, and in which order; no record is given twice.
 """
 
@@ -22,20 +22,20 @@ from fedmeta.data.partition import checksum
 Division = Callable[..., dict[str, np.ndarray]]
 
 
-def redivide(
+def repartition(
     records: FederatedDataset,
     labels: Labels,
     division: str,
     clients: pd.DataFrame | None = None,
     **options: Any,
 ) -> tuple[Iterator[ClientRecords], dict[str, str]]:
-    """Users of another division of the same records, on their way to be packed.
+    """Return a stream of new users that hold the records of all clients, and metadata.
 
     Labels are read at once, in one pass; the other columns of one user at a time, when
     it is asked for.
 
     Args:
-        records: whose clients are given up.
+        records: of the clients, which are replaced.
         labels: their classes.
         division: a name in `DIVISIONS`.
         clients: `client_id`, `start`, `stop`: the records that there are to give;

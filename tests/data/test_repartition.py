@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords, read_packed, write_packed
-from fedmeta.data.redivide import dirichlet, redivide, two_kinds
+from fedmeta.data.repartition import dirichlet, repartition, two_kinds
 from fedmeta.datasets import PackedDataset, PackedSource
 
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(12), 40))
@@ -184,7 +184,7 @@ def records(tmp_path):
 
 def test_users_hold_their_records_whole_and_in_order(records):
     options = {"users": 4, "images": 6, "seed": 5}
-    stream, metadata = redivide(records, labels, "two_kinds", **options)
+    stream, metadata = repartition(records, labels, "two_kinds", **options)
     expected = two_kinds(LABELS, **options)
     seen = []
     for user in stream:
@@ -202,7 +202,7 @@ def test_users_hold_their_records_whole_and_in_order(records):
 def test_only_the_records_of_a_clients_table_are_given(records):
     rows = [("c30", 10, 30), ("c05", 1, 5), ("c20", 0, 20)]
     clients = pd.DataFrame(rows, columns=["client_id", "start", "stop"])
-    stream, _ = redivide(
+    stream, _ = repartition(
         records, labels, "dirichlet", clients, users=4, alpha=1.0, seed=0
     )
     given = np.concatenate([user.columns["number"] for user in stream])
@@ -212,9 +212,9 @@ def test_only_the_records_of_a_clients_table_are_given(records):
 
 def test_errors_come_before_anything_is_written(records):
     with pytest.raises(DataError, match="unknown division 'two'; one of dirichlet, tw"):
-        redivide(records, labels, "two", users=4)
+        repartition(records, labels, "two", users=4)
     with pytest.raises(DataError, match="lower images to 16"):
-        redivide(records, labels, "two_kinds", users=4, images=100, seed=0)
+        repartition(records, labels, "two_kinds", users=4, images=100, seed=0)
 
 
 @pytest.mark.parametrize("images", [4, 6])
@@ -229,7 +229,7 @@ def test_scikit_learns_digits_in_the_papers_division(tmp_path, images):
     ]
     write_packed(tmp_path / "digits.arrow", source, {"synthetic": "false"})
     records = read_packed(tmp_path / "digits.arrow")
-    made = redivide(records, labels, "two_kinds", users=50, images=images, seed=0)
+    made = repartition(records, labels, "two_kinds", users=50, images=images, seed=0)
     dataset = PackedDataset(str(tmp_path / "users.arrow"))
     dataset.save(PackedSource(*made, {}))
 
@@ -249,4 +249,4 @@ def test_scikit_learns_digits_in_the_papers_division(tmp_path, images):
     assert set(given) <= known
     assert len(set(given)) == len(given) == 25 * 5 * images + 25 * 5 * images // 2
     with pytest.raises(DataError, match="class 2 has 177 .* images 8 need 220.* to 6"):
-        redivide(records, labels, "two_kinds", users=50, images=8, seed=0)
+        repartition(records, labels, "two_kinds", users=50, images=8, seed=0)
