@@ -1,6 +1,7 @@
 """The registered pipelines, and a run of the smallest through Kedro."""
 
 import contextlib
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -303,8 +304,10 @@ def test_results_of_other_settings_are_not_set_side_by_side(finished):
     for name in REPORT:
         with pytest.raises(Exception, match="cannot be compared") as error:
             report(finished, [name])
-        told = "maml_history, maml_scores were made with training.rounds=2 instead of 4"
-        assert told in str(error.value)
+        told = (
+            r"maml_history, maml_scores(, \w+)* were made with training.rounds=2 inst"
+        )
+        assert re.search(told, str(error.value))
     run(finished, "femnist_maml")
     output = finished / "data/07_model_output/smoke/femnist/p0.2_seed0"
     assert pd.read_csv(output / "maml_history.csv")["round"].tolist() == [0, 2, 4]
