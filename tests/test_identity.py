@@ -230,6 +230,20 @@ def test_a_refactoring_that_is_declared_neutral(package, monkeypatch):
     assert trained_by("maml", "femnist", package) == before
 
 
+def test_what_computes_takes_no_numbers_from_reports():
+    """Those modules count for nothing: a change there would go unseen."""
+    kinds = ("training", "evaluation", "preparation", "studies", "recommendation")
+    roots = [f"pipelines.{kind}.nodes" for kind in kinds]
+    names = identity.code(*roots, "pipelines.studies.halving")
+    imported = {
+        (name, other)
+        for name in names
+        for other in identity._read(name.removeprefix("code."), identity.PACKAGE)[1]
+    }
+    assert len(names) > 40
+    assert not [pair for pair in imported if pair[1].startswith("reporting")]
+
+
 def test_modules_left_out_are_there():
     """A module that was renamed would count again, in silence."""
     for name in (*identity.NEUTRAL, *identity.TABLES):

@@ -10,6 +10,7 @@ from kedro.config import AbstractConfigLoader, OmegaConfigLoader
 
 from fedmeta.identity import ROUND_LOOP
 
+PARAMETERS = "params:"  # how Kedro marks them among the inputs of nodes
 # Globals that folders of results are named by -> an option of the blocks whose option
 # of that name is read from them.
 IN_PATHS = {"seed": ROUND_LOOP, "support_fraction": "strategy"}
@@ -92,3 +93,21 @@ def check_paths(blocks: Mapping[str, Any], named: Mapping[str, Any]) -> None:
                     " instead, which both are read from (by --params, or in"
                     " globals.yml)"
                 )
+
+
+def value_of(parameters: Mapping[str, Any], name: str) -> Any:
+    """The parameter of a dotted name.
+
+    Raises:
+        ValueError: where there is none.
+    """
+    value: Any = parameters
+    for key in name.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            raise ValueError(
+                f"parameters {name}: missing; add the block to conf/base/parameters_"
+                f"{name.partition('.')[0]}.yml, where the other benchmarks' files show"
+                " what it holds"
+            )
+        value = value[key]
+    return value

@@ -12,12 +12,10 @@ from typing import Any, NamedTuple
 from kedro.pipeline import Node, Pipeline
 
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.configuration import check_paths
+from fedmeta.configuration import PARAMETERS, check_paths, value_of
 from fedmeta.core.algorithms import options_of
 from fedmeta.data.repartition import DIVISIONS
 from fedmeta.pipelines.options import check_algorithm, checked
-
-PARAMETERS = "params:"  # how Kedro marks them among the inputs of nodes
 
 
 class Block(NamedTuple):
@@ -62,24 +60,6 @@ def check_pipeline(
         check = getattr(node.func, "check", None)
         if check is not None:
             check(**_blocks(node, parameters))
-
-
-def value_of(parameters: Mapping[str, Any], name: str) -> Any:
-    """The parameter of a dotted name.
-
-    Raises:
-        ValueError: where there is none.
-    """
-    value: Any = parameters
-    for key in name.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            raise ValueError(
-                f"parameters {name}: missing; add the block to conf/base/parameters_"
-                f"{name.partition('.')[0]}.yml, where the other benchmarks' files show"
-                " what it holds"
-            )
-        value = value[key]
-    return value
 
 
 def check_raw(benchmark: Benchmark, raw: Block) -> None:

@@ -209,12 +209,3 @@ def mean_history(histories: Sequence[pd.DataFrame]) -> pd.DataFrame:
     marks = [history.attrs for history in histories if divergence(history)]
     means.attrs = marks[0] if marks else {}
     return means
-
-
-def sd_history(histories: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Sample standard deviations, in the rows of ``mean_history``; 0 for one seed."""
-    rounds = pd.concat(histories).groupby("round")
-    deviations = rounds.std(ddof=1, skipna=False)[rounds.size() == len(histories)]
-    if len(histories) == 1:
-        deviations = deviations.fillna(0.0)
-    return deviations.reset_index()

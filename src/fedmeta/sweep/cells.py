@@ -11,14 +11,20 @@ from kedro.pipeline import Pipeline
 
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.configuration import Source, check_paths, globals_of, store_of
+from fedmeta.configuration import (
+    PARAMETERS,
+    Source,
+    check_paths,
+    globals_of,
+    store_of,
+    value_of,
+)
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.files import whole_path
 from fedmeta.identity import Settings
 from fedmeta.session import Session
 from fedmeta.sweep.grid import Given, nested
 
-PARAMETERS = "params:"  # how Kedro marks them among the inputs of nodes
 IN_MEMORY = {"{default}": {"type": "kedro.io.MemoryDataset"}}  # what is no entry
 
 
@@ -84,19 +90,13 @@ def _read(
     entries: dict[str, dict[str, Any]] = {}
     for name in sorted(pipeline.datasets()):
         if name.startswith(PARAMETERS):
-            read[name] = _lookup(parameters, name.removeprefix(PARAMETERS))
+            read[name] = value_of(parameters, name.removeprefix(PARAMETERS))
         elif name == "parameters":
             read[name] = parameters
         else:
             entries[name] = {**catalog.resolve_pattern(name)}
             entries[name].pop("metadata", None)  # it is for viewers
     return read, entries
-
-
-def _lookup(tree: Any, dotted: str) -> Any:
-    for key in dotted.split("."):
-        tree = tree.get(key) if isinstance(tree, Mapping) else None
-    return tree
 
 
 def code_of(pipeline: Pipeline) -> Settings:
