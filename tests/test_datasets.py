@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from fedmeta import datasets
 from fedmeta.core.types import ServerState
+from fedmeta.data import files
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.files import remove_leftovers, whole_path
 from fedmeta.datasets import (
@@ -122,6 +123,21 @@ def test_atomic_leaves_the_old_file_and_no_litter(tmp_path, error):
         raise error
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_stop_while_waiting_to_write_leaves_no_litter(tmp_path, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    free, taken = tmp_path / "a.txt", tmp_path / "b.txt"
+    with whole_path(taken) as temporary:
+        temporary.write_text("another's")
+        monkeypatch.setattr(files.FileLock, "acquire", stopped)
+        for path in (free, taken):
+            with pytest.raises(KeyboardInterrupt), whole_path(path):
+                pass
+    assert taken.read_text() == "another's"
+    assert list(tmp_path.iterdir()) == [taken]
 
 
 def test_files_can_be_read_by_those_who_may_read_new_files(tmp_path):

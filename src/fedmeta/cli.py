@@ -223,13 +223,11 @@ def track_command(metadata: Any) -> None:
     has lost, or never got because it could not be reached, are logged from there into
     the project's mlflow.db, or to MLFLOW_TRACKING_URI.
     """
-    from fedmeta.session import USER_ERRORS, message_of  # noqa: PLC0415
+    from fedmeta.session import told_in_a_line  # noqa: PLC0415
     from fedmeta.tracking.sender import track  # noqa: PLC0415
 
-    try:
+    with told_in_a_line("What is logged stays; the same command logs the rest."):
         track(metadata.project_path, click.echo)
-    except USER_ERRORS as error:
-        raise click.ClickException(message_of(error)) from None
 
 
 def _axes(

@@ -56,7 +56,7 @@ class Session(KedroSession):
             raise Stopped(exc_value, KEPT) from None
         if isinstance(exc_value, TrainingDiverged):
             raise click.ClickException(str(exc_value)) from None
-        if _is_users(exc_value):
+        if is_user_error(exc_value):
             raise click.ClickException(
                 message_of(exc_value) + _keep_details(exc_value, self._project_path)
             ) from None
@@ -103,7 +103,7 @@ def told_in_a_line(kept: str) -> Iterator[None]:
         except KeyboardInterrupt as stop:
             raise Stopped(stop, kept) from None
         except Exception as error:
-            if not _is_users(error):
+            if not is_user_error(error):
                 raise
             raise click.ClickException(message_of(error)) from None
 
@@ -130,7 +130,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def _is_users(error: BaseException | None) -> bool:
+def is_user_error(error: BaseException | None) -> bool:
     """Whether a user can do something about it."""
     return isinstance(error, USER_ERRORS) or _is_lack_of_memory(error)
 

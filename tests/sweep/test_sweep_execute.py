@@ -190,6 +190,15 @@ def test_an_error_is_a_line_with_details_in_a_file(tmp_path, monkeypatch):
     assert "Traceback" in details.read_text()
 
 
+def test_a_cell_without_memory_is_told_the_remedy(tmp_path, monkeypatch):
+    def fails(task):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory")
+
+    monkeypatch.setattr(execute, "_run", fails)
+    error = run_cell(task(tmp_path, 1)).error
+    assert "fewer workers, take less" in error and "\n" not in error
+
+
 def test_a_worker_with_other_sources_refuses(tmp_path):
     older = {"training.seed": 0, "code.core.optimizers": "older"}
     outcome = run_cell(task(tmp_path, 1)._replace(settings=older))

@@ -100,21 +100,22 @@ def _alone(folder: Path, timeout: float = -1) -> Iterator[Path]:
     ends, however, and other machines see it too.
     """
     lock = FileLock(folder / LOCK)
-    while not lock.is_locked:
-        # Who had it may be removing it at this moment: then again.
-        with suppress(FileNotFoundError, FileExistsError):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout)
     try:
+        while not lock.is_locked:
+            # Who had it may be removing it at this moment: then again.
+            with suppress(FileNotFoundError, FileExistsError):
+                folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout)
         _empty(folder)
         yield folder
     finally:
-        _empty(folder)
         # The lock's file first: whoever waits for it sees that it is gone, and begins
         # again, perhaps before the folder can be removed.
         with suppress(OSError):
-            (folder / LOCK).unlink()
-            folder.rmdir()
+            if lock.is_locked:
+                _empty(folder)
+                (folder / LOCK).unlink()
+            folder.rmdir()  # another's is not empty
         lock.release()
 
 

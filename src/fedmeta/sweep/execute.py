@@ -29,7 +29,7 @@ from kedro.framework.startup import bootstrap_project
 from fedmeta import identity
 from fedmeta.configuration import Source
 from fedmeta.identity import Settings
-from fedmeta.session import USER_ERRORS, Session, message_of
+from fedmeta.session import Session, is_user_error, message_of
 from fedmeta.stops import Stop, stop_main_thread, stop_thread, stoppable
 from fedmeta.sweep.cells import read_record, write_record
 from fedmeta.sweep.shared import Remaining
@@ -389,7 +389,7 @@ def silence_run_hints() -> Iterator[None]:
 
 def told(error: Exception, details: Path) -> str:
     """One-line message of an error; the traceback goes into a file."""
-    message = message_of(error) if isinstance(error, USER_ERRORS) else _one_line(error)
+    message = message_of(error) if is_user_error(error) else _one_line(error)
     try:
         text = "".join(traceback.format_exception(error))
         details.write_text(text, encoding="utf-8", errors="backslashreplace")
