@@ -8,13 +8,18 @@ import sys
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
 
-from fedmeta.session import Stopped, told_in_a_line
+from fedmeta.session import Session, Stopped, told_in_a_line
 from fedmeta.stops import SIGNALS, Stop, stoppable
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +146,61 @@ def test_a_command_says_what_is_kept(number):
     done = CliRunner().invoke(command)
     assert done.exit_code == 128 + number
     assert done.output == "\nStopped. All is as it was.\n"
+
+
+class Member:
+    """As of an enumeration, which classes are told of while a module is imported."""
+
+    def __set_name__(self, owner, name):
+        send(signal.SIGTERM)
+
+
+def wraps():
+    type("Owner", (), {"member": Member()})
+
+
+def tidies():
+    try:
+        send(signal.SIGTERM)
+    finally:
+        raise KeyError("half done")
+
+
+@pytest.mark.parametrize("fails", [wraps, tidies])
+def test_an_error_that_came_of_a_stop_is_one(fails):
+    @click.command()
+    def command():
+        with told_in_a_line("All is as it was."):
+            fails()
+
+    done = CliRunner().invoke(command)
+    assert done.exit_code == 128 + signal.SIGTERM
+    assert done.output == "\nStopped. All is as it was.\n"
+
+
+def test_hooks_and_callers_of_a_session_see_it_too(monkeypatch, tmp_path):
+    class Hook:
+        told = 0
+
+        def on_interrupt(self):
+            self.told += 1
+
+    bootstrap_project(ROOT)
+    monkeypatch.setattr(KedroSession, "run", lambda self: wraps())
+    session, hook = Session.create(ROOT), Hook()
+    session._project_path = tmp_path
+    session._hook_manager.register(hook)
+
+    @click.command()
+    def command():
+        with session:
+            session.run()
+
+    done = CliRunner().invoke(command)
+    assert hook.told == 1
+    assert done.exit_code == 128 + signal.SIGTERM
+    assert done.output.startswith("\nStopped. Evaluated rounds are kept;")
+    assert "__set_name__" in (tmp_path / "error.log").read_text()
 
 
 def test_a_terminal_that_is_gone_is_no_other_error(monkeypatch):

@@ -16,7 +16,7 @@ from kedro.validation.exceptions import ParameterValidationError
 from yaml import YAMLError
 
 from fedmeta.data.files import remove_leftovers
-from fedmeta.stops import stoppable
+from fedmeta.stops import stop_behind, stoppable
 
 KEPT = "Evaluated rounds are kept; the same command resumes from them."
 DETAILS = "error.log"  # in the project's folder; git ignores *.log
@@ -43,17 +43,21 @@ class Session(KedroSession):
             try:
                 remove_leftovers(self._project_path / "data")
                 return super().run(*args, **kwargs)
-            except KeyboardInterrupt:
-                for _, plugin in reversed(self._hook_manager.list_name_plugin()):
-                    getattr(plugin, "on_interrupt", lambda: None)()
+            except BaseException as error:
+                if stop_behind(error) is not None:
+                    for _, plugin in reversed(self._hook_manager.list_name_plugin()):
+                        getattr(plugin, "on_interrupt", lambda: None)()
                 raise
 
     def __exit__(self, exc_type: Any, exc_value: Any, tb_: Any) -> None:
         super().__exit__(exc_type, exc_value, tb_)
         if click.get_current_context(silent=True) is None:
             return  # used from Python, where an exception is what is wanted
-        if isinstance(exc_value, KeyboardInterrupt):
-            raise Stopped(exc_value, KEPT) from None
+        stop = stop_behind(exc_value)
+        if stop is not None:
+            came_of_it = exc_value is not stop
+            details = _keep_details(exc_value, self._project_path) if came_of_it else ""
+            raise Stopped(stop, KEPT + details) from None
         if isinstance(exc_value, TrainingDiverged):
             raise click.ClickException(str(exc_value)) from None
         if is_user_error(exc_value):
@@ -100,9 +104,10 @@ def told_in_a_line(kept: str) -> Iterator[None]:
     with stoppable():
         try:
             yield
-        except KeyboardInterrupt as stop:
-            raise Stopped(stop, kept) from None
-        except Exception as error:
+        except BaseException as error:
+            stop = stop_behind(error)
+            if stop is not None:
+                raise Stopped(stop, kept) from None
             if not is_user_error(error):
                 raise
             raise click.ClickException(message_of(error)) from None

@@ -35,6 +35,17 @@ class Stop(KeyboardInterrupt):
         self.number = number
 
 
+def stop_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The stop that an error is, or came of.
+
+    Python wraps what is raised in `__set_name__`, so while a module with enumerations
+    is imported, and what tidies up may fail over what a stop has left half done.
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 @contextmanager
 def stoppable() -> Iterator[None]:
     """Let each of `SIGNALS` raise `Stop` in the main thread, once.

@@ -178,8 +178,9 @@ def tried(zygote: Zygote, stop: Stop, folder: Path, unbroken: Unbroken) -> Trial
 def _wrong_when_stopped(
     stop: Stop, code: int, folder: Path, unbroken: Unbroken
 ) -> Iterator[str]:
+    log = folder / "log"
+    text = log.read_text() if log.exists() else ""
     if code == 128 + stop.number:
-        text = (folder / "log").read_text()
         if "the same command resumes" not in text or "Traceback" in text:
             yield f"says {text[-2000:]}"
         running = {run.algorithm for run in tracked(folder) if run.status == "RUNNING"}
@@ -187,7 +188,7 @@ def _wrong_when_stopped(
             yield f"{running} are still running in MLflow"
     # Before it is Kedro's session that runs, Python and click end as they do.
     elif code not in (0, -stop.number, 1 if stop.number == signal.SIGINT else 0):
-        yield f"exit code {code}"
+        yield f"exit code {code}: {text[-2000:]}"
     for name, content in files(folder).items():
         if not any(part in name for part in MADE_IN_STEPS):
             if content != unbroken.files[name]:
