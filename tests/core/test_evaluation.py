@@ -1,11 +1,17 @@
-"""The norm of the meta-gradient, by hand on quadratics."""
+"""Fine-tuning and the norm of the meta-gradient, by hand on quadratics."""
 
 import pytest
 import torch
 from toys import quadratic_batch, quadratic_loss, scalar_batch, scalar_loss
 
 from fedmeta.core.backends import sequential, threaded, vectorized
-from fedmeta.core.evaluation import EVALUATION_ROUND, meta_gradient_norm
+from fedmeta.core.evaluation import (
+    EVALUATION_ROUND,
+    evaluate_fine_tuning,
+    meta_gradient_norm,
+)
+from fedmeta.core.model import ForwardFlops, Model
+from fedmeta.core.optimizers import sgd
 from fedmeta.core.types import Batch, Task
 
 # The mean of ann's targets is 1, of bob's 5: of clients it is 3, of records 2.6.
@@ -24,6 +30,11 @@ def scalar_task(client: str, round_number: int) -> Task:
     assert round_number == EVALUATION_ROUND
     support, query = TARGETS[client]
     return task_of(scalar_batch(*support), scalar_batch(*query))
+
+
+def _counted(params: dict, batch: Batch) -> dict[str, torch.Tensor]:
+    total = scalar_loss(params, batch) * len(batch.y)
+    return {"loss": torch.stack([total, total.new_tensor(len(batch.y))])}
 
 
 def norm(start: float, backend=sequential, clients=("ann", "bob"), **options) -> float:
@@ -91,3 +102,53 @@ def test_of_what_is_learned_theta_alone_counts():
     )
     assert found == pytest.approx(1.0)
     assert meta["theta"]["w"] == 7.0
+
+
+@pytest.mark.parametrize("backend", [sequential, vectorized(1)])
+def test_fine_tuning_costs_its_largest_number_of_epochs(backend):
+    steps = 0
+
+    def loss(params, batch):
+        nonlocal steps
+        steps += 1
+        return scalar_loss(params, batch)
+
+    model = Model(number, torch.mul, loss, _counted, ForwardFlops(0, 0))
+    rows = list(
+        evaluate_fine_tuning(
+            model,
+            number(7.0),
+            ["ann", "bob"],
+            scalar_task,
+            backend,
+            optimizer=sgd(0.5),
+            epochs=(0, 1, 3, 4),
+            batch_size=None,
+        )
+    )
+    assert steps == 2 * 4
+    # From 7 a step goes half the way to the support's mean: 1/2 of ann's, 4 of bob's.
+    assert [(r["client_id"], r["epochs"]) for r in rows] == [
+        (client, epochs) for client in ("ann", "bob") for epochs in (0, 1, 3, 4)
+    ]
+    assert [row["loss_sum"] for row in rows] == pytest.approx(
+        [
+            *((0.5 + 6.5 * 0.5**n - 2) ** 2 / 2 for n in (0, 1, 3, 4)),
+            *((4 + 3 * 0.5**n - 6) ** 2 / 2 for n in (0, 1, 3, 4)),
+        ]
+    )
+
+
+@pytest.mark.parametrize("size", [1, None])
+def test_no_epoch_of_fine_tuning_is_the_model_as_it_was(size):
+    found = evaluate_fine_tuning(
+        Model(number, torch.mul, scalar_loss, _counted, ForwardFlops(0, 0)),
+        number(7.0),
+        ["ann"],
+        scalar_task,
+        sequential,
+        optimizer=sgd(0.5),
+        epochs=(0,),
+        batch_size=size,
+    )
+    assert [row["loss_sum"] for row in found] == [pytest.approx(25 / 2)]

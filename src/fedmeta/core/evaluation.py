@@ -5,14 +5,15 @@ over clients, the worst decile and the share of clients made worse are one ``gro
 away.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import torch
 
 from fedmeta.core.algorithms.common import everything
 from fedmeta.core.gradients import Loss, slices
-from fedmeta.core.inner import meta_gradient
+from fedmeta.core.inner import Plan, meta_gradient, steps
 from fedmeta.core.model import Model
+from fedmeta.core.optimizers import Optimizer
 from fedmeta.core.trees import tree_map, weighted_mean
 from fedmeta.core.types import (
     Algorithm,
@@ -69,15 +70,62 @@ def evaluate_clients(
             **{f"{name}_sum_after": value[0] for name, value in after.items()},
         }
 
-    integers = {"num_support", "num_query"}
     for client, scores in backend(judge, make_task)(meta, clients, EVALUATION_ROUND):
-        yield {
-            "client_id": client,
-            **{
-                name: int(value) if name in integers else float(value)
-                for name, value in scores.items()
-            },
-        }
+        yield {"client_id": client, **_numbers(scores)}
+
+
+def evaluate_fine_tuning(
+    model: Model,
+    meta: MetaParams,
+    clients: Sequence[ClientId],
+    make_task: MakeTask,
+    backend: Backend,
+    *,
+    optimizer: Optimizer,
+    epochs: Collection[int],
+    batch_size: int | None,
+    chunk: int | None = None,
+) -> Iterator[dict[str, str | int | float]]:
+    """Yield a row a client and number of epochs of fine-tuning on its support set.
+
+    A client is tuned once, for the largest number, and scored on the way.
+
+    Args:
+        model: whose loss is lowered, and whose ``score`` judges.
+        meta: trained meta-parameters, of which theta counts.
+        clients: who, in this order.
+        make_task: their data.
+        backend: how to go over them.
+        optimizer: starts fresh on every client.
+        epochs: after which numbers of them to score.
+        batch_size: records a step; None: the whole support set.
+        chunk: records gone through at once; bounds memory, changes nothing.
+
+    Yields:
+        ``client_id, epochs, num_support, num_query`` and for each metric of the model's
+        score its sum over the query set, ``<metric>_sum``.
+    """
+
+    def judge(meta: MetaParams, task: Task) -> dict[int, dict[str, torch.Tensor]]:
+        batches = Plan(max(epochs), batch_size).batches(task.support)
+        an_epoch = max(1, len(batches) // max(1, *epochs))
+        found = {}
+        tuned = steps(model.loss, meta["theta"], batches, optimizer, chunk)
+        for number, (theta, _) in enumerate(tuned):
+            epoch, inside = divmod(number, an_epoch)
+            if epoch in epochs and not inside:
+                with torch.no_grad():
+                    scores = _score(model, theta, task.query, chunk)
+                found[epoch] = {
+                    "num_support": _size(task.support),
+                    "num_query": _size(task.query),
+                    **{f"{name}_sum": value[0] for name, value in scores.items()},
+                }
+        return found
+
+    for client, found in backend(judge, make_task)(meta, clients, EVALUATION_ROUND):
+        for epoch, scores in found.items():
+            yield {"client_id": client, "epochs": epoch, **_numbers(scores)}
 
 
 def metrics_of(columns: Iterable[str], ending: str = "_sum_after") -> list[str]:
@@ -126,6 +174,14 @@ def meta_gradient_norm(
     found = backend(slope, make_task)(meta, clients, EVALUATION_ROUND)
     mean = weighted_mean((one, gradient) for _, gradient in found)
     return float(torch.cat([leaf.flatten() for leaf in mean.values()]).norm())
+
+
+def _numbers(scores: dict[str, torch.Tensor]) -> dict[str, int | float]:
+    integers = {"num_support", "num_query"}
+    return {
+        name: int(value) if name in integers else float(value)
+        for name, value in scores.items()
+    }
 
 
 def _size(batch: Batch) -> torch.Tensor:

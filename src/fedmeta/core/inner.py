@@ -12,7 +12,7 @@ Backward, from v = grad L_Q(w_v), with H_j the Hessian of L_{B_j} at w_j:
 H_j, and of how many steps, is said by `Hessians`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -104,6 +104,32 @@ def descend(
     return theta
 
 
+def steps(
+    loss: Loss,
+    theta: Params,
+    batches: Sequence[Batch],
+    optimizer: Optimizer,
+    chunk: int | None = None,
+    number: Round = 1,
+) -> Iterator[tuple[Params, Tensor]]:
+    """Yield the parameters before and after each step of a fresh ``optimizer``.
+
+    A step on each of ``batches``, at the rate of round ``number``. The next step may
+    reuse the memory of parameters that were yielded. Beside them the sum and the number
+    of examples of the losses met so far, [2].
+    """
+    theta = tree_clone(theta)
+    state = optimizer.init(theta)
+    seen = torch.zeros(())
+    yield theta, seen
+    for batch in batches:
+        gradient, value = gradient_and_loss(loss, theta, batch, chunk)
+        theta, state = optimizer.update(gradient, state, theta, counts(batch), number)
+        size = value.new_ones(()) * count(batch)
+        seen = seen + torch.stack([value * size, size])
+        yield theta, seen
+
+
 def train(
     loss: Loss,
     theta: Params,
@@ -112,20 +138,10 @@ def train(
     chunk: int | None = None,
     number: Round = 1,
 ) -> tuple[Params, Tensor]:
-    """Parameters after one step of a fresh ``optimizer`` on each of ``batches``.
-
-    Also the sum and the number of examples of the losses met on the way, [2]. The rate
-    is that of round ``number``.
-    """
-    theta = tree_clone(theta)
-    state = optimizer.init(theta)
-    seen = torch.zeros(())
-    for batch in batches:
-        gradient, value = gradient_and_loss(loss, theta, batch, chunk)
-        theta, state = optimizer.update(gradient, state, theta, counts(batch), number)
-        size = value.new_ones(()) * count(batch)
-        seen = seen + torch.stack([value * size, size])
-    return theta, seen
+    """The last of `steps`: parameters, and what the losses on the way were."""
+    for last in steps(loss, theta, batches, optimizer, chunk, number):
+        pass
+    return last
 
 
 class MetaGradient(NamedTuple):

@@ -1,15 +1,12 @@
 """Nodes that studies share: repartitioned users, distances, fine-tuning."""
 
-from collections.abc import Iterator
 from math import nan
-from typing import Any
 
 import pandas as pd
 
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.core.evaluation import metrics_of
+from fedmeta.core.evaluation import evaluate_fine_tuning
 from fedmeta.data.distances import client_distances
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
@@ -19,7 +16,12 @@ from fedmeta.datasets import Checkpoint, PackedSource
 from fedmeta.identity import ROUNDS
 from fedmeta.pipelines.checks import check_model, check_users, checked_by
 from fedmeta.pipelines.divergence import marked, scores, warn_nonfinite
-from fedmeta.pipelines.options import PartitionOptions, TrainingOptions, checked
+from fedmeta.pipelines.options import (
+    PartitionOptions,
+    TrainingOptions,
+    checked,
+    optimizer_from,
+)
 from fedmeta.pipelines.studies.options import (
     DistanceOptions,
     PersonalisationOptions,
@@ -110,39 +112,26 @@ def personalise(
         ValueError: if the checkpoint is of another training, or of fewer rounds.
     """
     data = Data(records, clients, client_split, support_query, codebook)
-    tuned_by = ALGORITHMS["fedavg"].factory
     wanted = {
         **settings_of(benchmark, data, training, model, [], {}),
         **identity.settings(personalisation=personalisation),
         ROUNDS: training.rounds,
     }
-    origin = judged_with(checkpoint.reached, wanted, name, personalise, tuned_by)
-
-    def scored() -> Iterator[dict[str, Any]]:
-        for epochs in personalisation.epochs:
-            tuning = {
-                "optimizer": personalisation.optimizer,
-                "epochs": epochs,
-                "batch_size": personalisation.batch_size,
-            }
-            options = {"local": personalisation.optimizer, "fine_tuning": tuning}
-            # FedAvg's fine-tuning is plain training on a support set.
-            setup = prepare(
-                benchmark, data, training, model, ["fedavg"], {"fedavg": options}
-            )
-            for row in setup.evaluated("fedavg", checkpoint.learned, data.part(part)):
-                yield {
-                    "client_id": row["client_id"],
-                    "epochs": epochs,
-                    "num_support": row["num_support"],
-                    "num_query": row["num_query"],
-                    **{
-                        f"{metric}_sum": row[f"{metric}_sum_after"]
-                        for metric in metrics_of(row)
-                    },
-                }
-
-    table = scores(scored(), f"scores of {name}", checkpoint.diverged)
+    origin = judged_with(checkpoint.reached, wanted, name, personalise)
+    setup = prepare(benchmark, data, training, model, [], {})
+    rows = evaluate_fine_tuning(
+        setup.model,
+        setup.placed(checkpoint.learned),
+        data.part(part),
+        setup.evaluation_task,
+        setup.backend,
+        optimizer=optimizer_from(personalisation.optimizer),
+        epochs=personalisation.epochs,
+        batch_size=personalisation.batch_size,
+        chunk=setup.chunk,
+    )
+    table = scores(rows, f"scores of {name}", checkpoint.diverged)
+    table = table.sort_values("epochs", kind="stable", ignore_index=True)
     warn_nonfinite(table, name)
     table.attrs |= origin
     return table

@@ -218,7 +218,8 @@ def prepare(
         data: of the clients.
         training: the round loop.
         model: its options.
-        names: of the algorithms, the one that is trained first.
+        names: of the algorithms, the one that is trained first; none: only the model
+            is wanted.
         blocks: options by the name of the block, of all that they are made from.
     """
     encoding = benchmark.encoding(data.codebook)
@@ -230,7 +231,7 @@ def prepare(
     }
     device = choose_device(training.device)
     keep_freed_memory(max(cores(), training.clients_at_once or 1))
-    passes = next(iter(built.values())).passes
+    passes = built[names[0]].passes if names else 0
 
     def tasks(passes: int, resample: bool, episode: Episode | None) -> MakeTask:
         return task_maker(
