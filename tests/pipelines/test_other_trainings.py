@@ -21,7 +21,7 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.data.partition import partition_examples
 from fedmeta.pipelines.options import ProbeOptions
 from fedmeta.pipelines.training import nodes
-from fedmeta.pipelines.training.setup import Data, prepare
+from fedmeta.pipelines.training.setup import Data, prepare, training_task_maker
 
 BENCHMARK = BENCHMARKS["femnist"]
 SHORT = TRAINING.model_copy(update={"rounds": 2})
@@ -106,6 +106,8 @@ def test_who_trains_on_all_records_does_not_ask_which_are_support(
 
 def test_in_one_place_is_on_records_of_training_clients_alone(data):
     setup = prepared(data, IN_ONE_PLACE)
+    place = setup.device
+    make_task = training_task_maker(BENCHMARK, Data(**data), IN_ONE_PLACE, 1, place)
     owner = {}
     for client in data["clients"].itertuples():
         columns, rows = data["records"].columns(client.client_id), range(client.stop)
@@ -114,7 +116,7 @@ def test_in_one_place_is_on_records_of_training_clients_alone(data):
     assert len(owner) == data["clients"]["stop"].sum()  # no two alike
     met = set()
     for number in range(1, 9):
-        task = setup.training_task("anything", number)
+        task = make_task("anything", number)
         drawn = torch.cat([task.support.x, task.query.x])
         assert len(drawn) == IN_ONE_PLACE.pooled
         met |= {owner[tuple(row.flatten().tolist())] for row in drawn}

@@ -3,36 +3,35 @@
 from collections.abc import Callable
 
 from fedmeta.core.cost import analytic_flops, counted_flops, traffic
-from fedmeta.core.types import ClientId, ServerState
-from fedmeta.pipelines.training.setup import Setup
+from fedmeta.core.model import Model
+from fedmeta.core.types import Algorithm, ClientId, ServerState, Task
 
 COSTS = ("bytes_down", "bytes_up", "flops", "flops_counted", "client_rounds")
 
 
 def prices(
-    setup: Setup,
-    name: str,
+    model: Model,
+    algorithm: Algorithm,
     state: ServerState,
     sizes: Callable[[ClientId], tuple[int, int]],
-    example: ClientId,
+    example: Task,
 ) -> Callable[[ClientId], dict[str, float]]:
     """What one client's work in one round costs, by client.
 
     Args:
-        setup: with the model and the algorithms.
-        name: of the algorithm that is trained.
+        model: that is trained.
+        algorithm: that trains it.
         state: what is broadcast.
         sizes: a client's support and query records in a round.
-        example: a training client, on whom operations are counted.
+        example: of a training client, on which operations are counted.
     """
-    algorithm = setup.algorithms[name]
     down, up = traffic(state.meta)
-    counted = counted_flops(algorithm, state.meta, setup.training_task(example, 0))
+    counted = counted_flops(algorithm, state.meta, example)
 
     def price(client: ClientId) -> dict[str, float]:
         sides = sizes(client)
         work = algorithm.work(*sides)
-        flops = analytic_flops(work, setup.model.flops)
+        flops = analytic_flops(work, model.flops)
         values = (down, up, flops, counted(*sides), 1)
         return {n: int(v) for n, v in zip(COSTS, values, strict=True)}
 

@@ -33,6 +33,7 @@ from fedmeta.pipelines.training.setup import (
     made_with,
     prepare,
     settings_of,
+    training_task_maker,
 )
 
 log = logging.getLogger(__name__)
@@ -132,6 +133,9 @@ def _checkpoints(
     setup = prepare(benchmark, data, training, model, names, algorithms)
     trained, train_clients = setup.algorithms[names[0]], data.part("train")
     cohort_of = _cohorts(train_clients, training)
+    make_task = training_task_maker(
+        benchmark, data, training, trained.passes, setup.device
+    )
     shared = (
         identity.fingerprint({**settings, **data.without_partition()})
         if trained.split_invariant
@@ -186,15 +190,15 @@ def _checkpoints(
         yield checkpoint
 
     price = prices(
-        setup,
-        names[0],
+        setup.model,
+        trained,
         state,
         _sizes(data.clients, data.support_query, training),
-        train_clients[0],
+        make_task(train_clients[0], 0),
     )
     loss, clock = _Mean(), Clock(called, state.round, training.rounds)
     cohorts = (cohort_of(t) for t in range(state.round + 1, training.rounds + 1))
-    for_each = setup.backend(trained.client_update, setup.training_task)
+    for_each = setup.backend(trained.client_update, make_task)
     for number, state, metrics in run_rounds(trained, state, cohorts, for_each, skips):
         loss.add(metrics["loss"])
         average.add(state)

@@ -1,4 +1,4 @@
-"""What training and evaluation share: a model, the clients' tasks, a backend."""
+"""What training and evaluation share: a model, clients' tasks, a backend."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ from fedmeta.data.encoding import checksum as codebook_checksum
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.ids import Ids
 from fedmeta.data.partition import checksum
-from fedmeta.data.tasks import Episode, pooled_task_maker, task_maker
+from fedmeta.data.tasks import pooled_task_maker, task_maker
 from fedmeta.datasets import Checkpoint
 from fedmeta.identity import Settings
 from fedmeta.pipelines.options import TrainingOptions, build, build_algorithm
@@ -103,7 +103,6 @@ class Setup(NamedTuple):
 
     model: Model
     algorithms: dict[str, Algorithm]  # the first is the one that is trained
-    training_task: MakeTask
     evaluation_task: MakeTask
     backend: Backend
     device: torch.device
@@ -231,42 +230,58 @@ def prepare(
     }
     device = choose_device(training.device)
     keep_freed_memory(max(cores(), training.clients_at_once or 1))
-    passes = built[names[0]].passes if names else 0
-
-    def tasks(passes: int, resample: bool, episode: Episode | None) -> MakeTask:
-        return task_maker(
+    return Setup(
+        network,
+        built,
+        task_maker(
             data.records,
             data.clients,
             data.support_query,
             encoding,
             seed=training.seed,
-            passes=passes,
-            resample=resample,
-            episode=episode,
             device=device,
-        )
+        ),
+        choose_backend(training, device),
+        device,
+        training.chunk,
+    )
 
-    training_task = tasks(passes, training.resample, training.episode)
+
+def training_task_maker(
+    benchmark: Benchmark,
+    data: Data,
+    training: TrainingOptions,
+    passes: int,
+    device: torch.device,
+) -> MakeTask:
+    """The function that draws what a client trains on in a round.
+
+    Args:
+        benchmark: with the encoding.
+        data: of the clients.
+        training: how records are drawn.
+        passes: over all records of a task, that the algorithm needs.
+        device: where tasks are put.
+    """
+    encoding = benchmark.encoding(data.codebook)
+    common = {"seed": training.seed, "passes": passes, "device": device}
     if training.pooled is not None:
         trained = data.clients["client_id"].isin(data.part("train"))
-        training_task = pooled_task_maker(
+        return pooled_task_maker(
             data.records,
             data.clients[trained],
             encoding,
             records=training.pooled,
-            seed=training.seed,
-            passes=passes,
-            device=device,
+            **common,
         )
-
-    return Setup(
-        network,
-        built,
-        training_task,
-        tasks(0, False, None),
-        choose_backend(training, device),
-        device,
-        training.chunk,
+    return task_maker(
+        data.records,
+        data.clients,
+        data.support_query,
+        encoding,
+        resample=training.resample,
+        episode=training.episode,
+        **common,
     )
 
 
