@@ -97,6 +97,24 @@ def test_the_packaged_project_runs_the_same_command():
     assert find_run_command("fedmeta") is run is cli.commands["run"]
 
 
+@pytest.mark.parametrize("option", ["--pipeline", "--pipelines"])
+def test_an_unknown_pipeline_is_told_in_one_line_with_its_like(project, option):
+    done = subprocess.run(
+        [KEDRO, "run", option, "femnist_mamml"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    said = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 1
+    assert said[0].startswith(
+        "Error: no pipeline 'femnist_mamml'; did you mean femnist"
+    )
+    assert said[1:] == [f"(details: {project / 'error.log'})"]
+
+
 def test_an_unknown_environment_is_told_in_a_line(project):
     code, text = outcome(project, "--env", "papr")
     assert code == 1

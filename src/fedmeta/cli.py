@@ -77,17 +77,27 @@ def _is_whole(item: str) -> bool:
     return True
 
 
-def _with_lists(command: click.Command) -> click.Command:
-    """Kedro's own command, with lists in --params."""
-    command = copy.copy(command)
-    command.params = [copy.copy(option) for option in command.params]
-    for option in command.params:
+def _adapted(command: click.Command) -> click.Command:
+    """Kedro's `run`, with lists in --params, and no warning for --pipeline."""
+
+    kedros: Any = command.callback
+
+    def callback(**given: Any) -> Any:
+        # Kedro calls one of the two spellings deprecated. Both given: it refuses them.
+        if given["pipeline"] and not given["pipelines"]:
+            given |= {"pipelines": [given["pipeline"]], "pipeline": None}
+        return kedros(**given)
+
+    adapted = copy.copy(command)
+    adapted.callback = callback
+    adapted.params = [copy.copy(option) for option in command.params]
+    for option in adapted.params:
         if option.name == "params":
             option.callback = _parameters
-    return command
+    return adapted
 
 
-run = _with_lists(kedro_run)  # also that of the packaged project: python -m fedmeta
+run = _adapted(kedro_run)  # also that of the packaged project: python -m fedmeta
 cli.add_command(run)
 conf_source_option = click.option(
     "--conf-source", callback=validate_conf_source, help=CONF_SOURCE_HELP

@@ -1,6 +1,7 @@
 """How a command ends when it does not end well: in a line, not a page."""
 
 import contextlib
+import difflib
 import re
 import signal
 import traceback
@@ -10,8 +11,10 @@ from typing import Any
 
 import click
 from kedro.config import MissingConfigException
+from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.io import DatasetError
+from kedro.pipeline import Pipeline
 from kedro.validation.exceptions import ParameterValidationError
 from yaml import YAMLError
 
@@ -41,6 +44,8 @@ class Session(KedroSession):
         """`KedroSession.run`, telling hooks of a stop, which Kedro does not."""
         with stoppable():
             try:
+                for name in kwargs.get("pipeline_names") or []:
+                    registered(name)
                 remove_leftovers(self._project_path / "data")
                 return super().run(*args, **kwargs)
             except BaseException as error:
@@ -64,6 +69,20 @@ class Session(KedroSession):
             raise click.ClickException(
                 message_of(exc_value) + _keep_details(exc_value, self._project_path)
             ) from None
+
+
+def registered(name: str) -> Pipeline:
+    """The registered pipeline of that name.
+
+    Raises:
+        ValueError: if there is none; it names those that are spelt alike.
+    """
+    if name not in pipelines:
+        near = difflib.get_close_matches(name, pipelines.keys())
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"no pipeline {name!r}{hint} (all: kedro registry list)")
+    found: Pipeline = pipelines[name]
+    return found
 
 
 class TrainingDiverged(ValueError):

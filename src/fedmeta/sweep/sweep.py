@@ -1,7 +1,6 @@
 """The command: find finished cells, run the others, report outcomes."""
 
 import contextlib
-import difflib
 import logging
 import os
 import time
@@ -18,7 +17,7 @@ from fedmeta import identity
 from fedmeta.configuration import Source
 from fedmeta.data.federated import read_packed
 from fedmeta.identity import Settings
-from fedmeta.session import Session
+from fedmeta.session import Session, registered
 from fedmeta.sweep.cells import (
     Cell,
     all_records,
@@ -108,7 +107,7 @@ class _Cells:
         self, project: Path, name: str, source: Source, grid: list[Given]
     ) -> None:
         self.project, self.name, self.source = project, name, source
-        pipeline = _registered(name)
+        pipeline = registered(name)
         self.data = DataPart(data_part(pipeline, dict(pipelines.items())))
         self.all = read_cells(project, pipeline, source, grid)
         results = pipeline.all_outputs() - self.data.pipeline.all_outputs()
@@ -326,11 +325,3 @@ def _alone(home: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise ValueError(f"another sweep is running: it holds {path}") from None
-
-
-def _registered(name: str) -> Pipeline:
-    if name not in pipelines:
-        near = difflib.get_close_matches(name, pipelines.keys())
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"no pipeline {name!r}{hint} (all: kedro registry list)")
-    return pipelines[name]
