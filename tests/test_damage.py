@@ -9,6 +9,7 @@ import pytest
 import torch
 from kedro.io import DatasetError
 
+from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.types import ServerState
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
@@ -16,7 +17,6 @@ from fedmeta.data.federated import ClientRecords
 from fedmeta.datasets import (
     AtomicJSONDataset,
     AtomicParquetDataset,
-    Checkpoint,
     CheckpointDataset,
     CodebookDataset,
     EarlierCheckpointsDataset,

@@ -17,9 +17,10 @@ from kedro.io import DatasetError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from fedmeta import datasets
+from fedmeta import checkpoints
+from fedmeta.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from fedmeta.core.types import ServerState
-from fedmeta.data import files
+from fedmeta.data import files, tensors
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.files import remove_leftovers, whole_path
 from fedmeta.datasets import (
@@ -27,14 +28,11 @@ from fedmeta.datasets import (
     AtomicJSONDataset,
     AtomicParquetDataset,
     AtomicTextDataset,
-    Checkpoint,
     CheckpointDataset,
     EarlierCheckpointsDataset,
     PackedDataset,
     PackedSource,
     ResultDataset,
-    read_checkpoint,
-    write_checkpoint,
 )
 
 FRAME = pd.DataFrame({"round": [0, 5], "loss": [float("nan"), 0.1 + 0.2]})
@@ -332,7 +330,7 @@ def test_full_disk_while_a_checkpoint_is_written(tmp_path, monkeypatch):
             "Error while serializing: I/O error: No space left on device (os error 28)"
         )
 
-    monkeypatch.setattr(datasets, "save_file", full)
+    monkeypatch.setattr(tensors, "save_file", full)
     with pytest.raises(DatasetError, match=FULL):
         dataset.save(checkpoint(number=6))
     assert sorted(file.name for file in tmp_path.iterdir()) == before
@@ -426,13 +424,14 @@ def test_earlier_checkpoints_of_other_settings_and_versions_are_told(tmp_path):
 def test_a_checkpoint_without_validation_scores_is_of_an_earlier_version(
     tmp_path, monkeypatch
 ):
-    path, write = tmp_path / "maml-bbbbbbbbbbbb-5.safetensors", datasets._write_tensors
+    path = tmp_path / "maml-bbbbbbbbbbbb-5.safetensors"
+    write = checkpoints.write_tensors
 
     def earlier(path, kind, tensors, header):
         del header["validation"]
         write(path, kind, tensors, header)
 
-    monkeypatch.setattr(datasets, "_write_tensors", earlier)
+    monkeypatch.setattr(checkpoints, "write_tensors", earlier)
     write_checkpoint(path, checkpoint()._replace(validation={}))
     said = f"{path}: written by an earlier version .* move it away and run again"
     with pytest.raises(ValueError, match=said):
@@ -448,7 +447,7 @@ def test_the_machine_is_recorded_and_decides_nothing(tmp_path, monkeypatch):
         _, header = json.loads(file.metadata()["header"])
     assert header["environment"]["torch"]
     before = checkpoint().fingerprint
-    monkeypatch.setattr(datasets.identity, "environment", lambda: {"torch": "9"})
+    monkeypatch.setattr(checkpoints.identity, "environment", lambda: {"torch": "9"})
     write_checkpoint(path, checkpoint())
     assert read_checkpoint(path).fingerprint == before
 

@@ -15,12 +15,13 @@ from kedro.framework.startup import bootstrap_project
 
 from fedmeta.benchmarks.recommendation.features import codebook, encoding
 from fedmeta.benchmarks.recommendation.parse import parse
+from fedmeta.checkpoints import Checkpoint
 from fedmeta.cli import cli
 from fedmeta.core.algorithms import maml
 from fedmeta.core.optimizers import sgd
 from fedmeta.core.types import Divergence, ServerState
 from fedmeta.data.errors import DataError
-from fedmeta.datasets import Checkpoint, CheckpointDataset, PackedSource
+from fedmeta.datasets import CheckpointDataset, PackedSource
 from fedmeta.models.tabular import tabular
 from fedmeta.pipelines.recommendation.methods import FEDERATED
 from fedmeta.recommend import TrainedMethod, load_method, recommend

@@ -7,25 +7,26 @@ Ctrl-C leaves half of one to be taken for whole.
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from kedro.io import AbstractDataset
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.pandas import CSVDataset, ParquetDataset
 from kedro_datasets.text import TextDataset
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from fedmeta import identity
-from fedmeta.core.types import Divergence, MetaParams, ServerState
+from fedmeta.checkpoints import (
+    Checkpoint,
+    EarlierCheckpoints,
+    read_checkpoint,
+    write_checkpoint,
+)
 from fedmeta.data.cells import READ, guarded, unguarded
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
@@ -38,7 +39,8 @@ from fedmeta.data.federated import (
 )
 from fedmeta.data.files import whole_path
 from fedmeta.data.seal import seal, unsealed, verify
-from fedmeta.identity import ROUNDS, Settings
+from fedmeta.data.tensors import read_tensors, write_tensors
+from fedmeta.identity import Settings
 
 log = logging.getLogger(__name__)
 
@@ -107,54 +109,12 @@ class CodebookDataset(_FileDataset):
 
     def load(self) -> Codebook:
         remedy = "delete it and run again: it is made again from the packed records"
-        tables, header = _read_tensors(self._filepath, "codebook", remedy)
+        tables, header = read_tensors(self._filepath, "codebook", remedy)
         return Codebook(tables, **header)
 
     def save(self, data: Codebook) -> None:
         header = {"note": data.note, "settings": data.settings}
-        _write_tensors(self._filepath, "codebook", data.tables, header)
-
-
-class Checkpoint(NamedTuple):
-    """State of a training after a round: all that resuming needs."""
-
-    settings: Settings  # that decide the training, but for the number of rounds
-    state: ServerState
-    history: dict[str, pd.DataFrame]  # algorithm -> a row an evaluated round
-    rounds: int  # that the run was asked for
-    # As the fingerprint, but of what the learned parameters depend on: how clients that
-    # only watch are divided is left out. Empty where everything counts.
-    shared: str = ""
-    # Where the training diverged, after the state that is here: it never finishes.
-    diverged: Divergence | None = None
-    # Mean of the server's parameters after the last ``averaged`` rounds: of the last
-    # quarter of the rounds that the run was asked for, as far as it has come.
-    average: MetaParams | None = None
-    averaged: int = 0
-    # algorithm -> a row a validation client and evaluated round: what the means of the
-    # history are of
-    validation: dict[str, pd.DataFrame] = {}
-
-    @property
-    def learned(self) -> MetaParams:
-        """The parameters that are judged and used, by the option training.iterate."""
-        wanted = self.settings.get("training.iterate") == "average"
-        return self.average if wanted and self.average else self.state.meta
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the settings."""
-        return identity.fingerprint(self.settings)
-
-    @property
-    def reached(self) -> Settings:
-        """The settings with the number of rounds until now, or until it diverged."""
-        return {**self.settings, ROUNDS: self.ended}
-
-    @property
-    def ended(self) -> int:
-        """The round that results belong to: the last one asked for, if it diverged."""
-        return self.state.round if self.diverged is None else self.rounds
+        write_tensors(self._filepath, "codebook", data.tables, header)
 
 
 class CheckpointDataset(_FileDataset):
@@ -173,17 +133,6 @@ class CheckpointDataset(_FileDataset):
         with whole_path(self._filepath) as link:  # to the newest
             link.unlink()
             link.symlink_to(name)
-
-
-class EarlierCheckpoints(NamedTuple):
-    """Access to the checkpoints of earlier runs."""
-
-    # (fingerprint, rounds asked for) -> the furthest one, not beyond these rounds
-    own: Callable[[str, int], Checkpoint | None]
-    # (shared fingerprint, rounds) -> those that are finished, under any division
-    alike: Callable[[str, int], Iterator[Checkpoint]]
-    # settings of each one, with its rounds; empty: damaged, or of an earlier version
-    others: Callable[[], Iterator[Settings]]
 
 
 class EarlierCheckpointsDataset(_FileDataset):
@@ -366,137 +315,3 @@ def _sha256(table: Path, attributes: dict[str, Any]) -> str:
     digest = hashlib.sha256(table.read_bytes())
     digest.update(json.dumps(attributes).encode())
     return digest.hexdigest()
-
-
-def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, whole or not at all."""
-    state = checkpoint.state
-    histories = checkpoint.history.items()
-    header = {
-        "settings": checkpoint.settings,
-        "environment": identity.environment(),
-        "round": state.round,
-        "rounds": checkpoint.rounds,
-        "shared": checkpoint.shared,
-        "diverged": checkpoint.diverged,
-        "averaged": checkpoint.averaged,
-        "history": {name: frame.to_dict(orient="list") for name, frame in histories},
-    }
-    validation, header["validation"] = _numbered(checkpoint.validation)
-    average = {} if checkpoint.average is None else {"average": checkpoint.average}
-    tree = {"meta": state.meta, "opt_state": state.opt_state, **average}
-    tree |= {"validation": validation}
-    tensors = dict(_flatten(tree))
-    _write_tensors(path, "checkpoint", tensors, header)
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
-
-    Raises:
-        DataError: if the file is not one, is damaged, or of an earlier version.
-    """
-    if path.is_symlink():  # to the newest: that is the file to name
-        path = path.with_name(path.readlink().name)
-    remedy = "move it away and run again"
-    tensors, header = _read_tensors(path, "checkpoint", remedy)
-    if "validation" not in header:
-        raise DataError(
-            f"{path}: written by an earlier version of this project, without the scores"
-            f" of validation clients; {remedy}"
-        )
-    tree = _unflatten(tensors)
-    state = ServerState(tree["meta"], tree.get("opt_state", {}), header["round"])
-    histories = header["history"].items()
-    history = {name: pd.DataFrame(columns) for name, columns in histories}
-    settings, rounds, shared = (header[k] for k in ("settings", "rounds", "shared"))
-    found = header.get("diverged")
-    diverged = None if found is None else Divergence(*found)
-    return Checkpoint(
-        settings,
-        state,
-        history,
-        rounds,
-        shared,
-        diverged,
-        tree.get("average"),
-        header["averaged"],
-        _named(tree.get("validation", {}), header["validation"]),
-    )
-
-
-def _numbered(tables: dict[str, pd.DataFrame]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Tables of clients as tensors, and what `_named` needs beside these.
-
-    The clients' ids, which are the same at every evaluation, become numbers.
-    """
-    seen = [table["client_id"] for table in tables.values()]
-    ids = pd.Index(pd.concat(seen).unique() if seen else [])
-    tensors = {
-        name: {
-            column: torch.tensor(
-                ids.get_indexer(values) if column == "client_id" else values.to_numpy()
-            )
-            for column, values in table.items()
-        }
-        for name, table in tables.items()
-    }
-    return tensors, {
-        "client_ids": ids.tolist(),
-        "columns": {name: list(table) for name, table in tables.items()},
-    }
-
-
-def _named(
-    tensors: dict[str, dict[str, Tensor]], header: dict[str, Any]
-) -> dict[str, pd.DataFrame]:
-    """The inverse of `_numbered`."""
-    ids = pd.Series(header["client_ids"], dtype="str")
-    return {
-        name: pd.DataFrame(
-            {
-                key: ids.take(values).array if key == "client_id" else values
-                for key in columns
-                for values in [tensors[name][key].numpy()]
-            }
-        )
-        for name, columns in header["columns"].items()
-    }
-
-
-def _write_tensors(
-    path: Path, kind: str, tensors: dict[str, Tensor], header: Any
-) -> None:
-    """Write tensors and a JSON value to a sealed file, whole or not at all."""
-    # One entry: safetensors writes several in any order, another at every time.
-    text = json.dumps([unsealed(kind), header])
-    with whole_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"header": text})
-        seal(temporary, kind)
-
-
-def _read_tensors(path: Path, kind: str, remedy: str) -> tuple[dict[str, Tensor], Any]:
-    """What `_write_tensors` wrote; a DataError for anything else."""
-    verify(path, kind, remedy)
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(file.metadata()["header"])[1]
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{name}/")
-        else:
-            yield prefix + name, value.contiguous()
-
-
-def _unflatten(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for path, tensor in tensors.items():
-        *parents, name = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = tensor
-    return tree

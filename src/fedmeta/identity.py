@@ -66,6 +66,8 @@ NEUTRAL = (
     "data.files",
     "data.seal",
     "data.statistics",  # Table 1
+    "data.tensors",
+    "checkpoints",
     "datasets",  # reading and writing, held to checksums
     "pipelines.binding",
     "pipelines.checks",

@@ -25,13 +25,13 @@ from kedro.utils import find_kedro_project
 from fedmeta import identity
 from fedmeta.benchmarks.recommendation.features import encoding
 from fedmeta.benchmarks.recommendation.upcoming import Value, read_upcoming
+from fedmeta.checkpoints import Checkpoint
 from fedmeta.configuration import Source, value_of
 from fedmeta.core.model import Model
 from fedmeta.core.types import Algorithm, Batch, MetaParams
 from fedmeta.data.encoding import Codebook, Examples, checksum
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
-from fedmeta.datasets import Checkpoint
 from fedmeta.models.tabular import tabular
 from fedmeta.pipelines.options import build, build_algorithm
 from fedmeta.pipelines.recommendation.methods import FEDERATED

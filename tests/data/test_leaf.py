@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedmeta.data import leaf
+from fedmeta.data import json_window
 from fedmeta.data.errors import DataError
 from fedmeta.data.leaf import leaf_files, read_leaf, read_leaf_header
 
@@ -57,7 +57,7 @@ def test_reads_what_json_reads(tmp_path_factory, users, block, style, order):
     path = tmp_path_factory.mktemp("leaf") / "a.json"
     write(path, json.dumps(content, **style))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(leaf, "BLOCK", block)
+        patch.setattr(json_window, "BLOCK", block)
         assert read(path) == {c: (x, [0] * len(x)) for c, x in users.items()}
         header = read_leaf_header(path)
     assert header["users"] == list(users)
@@ -84,7 +84,7 @@ def test_clients_are_passed_over_in_blocks_of_any_size(tmp_path, monkeypatch):
     }
     path = write(tmp_path / "a.json", content)
     for block in range(1, 40):
-        monkeypatch.setattr(leaf, "BLOCK", block)
+        monkeypatch.setattr(json_window, "BLOCK", block)
         assert read_leaf_header(path) == {"synthetic": "x"}
 
 

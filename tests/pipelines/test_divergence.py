@@ -8,14 +8,11 @@ import pandas as pd
 import pytest
 
 from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.checkpoints import read_checkpoint
 from fedmeta.core.algorithms import blocks_of
 from fedmeta.core.trees import is_finite
 from fedmeta.core.types import Divergence
-from fedmeta.datasets import (
-    CheckpointDataset,
-    EarlierCheckpointsDataset,
-    read_checkpoint,
-)
+from fedmeta.datasets import CheckpointDataset, EarlierCheckpointsDataset
 from fedmeta.pipelines.divergence import remedy
 from fedmeta.pipelines.evaluation.nodes import evaluate
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions

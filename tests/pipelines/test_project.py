@@ -10,8 +10,8 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.checkpoints import read_checkpoint
 from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.datasets import read_checkpoint
 from fedmeta.pipeline_registry import COMPARED, register_pipelines
 from fedmeta.pipelines.training import nodes
 from fedmeta.session import TrainingDiverged

@@ -9,8 +9,8 @@ import torch
 from test_project import run, session
 
 from fedmeta.benchmarks.recommendation.features import encoding
+from fedmeta.checkpoints import read_checkpoint
 from fedmeta.data.encoding import Codebook
-from fedmeta.datasets import read_checkpoint
 from fedmeta.pipelines.options import PartitionOptions
 from fedmeta.pipelines.recommendation.counting import COUNTING
 from fedmeta.pipelines.recommendation.methods import FEDERATED, METHODS, described

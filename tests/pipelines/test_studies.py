@@ -9,8 +9,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 from test_project import PIPELINES, run, session
 
+from fedmeta.checkpoints import read_checkpoint
 from fedmeta.data.federated import read_packed
-from fedmeta.datasets import read_checkpoint
 from fedmeta.identity import environment
 from fedmeta.pipelines.studies import label_skew
 from fedmeta.pipelines.training import nodes

@@ -6,14 +6,11 @@ import pytest
 import torch
 
 from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.checkpoints import read_checkpoint
 from fedmeta.core.algorithms import ALGORITHMS, blocks_of
 from fedmeta.core.trees import tree_nbytes
 from fedmeta.data.partition import partition_examples
-from fedmeta.datasets import (
-    CheckpointDataset,
-    EarlierCheckpointsDataset,
-    read_checkpoint,
-)
+from fedmeta.datasets import CheckpointDataset, EarlierCheckpointsDataset
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.training import nodes
 from fedmeta.pipelines.training.pipeline import trained_with

@@ -12,8 +12,9 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 
+from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.types import Divergence, ServerState
-from fedmeta.datasets import Checkpoint, CheckpointDataset, ResultDataset
+from fedmeta.datasets import CheckpointDataset, ResultDataset
 from fedmeta.pipelines.binding import bind
 from fedmeta.pipelines.divergence import marked
 from fedmeta.tracking import MlflowHook

@@ -23,8 +23,8 @@ from mlflow.store.tracking.dbmodels.models import Base
 from mlflow.tracking import MlflowClient
 from safetensors.torch import save_file
 
+from fedmeta.checkpoints import read_checkpoint
 from fedmeta.data.errors import DataError
-from fedmeta.datasets import read_checkpoint
 from fedmeta.tracking.measures import curve_points, final_metrics
 from fedmeta.tracking.record import ENDINGS, RUNNING, Record
 from fedmeta.tracking.uri import database_file, file_uri

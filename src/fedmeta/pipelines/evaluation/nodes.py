@@ -3,9 +3,9 @@
 import pandas as pd
 
 from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.checkpoints import Checkpoint
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
-from fedmeta.datasets import Checkpoint
 from fedmeta.identity import ROUNDS
 from fedmeta.pipelines.checks import check_algorithms, checked_by
 from fedmeta.pipelines.divergence import scores, warn_nonfinite

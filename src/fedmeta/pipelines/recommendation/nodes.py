@@ -17,12 +17,12 @@ from torch import Tensor
 
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.checkpoints import Checkpoint, EarlierCheckpoints
 from fedmeta.core.algorithms.common import theta_only
 from fedmeta.core.optimizers import adam
 from fedmeta.core.types import Batch, ClientId, Diverged
 from fedmeta.data.encoding import Codebook, Examples
 from fedmeta.data.federated import FederatedDataset
-from fedmeta.datasets import Checkpoint, EarlierCheckpoints
 from fedmeta.identity import ROUNDS, Settings
 from fedmeta.pipelines.checks import check_model, checked_by
 from fedmeta.pipelines.divergence import (

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.checkpoints import Checkpoint
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
-from fedmeta.datasets import Checkpoint
 from fedmeta.identity import Settings
 from fedmeta.pipelines.checks import check_models, checked_by
 from fedmeta.pipelines.options import PartitionOptions

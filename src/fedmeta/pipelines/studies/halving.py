@@ -13,11 +13,11 @@ import pandas as pd
 
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.checkpoints import Checkpoint, EarlierCheckpoints
 from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.core.cost import analytic_flops
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
-from fedmeta.datasets import Checkpoint, EarlierCheckpoints
 from fedmeta.identity import Settings
 from fedmeta.pipelines.checks import Block, check_model, checked_by
 from fedmeta.pipelines.options import (

@@ -6,13 +6,14 @@ import pandas as pd
 
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.evaluation import evaluate_fine_tuning
 from fedmeta.data.distances import client_distances
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.partition import checksum
 from fedmeta.data.repartition import DIVISIONS, repartition
-from fedmeta.datasets import Checkpoint, PackedSource
+from fedmeta.datasets import PackedSource
 from fedmeta.identity import ROUNDS
 from fedmeta.pipelines.checks import check_model, check_users, checked_by
 from fedmeta.pipelines.divergence import marked, scores, warn_nonfinite

@@ -8,9 +8,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.trees import running_mean, tree_clone
 from fedmeta.core.types import MetaParams, ServerState
-from fedmeta.datasets import Checkpoint
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.checkpoints import Checkpoint, EarlierCheckpoints
 from fedmeta.core.algorithms import options_of
 from fedmeta.core.engine import run_rounds
 from fedmeta.core.types import ClientId, Diverged, ServerState
@@ -17,7 +18,6 @@ from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.ids import Ids
 from fedmeta.data.tasks import sample_cohort
-from fedmeta.datasets import Checkpoint, EarlierCheckpoints
 from fedmeta.identity import ROUNDS, Settings
 from fedmeta.pipelines.checks import check_algorithms, checked_by
 from fedmeta.pipelines.divergence import inherited, marked, remedy

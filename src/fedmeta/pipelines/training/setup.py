@@ -11,6 +11,7 @@ import torch
 
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.core.allocator import keep_freed_memory
 from fedmeta.core.backends import sequential, threaded, vectorized
@@ -25,7 +26,6 @@ from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.ids import Ids
 from fedmeta.data.partition import checksum
 from fedmeta.data.tasks import pooled_task_maker, task_maker
-from fedmeta.datasets import Checkpoint
 from fedmeta.identity import Settings
 from fedmeta.pipelines.options import TrainingOptions, build, build_algorithm
 
