@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from fedmeta.tracking import store
+from fedmeta.tracking import database
 from fedmeta.tracking.uri import database_file, file_uri
 
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    store.open_client(file_uri(path))
+    database.open_client(file_uri(path))
     return path
 
 
@@ -27,7 +27,7 @@ def quickly_made(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
             shutil.copy(empty_store, path)
         return MlflowClient(uri)
 
-    monkeypatch.setattr(store, "MlflowClient", client)
+    monkeypatch.setattr(database, "MlflowClient", client)
     return empty_store.read_bytes()
 
 

@@ -18,8 +18,8 @@ from werkzeug.serving import make_server
 from fedmeta.data.errors import DataError
 from fedmeta.reproduction.runs import Recorded
 from fedmeta.tracking import sender
+from fedmeta.tracking.database import IMPATIENT
 from fedmeta.tracking.sender import Sender, track
-from fedmeta.tracking.store import IMPATIENT
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

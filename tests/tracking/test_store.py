@@ -15,7 +15,7 @@ import toy_pipeline as toy
 
 from fedmeta.data.errors import DataError
 from fedmeta.reproduction.runs import Recorded
-from fedmeta.tracking.store import open_client
+from fedmeta.tracking.database import open_client
 from fedmeta.tracking.uri import file_uri
 
 OPEN = """

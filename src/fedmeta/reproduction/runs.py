@@ -53,7 +53,7 @@ class Recorded:
                 "kedro run --pipeline femnist_fedmeta makes some"
             )
         # Late: MLflow takes a second to import.
-        from fedmeta.tracking.store import open_to_read  # noqa: PLC0415
+        from fedmeta.tracking.database import open_to_read  # noqa: PLC0415
 
         try:
             self._client = open_to_read(uri)

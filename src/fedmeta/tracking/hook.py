@@ -8,7 +8,6 @@ femnist.maml.history says whose: benchmark, algorithm. There is no list of eithe
 import functools
 import json
 import logging
-import subprocess
 import threading
 from collections.abc import Callable
 from os.path import relpath
@@ -31,6 +30,7 @@ from fedmeta.tracking.measures import (
     run_name,
     run_parameters,
 )
+from fedmeta.tracking.owners import Owner, git_commit, owner_of, round_loop
 from fedmeta.tracking.record import (
     FAILED,
     FINISHED,
@@ -43,13 +43,6 @@ from fedmeta.tracking.record import (
 from fedmeta.tracking.sender import LIMIT_S, STOP_S, Sender
 
 log = logging.getLogger(__name__)
-
-
-class Owner(NamedTuple):
-    """Owner of a dataset."""
-
-    benchmark: str
-    algorithm: str  # "" where it is nobody's in particular
 
 
 class Followed(NamedTuple):
@@ -344,41 +337,12 @@ def _say_what_is_lost(record: Record, results: pd.DataFrame) -> None:
         record.end(FAILED, record.tags["diverged"])
 
 
-def owner_of(dataset: str) -> Owner:
-    """ "femnist.maml.history" -> femnist, maml; "femnist.statistics" -> femnist."""
-    benchmark, *middle, _ = dataset.split(".")
-    return Owner(benchmark, ".".join(middle))
-
-
-def round_loop(node: Node) -> str:
-    """The block of parameters that a node takes as ``training``.
-
-    A study has a second one where some of its trainings differ in their rounds.
-    """
-    given = node._inputs  # by argument, which `node.inputs` does not tell
-    named = given.get("training", "training") if isinstance(given, dict) else "training"
-    return named.rpartition(".")[2]
-
-
 def _blocks(algorithm: str) -> list[str]:
     """The blocks of parameters that its options are made from."""
     # Late: torch takes seconds to import, and other commands do without.
     from fedmeta.core.algorithms import ALGORITHMS, blocks_of  # noqa: PLC0415
 
     return blocks_of(algorithm) if algorithm in ALGORITHMS else [algorithm]
-
-
-def git_commit(project: Path) -> dict[str, str]:
-    """The commit of the code, with "-dirty" where tracked files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        answer = subprocess.run(
-            command, cwd=project, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return {}  # no git, or no repository
-    commit = answer.stdout.strip()
-    return {"git_commit": commit, "mlflow.source.git.commit": commit}
 
 
 def _one_line(error: BaseException) -> str:

@@ -82,7 +82,7 @@ class Sender:
     def _work(self) -> None:
         with self._at_work():
             # Late, and here: MLflow takes seconds to import.
-            from fedmeta.tracking.store import impatient  # noqa: PLC0415
+            from fedmeta.tracking.database import impatient  # noqa: PLC0415
         with impatient():
             while (folder := self._next()) is not None:
                 try:
@@ -159,7 +159,8 @@ def track(project: Path, say: Callable[[str], None]) -> None:
     Raises:
         DataError: where MLflow cannot be used, or not for some of the runs.
     """
-    from fedmeta.tracking.store import Store, impatient  # noqa: PLC0415
+    from fedmeta.tracking.database import impatient  # noqa: PLC0415
+    from fedmeta.tracking.store import Store  # noqa: PLC0415
 
     uri, folders = tracking_uri(project), [*records(project / RESULTS)]
     logged, errors = 0, []
