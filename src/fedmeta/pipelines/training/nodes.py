@@ -1,7 +1,7 @@
 """The training node: rounds, evaluations on validation clients, checkpoints."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -27,6 +27,12 @@ from fedmeta.pipelines.progress import Clock
 from fedmeta.pipelines.training.averaging import IterateAverage
 from fedmeta.pipelines.training.costs import COSTS, prices
 from fedmeta.pipelines.training.curves import Curves
+from fedmeta.pipelines.training.resuming import (
+    adopted,
+    tell_others,
+    tell_resumed,
+    under,
+)
 from fedmeta.pipelines.training.setup import (
     Data,
     Setup,
@@ -163,20 +169,20 @@ def _checkpoints(
         checkpoint = average.completable(called, checkpoint)
     if checkpoint is None and trained.split_invariant:
         finished = earlier.alike(shared, training.rounds)
-        checkpoint = _adopted(finished, names, partition, settings)
+        checkpoint = adopted(finished, names, partition, settings)
     spent: dict[str, float] = dict.fromkeys(COSTS, 0)
     if checkpoint is not None:
         yield checkpoint._replace(rounds=training.rounds, diverged=None)
         if checkpoint.diverged and checkpoint.diverged.round <= training.rounds:
             raise Diverged(checkpoint.diverged)
-        _tell_resumed(called, checkpoint, names[-1], setup, data)
+        tell_resumed(called, checkpoint, names[-1], setup, data)
         if checkpoint.state.round == training.rounds:
             return
         state = _moved(checkpoint.state, setup)
         spent = curves.resumed(checkpoint.history, checkpoint.validation)
         average.resume(checkpoint, setup.placed)
     else:
-        _tell_others(called, earlier, {**settings, ROUNDS: training.rounds})
+        tell_others(called, earlier, {**settings, ROUNDS: training.rounds})
         state = trained.init(
             start.state.meta["theta"] if start else setup.model.init(training.seed)
         )
@@ -249,10 +255,6 @@ def _curves(
     return Curves(setups, names, watched, data.part("train"), training.probe)
 
 
-def _under(fraction: float) -> str:
-    return f" p{fraction:g}"
-
-
 def _divisions(
     benchmark: Benchmark,
     data: Data,
@@ -270,65 +272,7 @@ def _divisions(
             divided = divide(benchmark, data.records, clients, other)
         except DataError:  # a gap that leaves nobody: its own run says so
             continue
-        yield _under(fraction), data._replace(support_query=divided)
-
-
-def _adopted(
-    finished: Iterable[Checkpoint],
-    names: list[str],
-    partition: PartitionOptions,
-    settings: Settings,
-) -> Checkpoint | None:
-    """Return the same training under another support fraction, with this one's curves.
-
-    Args:
-        finished: runs under any support fraction.
-        names: of the algorithms that it serves.
-        partition: with the support fraction of this run.
-        settings: of this run.
-    """
-    keys = {name: name + _under(partition.support_fraction) for name in names}
-    for found in finished:
-        if found.history.keys() >= set(keys.values()):
-            log.info("%s: trained before, under another support fraction", [*keys][0])
-            return found._replace(
-                settings=settings,
-                history={name: found.history[key] for name, key in keys.items()},
-                validation={name: found.validation[key] for name, key in keys.items()},
-            )
-    return None
-
-
-def _tell_others(called: str, earlier: EarlierCheckpoints, settings: Settings) -> None:
-    """Log how the nearest earlier training differs, if there is one; none is used."""
-    others = list(earlier.others())
-    names, other = identity.nearest(others, settings)
-    if others:
-        log.info(
-            "%s: training from the start; the nearest checkpoint that was kept is %s",
-            called,
-            f"of a training with {identity.in_words(names, other, settings)}"
-            if other
-            else "damaged, or of an earlier version of this project",
-        )
-
-
-def _tell_resumed(
-    called: str, checkpoint: Checkpoint, name: str, setup: Setup, data: Data
-) -> None:
-    """Log the round that training resumes from, and metrics that older points lack."""
-    log.info("%s: resuming after round %d", called, checkpoint.state.round)
-    history, watched = checkpoint.history[name], data.part("validation")[0]
-    metrics = setup.metrics(setup.placed(checkpoint.state.meta), watched)
-    new = [m for m in metrics if f"validation_{m}_after" not in history]
-    if new:
-        log.info(
-            "%s: points up to round %d were recorded without %s; later points and the"
-            " scores of test clients have it",
-            called,
-            checkpoint.state.round,
-            " and ".join(new),
-        )
+        yield under(fraction), data._replace(support_query=divided)
 
 
 def _sizes(
