@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from fedmeta.core.foresight import second_order
+from fedmeta.models.lstm_blocks import ROWS
 from fedmeta.models.lstm_layer import last_hidden
-from fedmeta.models.lstm_passes import ROWS, Weights
+from fedmeta.models.lstm_values import Weights
 
 
 def layers_of(lstm: nn.LSTM) -> list[Weights]:

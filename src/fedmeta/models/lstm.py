@@ -17,7 +17,7 @@ from fedmeta.core.model import ForwardFlops, Model, classifier
 from fedmeta.core.types import Params
 from fedmeta.models.cnn import INITIALIZATIONS
 from fedmeta.models.lstm_layer import last_hidden
-from fedmeta.models.lstm_passes import Weights
+from fedmeta.models.lstm_values import Weights
 
 CHARACTERS, TOKENS = 80, 25  # LEAF's windows and tweets; decide the FLOPs alone
 

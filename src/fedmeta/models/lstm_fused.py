@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from fedmeta.models.lstm_passes import Weights
+from fedmeta.models.lstm_values import Weights
 
 LSTM_MODE = 2  # of torch's RNN modes
 

@@ -20,15 +20,12 @@ from fedmeta.models.lstm_fused import (
     fused_states,
 )
 from fedmeta.models.lstm_passes import (
-    Cotangents,
-    History,
-    Sources,
-    Weights,
     backward,
     backward_of_backward,
     forward,
     hidden_states,
 )
+from fedmeta.models.lstm_values import Cotangents, History, Sources, Weights
 
 
 def last_hidden(x: Tensor, layers: Sequence[Weights]) -> Tensor:

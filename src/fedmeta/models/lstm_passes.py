@@ -23,57 +23,24 @@ t steps, b rows, i inputs, h hidden units. Gates are [*, t, b, 4, h] in the orde
 g, o of `torch.nn.LSTM`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import repeat
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from fedmeta.models.product import HAS_ONEDNN, product
-
-# Rows of several steps that are multiplied at once: enough for the full rate of a CPU,
-# few enough that the result is still in its cache when the steps come to it.
-ROWS = 256
-# Entries of a matrix from which it pays to bring it into oneDNN's own layout first.
-WORTH_PACKING = 2**17
+from fedmeta.models.lstm_blocks import (
+    backwards,
+    cut,
+    in_blocks,
+    multiplier,
+    outer,
+    times,
+)
+from fedmeta.models.lstm_values import Cotangents, History, Sources, Weights
 
 _through_sigmoid = torch.ops.aten.sigmoid_backward.grad_input  # a s (1 - s)
 _through_tanh = torch.ops.aten.tanh_backward.grad_input  # a (1 - y²)
-
-
-class Weights(NamedTuple):
-    """Of one layer; also a direction in their space, or a gradient."""
-
-    inputs: Tensor  # [*, 4h, i]
-    recurrent: Tensor  # [*, 4h, h]
-    bias: Tensor  # [*, 4h]
-
-
-class History(NamedTuple):
-    """What the forward pass leaves to the backward passes."""
-
-    hidden: Tensor  # [*, t + 1, b, h], zero before the first step
-    gates: Tensor  # [*, t, b, 4, h]
-    slopes: Tensor  # [*, t, b, 4, h]
-    squashed: Tensor  # [*, t, b, h] tanh of the cell
-    from_cell: Tensor  # [*, t, b, h] dh/dc
-
-
-class Sources(NamedTuple):
-    """Cotangents of what the forward pass computed, where they enter."""
-
-    hidden: Tensor  # [*, t, b, h]
-    z: Tensor | None = None  # [*, t, b, 4, h]
-    c: Tensor | None = None  # [*, t, b, h]
-
-
-class Cotangents(NamedTuple):
-    """The same, with all that comes back from later steps."""
-
-    z: Tensor  # [*, t, b, 4, h]
-    c: Tensor  # [*, t, b, h]
-    h: Tensor  # [*, t, b, h]
 
 
 def hidden_states(x: Tensor, weights: Weights) -> Tensor:
@@ -83,7 +50,7 @@ def hidden_states(x: Tensor, weights: Weights) -> Tensor:
     recur = multiplier(weights.recurrent.mT)
     cell, before = None, None  # twice the cell
     for now, z_block in _projected(x, weights):
-        outputs = _cut(hidden, now, x.ndim - 3).unbind(-3)
+        outputs = cut(hidden, now, x.ndim - 3).unbind(-3)
         for z, output in zip(z_block.unbind(-3), outputs, strict=True):
             if before is not None:
                 z.add_(recur(before))
@@ -113,8 +80,8 @@ def forward(x: Tensor, weights: Weights) -> History:
     minus_one, minus_two = (x.new_full((), -n) for n in (1.0, 2.0))
     for now, z_block in _projected(x, weights):
         part = History(
-            _cut(history.hidden, slice(now.start + 1, now.stop + 1), time),
-            *(_cut(slab, now, time) for slab in history[1:]),
+            cut(history.hidden, slice(now.start + 1, now.stop + 1), time),
+            *(cut(slab, now, time) for slab in history[1:]),
         )
         cells = torch.empty_like(part.hidden)  # those that the steps begin with
         slabs = (part.gates, part.slopes, part.squashed, part.hidden, cells)
@@ -178,11 +145,11 @@ def backward(
     slabs = (hidden, *g, history.gates, history.slopes, history.from_cell)
     more: Iterator[tuple[Tensor | None, ...]] = repeat((None, None))
     if sources.z is not None and sources.c is not None:
-        more = _reversed((sources.z, sources.c), time)
+        more = backwards((sources.z, sources.c), time)
     carried = x.new_zeros(hidden.select(-3, 0).shape)
     of_hidden = carried
     for (source, g_z, g_c, g_h, gates, slopes, from_cell), (source_z, source_c) in zip(
-        _reversed(slabs, time), more, strict=False
+        backwards(slabs, time), more, strict=False
     ):
         torch.add(source, of_hidden, out=g_h)
         torch.addcmul(carried, g_h, from_cell, out=g_c)
@@ -196,9 +163,9 @@ def backward(
         of_hidden = back(g_z.flatten(-2))
     g_z = g.z.flatten(-2)
     gradient = Weights(
-        _outer(g_z, x), _outer(g_z, _before(history.hidden)), g_z.sum((-3, -2))
+        outer(g_z, x), outer(g_z, _before(history.hidden)), g_z.sum((-3, -2))
     )
-    g_x = _times(g_z, weights.inputs) if for_x else None
+    g_x = times(g_z, weights.inputs) if for_x else None
     return g_x, _candidate_doubled(gradient), g
 
 
@@ -241,11 +208,11 @@ def backward_of_backward(
     inputs = _projected_dot(x_dot, weights_dot, x, weights, history.hidden)
     for now, z_dots in inputs:
         later = slice(now.start + 1, now.stop + 1)
-        part = History(*(_cut(slab, now, time) for slab in history))
+        part = History(*(cut(slab, now, time) for slab in history))
         z_dots = z_dots.unflatten(-1, (4, -1))  # noqa: PLW2901
         before_dot = torch.empty_like(part.squashed)
         cell_dot = torch.empty_like(part.squashed)
-        outputs = _cut(hidden_dot, later, time)
+        outputs = cut(hidden_dot, later, time)
         slabs = (z_dots, outputs, before_dot, cell_dot, *part[1:])
         for z_dot, output, before, after, gates, slopes, _, from_cell in zip(
             *(slab.unbind(time) for slab in slabs), strict=True
@@ -258,31 +225,31 @@ def backward_of_backward(
             h_dot = torch.addcmul(by_o, from_cell, c_dot, out=output)
         _slopes_dot(
             part,
-            Cotangents(*(_cut(slab, now, time) for slab in cotangents)),
+            Cotangents(*(cut(slab, now, time) for slab in cotangents)),
             z_dots,
             before_dot,
             cell_dot,
             out=(
-                _cut(of_z, now, time),
-                _cut(of_cells, now, time),
-                _cut(of_cells, later, time),
+                cut(of_z, now, time),
+                cut(of_cells, now, time),
+                cut(of_cells, later, time),
             ),
         )
     g_z = cotangents.z.flatten(-2)
     steps = x.shape[-3]
     of_hidden = torch.zeros_like(history.squashed)
     of_hidden.narrow(-3, 0, steps - 1).copy_(
-        _times(g_z.narrow(-3, 1, steps - 1), weights_dot.recurrent)
+        times(g_z.narrow(-3, 1, steps - 1), weights_dot.recurrent)
     )
     gradient = Weights(
-        torch.zeros_like(weights.inputs) if x_dot is None else _outer(g_z, x_dot),
-        _outer(g_z, _before(hidden_dot)),
+        torch.zeros_like(weights.inputs) if x_dot is None else outer(g_z, x_dot),
+        outer(g_z, _before(hidden_dot)),
         torch.zeros_like(weights.bias),
     )
     return (
         Sources(of_hidden, of_z, of_cells.narrow(-3, 1, steps)),
         hidden_dot.narrow(-3, 1, steps),
-        None if x_dot is None else _times(g_z, weights_dot.inputs),
+        None if x_dot is None else times(g_z, weights_dot.inputs),
         _candidate_doubled(gradient),
     )
 
@@ -342,7 +309,7 @@ def _candidate_doubled(weights: Weights) -> Weights:
 
 def _projected(x: Tensor, weights: Weights) -> Iterator[tuple[slice, Tensor]]:
     """By blocks of steps, [*, t, b, 4h]: z but for its recurrent part."""
-    yield from _in_blocks([(x, multiplier(weights.inputs.mT))], weights.bias)
+    yield from in_blocks([(x, multiplier(weights.inputs.mT))], weights.bias)
 
 
 def _projected_dot(
@@ -359,67 +326,9 @@ def _projected_dot(
     ]
     if x_dot is not None:
         terms.append((x_dot, multiplier(weights.inputs.mT)))
-    yield from _in_blocks(terms, weights_dot.bias)
-
-
-def _in_blocks(
-    terms: list[tuple[Tensor, Callable[[Tensor], Tensor]]], bias: Tensor
-) -> Iterator[tuple[slice, Tensor]]:
-    """By blocks of steps, the sum of [*, t, b, k] each times a matrix, and the bias."""
-    *_, steps, rows, _ = terms[0][0].shape
-    size = max(1, ROWS // rows)
-    for start in range(0, steps, size):
-        now = slice(start, min(start + size, steps))
-        first, *others = (
-            multiply(_cut(slab, now, slab.ndim - 3).flatten(-3, -2))
-            for slab, multiply in terms
-        )
-        for other in others:
-            first.add_(other)
-        first.add_(bias.unsqueeze(-2))
-        yield now, first.unflatten(-2, (-1, rows))
-
-
-def multiplier(matrix: Tensor) -> Callable[[Tensor], Tensor]:
-    """A function that multiplies many [*, n, k] with the same ``matrix`` [*, k, m]."""
-    if (
-        HAS_ONEDNN
-        and matrix.ndim == 2
-        and matrix.numel() >= WORTH_PACKING
-        and matrix.device.type == "cpu"
-        and matrix.dtype == torch.float32
-    ):
-        packed = torch.ops.mkldnn._reorder_linear_weight(matrix.mT)
-        multiply = torch.ops.mkldnn._linear_pointwise.default
-        return lambda a: multiply(a, packed, None, "none", [], "")
-    return lambda a: torch.matmul(a, matrix)
-
-
-def _times(a: Tensor, matrix: Tensor) -> Tensor:
-    """[*, t, b, k] times [*, k, m]: [*, t, b, m]."""
-    rows = a.flatten(-3, -2)
-    y = product(rows, matrix.mT) if rows.ndim == 2 else rows @ matrix
-    return y.unflatten(-2, a.shape[-3:-1])
-
-
-def _outer(a: Tensor, b: Tensor) -> Tensor:
-    """[*, t, b, m] and [*, t, b, k]: [*, m, k], summed over steps and rows."""
-    a, b = a.flatten(-3, -2), b.flatten(-3, -2)
-    if a.ndim == 2:  # oneDNN is faster this way round
-        return product(b.mT, a.mT).mT.contiguous()
-    return a.mT @ b
+    yield from in_blocks(terms, weights_dot.bias)
 
 
 def _before(hidden: Tensor) -> Tensor:
     """[*, t + 1, b, h] -> [*, t, b, h], the states that the steps begin with."""
     return hidden.narrow(-3, 0, hidden.shape[-3] - 1)
-
-
-def _cut(slab: Tensor, now: slice, time: int) -> Tensor:
-    """Some steps of a slab; ``time``: which of its dimensions is that of steps."""
-    return slab.narrow(time, now.start, now.stop - now.start)
-
-
-def _reversed(slabs: tuple[Tensor, ...], time: int) -> Iterator[tuple[Tensor, ...]]:
-    """The steps of slabs together, from the last to the first."""
-    return zip(*(reversed(slab.unbind(time)) for slab in slabs), strict=True)
