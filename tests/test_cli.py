@@ -115,11 +115,13 @@ def test_an_unknown_pipeline_is_told_in_one_line_with_its_like(project, option):
     assert said[1:] == [f"(details: {project / 'error.log'})"]
 
 
-def test_an_unknown_environment_is_told_in_a_line(project):
+def test_an_unknown_environment_is_told_with_those_that_there_are(project):
     code, text = outcome(project, "--env", "papr")
     assert code == 1
     assert "Traceback" not in text
-    assert "conf/papr" in re.findall("^Error: .*", text, re.MULTILINE)[0]
+    (said,) = re.findall("^Error: .*", text, re.MULTILINE)
+    assert f"no environment 'papr': {project}/conf has base, " in said
+    assert "paper, reduced, smoke, tuned (--env)" in said
 
 
 def heeding_signals() -> None:

@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fsspec.implementations.local import LocalFileSystem
-from kedro.config import AbstractConfigLoader, OmegaConfigLoader
+from kedro.config import (
+    AbstractConfigLoader,
+    MissingConfigException,
+    OmegaConfigLoader,
+)
 
 from fedmeta.identity import ROUND_LOOP
 
@@ -33,6 +37,21 @@ class Loader(OmegaConfigLoader):
 
     Where a version of Kedro no longer asks the method below, all is as with its own.
     """
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        """Kedro's own, which does not say which environments there are.
+
+        Raises:
+            MissingConfigException: for an unknown one.
+        """
+        root, env = Path(self.conf_source), self.env
+        if env and root.is_dir() and not (root / env).is_dir():
+            there = sorted(path.name for path in root.iterdir() if path.is_dir())
+            raise MissingConfigException(
+                f"no environment {env!r}: {root} has {', '.join(there)} (--env)"
+            )
+        found: dict[str, Any] = super().__getitem__(key)
+        return found
 
     @staticmethod
     def _initialise_filesystem_and_protocol(conf_source: str) -> tuple[Any, str]:

@@ -169,7 +169,7 @@ def _context(
         context._pipelines_to_validate = []
         return context
     except MissingConfigException as error:
-        raise ValueError(f"no environment {source.env!r} ({error})") from None
+        raise ValueError(str(error)) from None
 
 
 def _loaded(catalog: CatalogProtocol, name: str, again: str) -> Any:
