@@ -50,7 +50,11 @@ def project(new_project):
             "femnist.training.clients_per_round=99",
             "clients_per_round is 99, but there are 16 training clients; lower it",
         ),
-        ("support_fraction=1.5", "support_fraction"),
+        (
+            "support_fraction=1.5,femnist.training.rounds=0",
+            "Error: femnist.partition: option 'support_fraction': expected less than 1"
+            " (given: 1.5); femnist.training: option 'rounds': expected more than 0",
+        ),
     ],
 )
 def test_an_error_is_told_in_a_line(project, params, message):

@@ -34,7 +34,9 @@ USER_ERRORS = (
     YAMLError,  # a file that cannot be parsed, which the message names
 )
 OF_TORCH = "not enough memory|out of memory"  # how its own error says so
-NOISE = r"For further information visit \S+"  # pydantic's, about its own error types
+# How Kedro names the block of parameters that an error is in, and several of them.
+HEAD = r"^Parameter validation failed:\s*- "
+BLOCK = r"(\s- )?Parameter '([^']*)': Failed to instantiate \w+ for parameter '[^']*'"
 
 
 class Session(KedroSession):
@@ -145,8 +147,9 @@ def message_of(error: BaseException) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(re.sub(NOISE, "", str(error)).split())
-    return printable(text)
+    text = re.sub(HEAD, "", str(error))
+    text = re.sub(BLOCK, lambda found: ("; " if found[1] else "") + found[2], text)
+    return printable(" ".join(text.split()))
 
 
 def printable(text: str) -> str:

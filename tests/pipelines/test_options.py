@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from fedmeta.core.algorithms import (
     ALGORITHMS,
@@ -129,12 +128,12 @@ def test_misspelt_option_of_a_part():
 @pytest.mark.parametrize(
     ("name", "changes", "parts"),
     [
-        ("fedavg", {"epochs": "one"}, ["epochs", "'one'", "integer"]),
-        ("fedavg", {"epochs": 1.5}, ["epochs", "1.5", "integer"]),
+        ("fedavg", {"epochs": "one"}, ["epochs", "'one'", "whole number"]),
+        ("fedavg", {"epochs": 1.5}, ["epochs", "1.5", "whole number"]),
         ("maml", {"inner_lr": None}, ["inner_lr", "None", "number"]),
         ("maml", {"plan": 3}, ["plan", "3", "mapping"]),
         ("meta_sgd", {"alpha_init": [0.1]}, ["alpha_init", "[0.1]"]),
-        ("anil", {"head": "classifier"}, ["head", "'classifier'", "tuple"]),
+        ("anil", {"head": "classifier"}, ["head", "'classifier'", "list"]),
         ("per_fedavg", {"batches": "fresh"}, ["batches", "'fresh'", "'independent'"]),
         ("nu_step", {"hessians": {"last": "all"}}, ["hessians", "last", "'all'"]),
         ("maml", {"server": 0.1}, ["server", "0.1", "sgd, momentum"]),
@@ -147,7 +146,7 @@ def test_wrong_type(name, changes, parts):
 
 def test_missing_option():
     options = {"server": ADAM}
-    with pytest.raises(ValueError, match="maml: option 'inner_lr': Field required"):
+    with pytest.raises(ValueError, match="maml: option 'inner_lr' is missing"):
         build_algorithm("maml", None, options)
 
 
@@ -209,8 +208,8 @@ def test_model_options():
 @pytest.mark.parametrize(
     ("options", "values", "changes", "parts"),
     [
-        (TrainingOptions, TRAINING, {"round": 1}, ["round", "Extra"]),
-        (TrainingOptions, TRAINING, {"rounds": 0}, ["rounds", "greater than 0"]),
+        (TrainingOptions, TRAINING, {"round": 1}, ["round", "known are"]),
+        (TrainingOptions, TRAINING, {"rounds": 0}, ["rounds", "more than 0"]),
         (
             TrainingOptions,
             TRAINING,
@@ -219,19 +218,19 @@ def test_model_options():
         ),
         (TrainingOptions, TRAINING, {"device": "tpu"}, ["device", "'tpu'", "'cuda'"]),
         (TrainingOptions, TRAINING, {"clients_at_once": 0}, ["clients_at_once"]),
-        (TrainingOptions, TRAINING, {"pooled": 0}, ["pooled", "greater than 0"]),
+        (TrainingOptions, TRAINING, {"pooled": 0}, ["pooled", "more than 0"]),
         (
             TrainingOptions,
             TRAINING,
             {"pooled": 9, "resample": True},
             ["resample and pooled", "only one"],
         ),
-        (TrainingOptions, TRAINING, {"probe": {}}, ["probe.inner_lr", "required"]),
+        (TrainingOptions, TRAINING, {"probe": {}}, ["probe.inner_lr", "missing"]),
         (
             TrainingOptions,
             TRAINING,
             {"probe": {"inner_lr": 0.1, "steps": 0}},
-            ["probe.steps", "greater than 0"],
+            ["probe.steps", "more than 0"],
         ),
         (
             PartitionOptions,
@@ -243,22 +242,25 @@ def test_model_options():
             PartitionOptions,
             PARTITION,
             {"support_fraction": 0},
-            ["support_fraction", "greater than 0"],
+            ["support_fraction", "more than 0"],
         ),
         (
             PartitionOptions,
             PARTITION,
             {"clients": [0.8, 0.2, 0.0]},
-            ["clients", "greater than 0"],
+            ["clients", "more than 0"],
         ),
         (PartitionOptions, PARTITION, {"clients": [0.8, 0.2]}, ["clients.2"]),
     ],
 )
 def test_typed_options(options, values, changes, parts):
-    options(**values)
-    with pytest.raises(ValidationError) as error:
-        options(**{**values, **changes})
-    assert all(part in str(error.value) for part in parts)
+    options.model_validate(values)
+    with pytest.raises(ValueError) as error:
+        options.model_validate({**values, **changes})
+    told = str(error.value)
+    assert "\n" not in told
+    assert all(part in told for part in parts)
+    assert not any(word in told for word in ("Input", "Field", "pydantic", "[type="))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

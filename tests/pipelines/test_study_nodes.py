@@ -2,7 +2,6 @@
 
 import pandas as pd
 import pytest
-from pydantic import ValidationError
 from test_training import BLOCKS, MODEL, TRAINING, run
 
 from fedmeta.benchmarks.registry import BENCHMARKS
@@ -151,28 +150,28 @@ def test_pairs_of_training_users_are_measured(data):
     ("options", "given", "parts"),
     [
         (UserOptions, {**USERS, "division": "by_hand"}, ["dirichlet, not 'by_hand'"]),
-        (UserOptions, {"division": "dirichlet"}, ["options", "required"]),
-        (UserOptions, {**USERS, "seed": 0}, ["seed", "Extra"]),
-        (DistanceOptions, {"sample": 0, "seed": 0}, ["sample", "greater than 0"]),
-        (DistanceOptions, {"sample": 64}, ["seed", "required"]),
-        (PersonalisationOptions, {"epochs": []}, ["epochs", "at least 1 item"]),
+        (UserOptions, {"division": "dirichlet"}, ["options", "missing"]),
+        (UserOptions, {**USERS, "seed": 0}, ["seed", "known are"]),
+        (DistanceOptions, {"sample": 0, "seed": 0}, ["sample", "more than 0"]),
+        (DistanceOptions, {"sample": 64}, ["seed", "missing"]),
+        (PersonalisationOptions, {"epochs": []}, ["epochs", "1 or more"]),
         (PersonalisationOptions, {"epochs": [1, -1]}, ["epochs.1", "-1"]),
-        (PersonalisationOptions, {"epochs": 5}, ["epochs", "tuple"]),
-        (PersonalisationOptions, {"batch_size": 0}, ["batch_size", "greater than 0"]),
+        (PersonalisationOptions, {"epochs": 5}, ["epochs", "list"]),
+        (PersonalisationOptions, {"batch_size": 0}, ["batch_size", "more than 0"]),
         (
             PersonalisationOptions,
             {"optimizer": {"name": "sdg", "lr": 0.1}},
             ["optimizer", "one of sgd, momentum, adam", "'sdg'"],
         ),
-        (PersonalisationOptions, {"optimizer": {"name": "sgd"}}, ["lr", "required"]),
-        (PersonalisationOptions, {"optimiser": SGD}, ["optimiser", "Extra"]),
+        (PersonalisationOptions, {"optimizer": {"name": "sgd"}}, ["lr", "missing"]),
+        (PersonalisationOptions, {"optimiser": SGD}, ["optimiser", "known are"]),
     ],
 )
 def test_nonsense_is_refused_in_one_line(options, given, parts):
     if options is PersonalisationOptions:
         given = {**PERSONALISATION, **given}
-    with pytest.raises(ValidationError) as error:
-        options(**given)
+    with pytest.raises(ValueError) as error:
+        options.model_validate(given)
     told = message_of(error.value)
     assert "\n" not in told
-    assert all(part in told for part in [options.__name__, *parts])
+    assert all(part in told for part in parts)

@@ -39,6 +39,7 @@ from fedmeta.core.gradients import Loss
 from fedmeta.core.optimizers import OPTIMIZERS, Optimizer
 from fedmeta.core.types import Algorithm
 from fedmeta.data.tasks import Episode
+from fedmeta.pipelines.option_errors import in_words
 
 T = TypeVar("T")
 
@@ -64,6 +65,18 @@ class Options(BaseModel):
     """Options that refuse unknown keys."""
 
     model_config = STRICT
+
+    @classmethod
+    def model_validate(cls, obj: Any, **how: Any) -> Self:
+        """As pydantic's, which Kedro calls, with errors in the words of this project.
+
+        Raises:
+            ValueError: for an unknown option, a missing one, or an impossible value.
+        """
+        try:
+            return super().model_validate(obj, **how)
+        except ValidationError as error:
+            raise ValueError(in_words(error, cls.model_fields)) from None
 
 
 class RawOptions(Options):
@@ -222,7 +235,7 @@ def checked(
     try:
         accepted = schema(**options)
     except ValidationError as error:
-        raise ValueError(_explain(what, error, fields)) from None
+        raise ValueError(f"{what}: {in_words(error, fields)}") from None
     return {name: getattr(accepted, name) for name in options}
 
 
@@ -260,16 +273,3 @@ def optimizer_from(value: Any) -> Optimizer:
         raise ValueError(f"expected {{name: one of {known}, lr: ...}}, not {value!r}")
     rest = {key: v for key, v in value.items() if key != "name"}
     return build(OPTIMIZERS[value["name"]], rest, value["name"])
-
-
-def _explain(what: str, error: ValidationError, known: dict[str, Any]) -> str:
-    """One line a problem: which option, what was given, what is expected."""
-    lines = []
-    for problem in error.errors():
-        path = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown option {path!r}; known are {', '.join(known)}")
-        else:
-            given = f" (given: {problem['input']!r})" if problem["loc"] else ""
-            lines.append(f"option {path!r}: {problem['msg']}{given}")
-    return f"{what}: " + "; ".join(lines)
