@@ -32,12 +32,19 @@ def curves(path: Path) -> str:
     # Late: reading a table takes no plotting library.
     import pandas as pd  # noqa: PLC0415
 
-    from fedmeta.reporting.figures import accuracy_curves  # noqa: PLC0415
+    from fedmeta.reporting import figure_kinds, measures  # noqa: PLC0415
 
     history = pd.read_csv(path)
-    histories = dict(tuple(history.groupby("algorithm", sort=False)))
+    lines = {
+        label: figure_kinds.Line(
+            measures.curve(rows, measures.AFTER),
+            beside=measures.curve(rows, measures.BEFORE),
+        )
+        for label, rows in history.groupby("algorithm", sort=False)
+    }
+    title = f"Validation accuracy by round · {history['source'].iloc[0]}"
     svg = StringIO()
-    accuracy_curves(histories, history["source"].iloc[0]).savefig(svg, format="svg")
+    figure_kinds.curves({"": lines}, title).savefig(svg, format="svg")
     # Without the XML header, and without blank lines, at which Markdown would stop.
     text = svg.getvalue()
     drawing = [line for line in text[text.index("<svg") :].splitlines() if line.strip()]

@@ -11,10 +11,9 @@ from fedmeta.pipelines import (
     evaluation,
     ingestion,
     preparation,
-    reporting,
     training,
 )
-from fedmeta.studies import create_pipelines
+from fedmeta.studies import comparison, create_pipelines
 
 # The rows of Chen et al.'s tables. Other algorithms are run one at a time.
 COMPARED = ("fedavg", "fedavg_meta", "maml", "fomaml", "meta_sgd")
@@ -41,7 +40,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         pipelines[f"{benchmark}_fedmeta"] = (
             data
             + sum((runs[name] for name in COMPARED), Pipeline([]))
-            + reporting.create_pipeline(benchmark, COMPARED)
+            + comparison.create_pipeline(benchmark, COMPARED)
         )
     pipelines |= create_pipelines()
     pipelines["__default__"] = pipelines["femnist_fedmeta"]

@@ -19,12 +19,11 @@ from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.nodes import personalise
 from fedmeta.pipelines.studies.options import PersonalisationOptions
 from fedmeta.pipelines.training import nodes
-from fedmeta.reporting.comparison import printed, report
-from fedmeta.reporting.fairness import fairness_table
 from fedmeta.reporting.report import Data, render
+from fedmeta.reporting.results import Run, tidy
 from fedmeta.reporting.shown import printable, shown
-from fedmeta.reporting.tables import accuracy_table, overhead_table
 from fedmeta.reporting.wording import headline_columns
+from fedmeta.studies.comparison import comparison, printed
 from fedmeta.tracking.measures import curve_points, final_metrics
 
 FEMNIST = BENCHMARKS["femnist"]
@@ -131,8 +130,10 @@ def test_it_is_tracked(run):
 
 def test_it_is_in_the_tables_the_page_and_the_terminal(run):
     _, history, scores = run
-    results = {"FedAvg": scores}, {"FedAvg": history}
-    table = accuracy_table(*results, None, "sample")
+    cell = Run({"support_fraction": 0.4, "seed": 0}, scores, history)
+    watched = pd.DataFrame({"round": []})
+    report = comparison(tidy([("fedavg", cell)], "sample"), {"fedavg": watched}, 0.5)
+    table = report.tables["accuracy"]
     mean = scores[f"{MADE_UP}_sum_after"].sum() / scores["num_query"].sum()
     assert table[f"{MADE_UP}_after"].item() == pytest.approx(mean)
     assert f"macro_{MADE_UP}_before" in table
@@ -140,30 +141,13 @@ def test_it_is_in_the_tables_the_page_and_the_terminal(run):
     headline = shown(table[headline_columns(table)])
     place = headline.titles.index("Surprise after")
     assert headline.bodies[0][1][0][place].text == f"{mean:.3f}"
-    figures = ("accuracy", "loss", "density", "adaptation", "overhead")
-    page = render(
-        report(
-            table,
-            fairness_table(results[0], "sample"),
-            overhead_table(results[1], 0.5, "sample"),
-            dict.fromkeys(figures, _figure()),
-            "FEMNIST",
-            True,
-        ),
-        Data("FEMNIST", "sample", True, True, {}, []),
-    )
+    page = render(report, Data("FEMNIST", "sample", True, True, {}, []))
     for title in ("Surprise after", "Surprise before", "Mean client surprise after"):
         assert title in page
     assert f"{mean:.3f}" in page
     console = Console(file=StringIO(), width=100)
     console.print(printable(printed(table), "sample"))
     assert "Surprise after" in console.file.getvalue()
-
-
-def _figure():
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    return Figure()
 
 
 def test_it_is_in_the_scores_of_studies(data, run):

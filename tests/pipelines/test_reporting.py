@@ -8,7 +8,7 @@ import pytest
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.data.federated import ClientRecords, read_packed, write_packed
 from fedmeta.data.partition import partition_examples
-from fedmeta.pipelines.reporting.nodes import partition_notes, source_of
+from fedmeta.pipelines.reporting import partition_notes, source_of
 
 CLIENTS = pd.DataFrame({"client_id": ["a", "b"], "start": 0, "stop": [300, 90]})
 

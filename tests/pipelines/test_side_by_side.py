@@ -13,7 +13,7 @@ from kedro.pipeline import Node
 
 from fedmeta.datasets import ResultDataset
 from fedmeta.pipeline_registry import register_pipelines
-from fedmeta.pipelines.reporting.nodes import AGAIN
+from fedmeta.pipelines.reporting import AGAIN
 
 RECORDS = SimpleNamespace(checksum="1", synthetic=True, stands_in="")
 SETTINGS = {"data.records": "1", "code.core.model": "1", "training.seed": 0}
@@ -57,6 +57,8 @@ def told(node: Node, catalog: DataCatalog, results: dict[str, pd.DataFrame]) -> 
         if name.startswith("params:")
         else RECORDS
         if name.endswith(".records")
+        else made_with()
+        if name.endswith((".report.results", ".report.histories"))
         else MagicMock()
         for name in node.inputs
     }

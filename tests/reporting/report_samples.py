@@ -6,15 +6,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from fedmeta.reporting.figures import (
-    accuracy_curves,
-    accuracy_density,
-    adaptation_effect,
-    cost_curves,
-    loss_curves,
-    overhead_bars,
-)
-from fedmeta.reporting.tables import overhead_table, targets_table
+from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.reporting.results import Run, tidy
+from fedmeta.reporting.tables import targets_table
+from fedmeta.studies.comparison import comparison
+
+KEYS = {entry.label: name for name, entry in ALGORITHMS.items()}
 
 HISTORY_COLUMNS = ["round", "train_loss", "train_accuracy"]
 HISTORY_COLUMNS += [
@@ -86,24 +83,37 @@ def make_validation(history):
     return pd.DataFrame(rows, columns=columns)
 
 
+def found(scores, histories, source="sample"):
+    """Results of algorithms by label."""
+    factors = {"support_fraction": 0.2, "seed": 0}
+    labels = dict.fromkeys([*scores, *histories])
+    runs = {
+        KEYS.get(k, k): Run(factors, scores.get(k), histories.get(k)) for k in labels
+    }
+    return tidy(runs.items(), source)
+
+
+def validated(histories):
+    """The validation clients of `make_validation`, by algorithm."""
+    return {KEYS.get(k, k): make_validation(h) for k, h in histories.items()}
+
+
 def make_targets(histories, lowest=0.5):
     """What `targets_table` makes of the validation clients of `make_validation`."""
-    validation = {label: make_validation(h) for label, h in histories.items()}
-    return targets_table(histories, validation, "sample", lowest)
+    return targets_table(found({}, histories), validated(histories), lowest)
+
+
+def make_report(histories, scores, target=0.5, paper=None, source="sample"):
+    """The report of a comparison."""
+    kept = [label for label in scores if label in histories]
+    scores, histories = ({k: t[k] for k in kept} for t in (scores, histories))
+    results = found(scores, histories, source)
+    return comparison(results, validated(histories), target, paper)
 
 
 def all_figures(histories, scores, target=0.5):
     """The six figures of a report."""
-    return {
-        "accuracy": accuracy_curves(histories, "sample", target),
-        "loss": loss_curves(histories, "sample"),
-        "density": accuracy_density(scores, "sample"),
-        "adaptation": adaptation_effect(scores, "sample"),
-        "overhead": overhead_bars(
-            overhead_table(histories, target, "sample"), "sample"
-        ),
-        "targets": cost_curves(make_targets(histories), "sample"),
-    }
+    return make_report(histories, scores, target).figures
 
 
 def words_in(figure):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import ArrayLike
 from pytest import approx
 
 from fedmeta.reporting.bootstrap import draws, first_reaching, interval
@@ -15,21 +16,27 @@ def test_every_resample_has_as_many_clients_and_all_are_alike() -> None:
     np.testing.assert_array_equal(drawn, draws(3))  # at every time the same
 
 
+def sums(right: ArrayLike, records: ArrayLike) -> pd.DataFrame:
+    return pd.DataFrame({"accuracy_sum": right, "num_query": records})
+
+
 def test_two_clients_by_hand() -> None:
     """Resamples aa, ab, ba, bb: of 10 and 30 records, 5 and 30 right."""
-    ends = interval(np.array([5.0, 30.0]), np.array([10.0, 30.0]))
+    ends = interval(sums([5.0, 30.0], [10.0, 30.0]))
     assert ends == {"_low": approx(5 / 10), "_high": approx(30 / 30)}
 
 
 def test_many_equal_records_come_near_the_normal_interval() -> None:
     """Mean of 400 clients, half 0 and half 1: 0.5 +- 1.96 * 0.5 / 20."""
-    ends = interval(np.arange(400) % 2, np.ones(400))
+    ends = interval(sums(np.arange(400) % 2, np.ones(400)))
     assert list(ends.values()) == approx([0.5 - 0.049, 0.5 + 0.049], abs=0.004)
 
 
 @pytest.mark.parametrize("clients", [0, 1])
 def test_one_client_has_no_interval(clients: int) -> None:
-    assert np.isnan([*interval(np.ones(clients), np.ones(clients)).values()]).all()
+    assert np.isnan(
+        [*interval(sums(np.ones(clients), np.ones(clients))).values()]
+    ).all()
 
 
 def scores(rows: list[tuple[int, str, float]]) -> pd.DataFrame:

@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 from recommendation_report_samples import METHODS, paper_scores
 from recommendation_report_samples import make_history as episodes
-from report_samples import all_figures, make_history, make_scores, words_in
+from report_samples import all_figures, found, make_history, make_scores, words_in
 from rich.console import Console
 
-from fedmeta.reporting.comparison import printed, summary
 from fedmeta.reporting.divergence import lost_clients
-from fedmeta.reporting.fairness import fairness_table
 from fedmeta.reporting.recommendation_claims import orderings, verdict
 from fedmeta.reporting.recommendation_figures import (
     episode_curves,
@@ -19,8 +17,9 @@ from fedmeta.reporting.recommendation_figures import (
 from fedmeta.reporting.recommendation_page import grouped
 from fedmeta.reporting.recommendation_tables import table3, users_table
 from fedmeta.reporting.shown import printable, shown
-from fedmeta.reporting.tables import accuracy_table, overhead_table
+from fedmeta.reporting.tables import accuracy_table, fairness_table, overhead_table
 from fedmeta.reporting.verdicts import DIVERGED
+from fedmeta.studies.comparison import printed, summary
 
 WORDS = "diverged at round 12"
 MARK = {"round": 12, "client": "f1234", "cause": "update"}
@@ -51,9 +50,9 @@ def scores():
 
 
 def test_the_row_has_words_and_no_number(scores, histories):
-    accuracy = accuracy_table(scores, histories, {"FedMeta(MAML)": 80.0}, "sample")
-    fairness = fairness_table(scores, "sample")
-    overhead = overhead_table(histories, 0.5, "sample")
+    results = found(scores, histories)
+    accuracy = accuracy_table(results, {"FedMeta(MAML)": 80.0})
+    fairness, overhead = fairness_table(results), overhead_table(results, 0.5)
     for table in (accuracy, fairness):
         row = table.set_index("algorithm").loc["FedMeta(MAML)"]
         assert row["training"] == WORDS
@@ -76,9 +75,9 @@ def test_the_row_has_words_and_no_number(scores, histories):
 
 def test_without_divergence_there_is_no_such_column(scores, histories):
     healthy = {"FedAvg": scores["FedAvg"]}
-    accuracy = accuracy_table(healthy, histories, None, "sample")
-    assert "training" not in accuracy
-    assert "training" not in fairness_table(healthy, "sample")
+    results = found(healthy, {"FedAvg": histories["FedAvg"]})
+    assert "training" not in accuracy_table(results)
+    assert "training" not in fairness_table(results)
 
 
 def test_every_figure_says_so(scores, histories):
@@ -106,7 +105,7 @@ def test_a_loss_that_is_not_finite_is_a_gap_and_words(scores):
 def test_a_test_loss_that_is_not_finite_is_no_smaller_one(histories):
     table = make_scores([10, 10], [5, 6], [5, 6]).astype({"loss_sum_after": float})
     table.loc[0, "loss_sum_after"] = np.nan
-    accuracy = accuracy_table({"FedAvg": table}, histories, None, "sample")
+    accuracy = accuracy_table(found({"FedAvg": table}, histories))
     assert np.isnan(accuracy["loss_after"].iloc[0])
     titles, rows = shown_rows(shown(accuracy))
     assert rows["FedAvg"][titles.index("Loss after")] == "not finite"

@@ -1,17 +1,17 @@
 import numpy as np
 import pytest
 from pytest import approx
-from report_samples import make_scores
+from report_samples import found, make_scores
 
 from fedmeta.reporting.fairness import (
     GRID,
     client_accuracies,
     density,
     entropy,
-    fairness_table,
     gini,
     jain,
 )
+from fedmeta.reporting.tables import fairness_table
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_indices_by_hand(values, expected_jain, expected_gini, expected_entropy)
 def test_table_by_hand():
     # accuracies after: 0, 0.5, 0.5, 1; before: 0.5, 0.5, 0, 1
     scores = make_scores([2, 2, 2, 2], [1, 1, 0, 2], [0, 1, 1, 2])
-    row = fairness_table({"FedAvg": scores}, "sample").iloc[0]
+    row = fairness_table(found({"FedAvg": scores}, {})).iloc[0]
     assert row["clients"] == 4
     assert (row["mean"], row["variance"]) == (approx(50), approx(1250))
     assert (row["minimum"], row["p25"], row["p50"]) == (0, approx(37.5), 50)
@@ -49,21 +49,18 @@ def test_table_by_hand():
 def test_worse_than_baseline_goes_by_client(scores):
     # client a: FedAvg 1 of 1, MAML 0 of 1; client b: 3 of 9 against 9 of 9
     shuffled = scores | {"FedMeta(MAML)": scores["FedMeta(MAML)"].iloc[::-1]}
-    table = fairness_table(shuffled, "sample").set_index("algorithm")
+    table = fairness_table(found(shuffled, {})).set_index("algorithm")
     assert table.loc["FedMeta(MAML)", "share_worse"] == 0
     assert table.loc["FedMeta(MAML)", "share_worse_than_baseline"] == 50
 
 
-def test_minimum_of_query_records(scores):
-    assert list(client_accuracies(scores["FedAvg"], min_query=2).index) == ["b"]
-
-
 def test_client_without_query_records_has_no_accuracy():
-    assert list(client_accuracies(make_scores([0, 2], [0, 1], [0, 1])).index) == ["b"]
+    results = found({"FedAvg": make_scores([0, 2], [0, 1], [0, 1])}, {})
+    assert client_accuracies(results).index.tolist() == [(0, "b")]
 
 
 def test_nobody():
-    row = fairness_table({"FedAvg": make_scores([], [], [])}, "sample").iloc[0]
+    row = fairness_table(found({"FedAvg": make_scores([], [], [])}, {})).iloc[0]
     assert row["clients"] == 0
     assert np.isnan(row["jain"]) and np.isnan(row["share_worse"])
 

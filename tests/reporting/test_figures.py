@@ -3,12 +3,12 @@ from io import BytesIO
 import matplotlib
 import pytest
 from matplotlib.figure import Figure
-from report_samples import all_figures, make_history, make_scores, make_targets
+from report_samples import all_figures, found, make_history, make_scores, make_targets
 
 from fedmeta.reporting.figures import (
     accuracy_curves,
-    accuracy_density,
     adaptation_effect,
+    client_density,
     cost_curves,
     overhead_bars,
 )
@@ -58,7 +58,7 @@ def test_only_the_untrained_model(scores):
 
 
 def test_equal_clients_become_an_upright_line():
-    figure = accuracy_density({"FedAvg": make_scores([4, 4], [2, 2], [2, 2])}, "sample")
+    figure = client_density(found({"FedAvg": make_scores([4, 4], [2, 2], [2, 2])}, {}))
     assert "mean 50.0%" in draw(figure)
     assert list(figure.axes[0].lines[0].get_xdata()) == [0.5, 0.5]
 
@@ -69,24 +69,24 @@ def test_dashes_that_repeat_a_drawn_curve_are_left_out():
         "FedAvg": make_history(after),
         "FedAvg(Meta)": make_history([0.0, 0.4, 0.6], before=after),
     }
-    assert len(accuracy_curves(histories, "sample").axes[0].lines) == 2
+    assert len(accuracy_curves(found({}, histories)).axes[0].lines) == 2
     histories["FedMeta(MAML)"] = make_history([0.0, 0.5, 0.7], before=[0, 0.1, 0.1])
-    assert len(accuracy_curves(histories, "sample").axes[0].lines) == 4
+    assert len(accuracy_curves(found({}, histories)).axes[0].lines) == 4
 
 
 def test_curves_hold_the_numbers_unsmoothed(histories):
-    line = accuracy_curves(histories, "sample").axes[0].lines[1]
+    line = accuracy_curves(found({}, histories)).axes[0].lines[1]
     assert list(line.get_ydata()) == [0.0, 0.6, 0.7, 0.8]
 
 
 def test_adaptation_counts_clients(scores):
-    words = draw(adaptation_effect(scores, "sample"))
+    words = draw(adaptation_effect(found(scores, {})))
     assert "FedMeta(MAML) 50% better · 0% worse" in words
     assert "FedAvg " not in words  # it does not adapt
 
 
 def test_overhead_says_what_was_not_reached(histories):
-    words = draw(overhead_bars(overhead_table(histories, 0.5, "sample"), "sample"))
+    words = draw(overhead_bars(overhead_table(found({}, histories), 0.5), "sample"))
     assert "not reached (best 40.0 %)" in words
     assert "200 MB" in words and "10.0 kFLOP  (counted +1.0 %)" in words
 
@@ -95,9 +95,10 @@ def test_costs_by_target_have_a_line_and_a_band_an_algorithm(histories):
     figure = cost_curves(make_targets(histories, 0.3), "sample")
     words = draw(figure)
     assert "200 MB" in words and "no target" not in words
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(histories)
     for panel in figure.axes:
-        lines = {line.get_label(): line for line in panel.lines}
-        assert list(lines) == list(histories)
+        lines = dict(zip(histories, panel.lines, strict=True))
         assert len(panel.collections) == 3
         # FedAvg gets to 60 %, Meta-SGD to 40 %
         assert max(lines["FedAvg"].get_xdata()) == 60
@@ -123,13 +124,13 @@ def test_labels_are_moved_apart_in_order():
 @pytest.mark.parametrize("name", ["$in_$out.csv", "cost in $ and $", "$", r"\$x^{"])
 def test_the_data_may_have_any_name(histories, scores, name):
     for kind in ("png", "svg", "pdf"):
-        figure = accuracy_curves(histories, name)
+        figure = accuracy_curves(found({}, histories, name))
         figure.savefig(BytesIO(), format=kind)
-    overhead = overhead_table(histories, 0.5, name)
+    overhead = overhead_table(found({}, histories, name), 0.5)
     for figure in (
-        accuracy_curves(histories, name),
-        accuracy_density(scores, name),
-        adaptation_effect(scores, name),
+        accuracy_curves(found({}, histories, name)),
+        client_density(found(scores, {}, name)),
+        adaptation_effect(found(scores, {}, name)),
         overhead_bars(overhead, name),
     ):
         assert name in draw(figure)

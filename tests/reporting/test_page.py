@@ -3,16 +3,15 @@ from io import StringIO
 
 import pandas as pd
 import pytest
-from report_samples import all_figures, make_scores
+from report_samples import all_figures, found, make_report, make_scores
 from rich.console import Console
 
-from fedmeta.reporting.comparison import printed as in_terminal
-from fedmeta.reporting.comparison import report, summary
-from fedmeta.reporting.fairness import fairness_table
 from fedmeta.reporting.report import Data, flatten, render, svg_data
 from fedmeta.reporting.shown import printable, show, shown
-from fedmeta.reporting.tables import accuracy_table, overhead_table
+from fedmeta.reporting.tables import accuracy_table
 from fedmeta.reporting.wording import bytes_text, flops_text
+from fedmeta.studies.comparison import printed as in_terminal
+from fedmeta.studies.comparison import summary
 
 
 def page(histories, scores, synthetic=True, paper=None, **changes):
@@ -27,14 +26,7 @@ def page(histories, scores, synthetic=True, paper=None, **changes):
         notes=["Pixels are as they were found."],
         statistics=shown(statistics, plain=True),
     )._replace(**changes)
-    made = report(
-        accuracy_table(scores, histories, paper, source),
-        fairness_table(scores, source),
-        overhead_table(histories, 0.5, source),
-        all_figures(histories, scores),
-        "FEMNIST",
-        data.stands_in,
-    )
+    made = make_report(histories, scores, paper=paper, source=source)
     return render(made, data)
 
 
@@ -68,10 +60,9 @@ class TestPage:
         assert "<td>3,500</td>" in html  # the statistics' paper column is no percentage
 
     def test_paper_column_only_where_there_is_one(self, histories, scores):
-        without = page(histories, scores)
-        assert "The paper&#39;s numbers are for" not in without
+        assert "<th>Paper</th>" not in page(histories, scores)
         beside = page(histories, scores, paper={"FedAvg": 76.79})
-        assert "The paper&#39;s numbers are for" in beside
+        assert "<th>Paper</th>" in beside and "76.8 %" in beside
 
     def test_escapes_what_it_is_given(self, histories, scores):
         scores = {"<b>x</b>": scores["FedAvg"]}
@@ -110,13 +101,13 @@ def test_the_same_tables_give_the_same_drawing(histories, scores):
 
 
 def test_summary_names_the_best(histories, scores):
-    text = summary(accuracy_table(scores, histories, None, "sample"))
+    text = summary(accuracy_table(found(scores, histories)))
     assert "FedMeta(MAML) classifies 90.0 %" in text and "50.0 points more" in text
 
 
 def test_summary_when_the_baseline_is_best(histories, scores):
     one = {"FedAvg": scores["FedAvg"]}
-    assert "points" not in summary(accuracy_table(one, histories, None, "sample"))
+    assert "points" not in summary(accuracy_table(found(one, histories)))
 
 
 def test_flatten():
@@ -137,7 +128,7 @@ def printed(accuracy: pd.DataFrame) -> list[str]:
 class TestTerminal:
     def test_fits_80_characters_unbroken(self, histories, scores):
         paper = {"FedMeta(Meta-SGD)": 89.26}
-        table = accuracy_table(scores, histories, paper, "sample")
+        table = accuracy_table(found(scores, histories), paper)
         table["rounds"], table["flops"] = 2000, 2.54e14
         table["bytes_down"] = table["bytes_up"] = 422_800_000_000
         lines = printed(table)
@@ -150,18 +141,18 @@ class TestTerminal:
         assert not any("…" in line for line in lines)
 
     def test_leaves_out_a_paper_that_says_nothing(self, histories, scores):
-        table = accuracy_table(scores, histories, None, "sample")
+        table = accuracy_table(found(scores, histories))
         assert not any("Paper" in line for line in printed(table))
 
     @pytest.mark.parametrize("name", ["[red]a[/nope].csv", "[/]", ":smile:.csv"])
     def test_the_data_may_have_any_name(self, histories, scores, capsys, name):
-        table = accuracy_table(scores, histories, None, name)
+        table = accuracy_table(found(scores, histories, name))
         show(in_terminal(table), f"· {name}")
         assert f"· {name}" in capsys.readouterr().out
 
     def test_nothing_at_all(self, empty_history):
         nobody = {"FedAvg": make_scores([], [], [])}
-        table = accuracy_table(nobody, {"FedAvg": empty_history}, None, "sample")
+        table = accuracy_table(found(nobody, {"FedAvg": empty_history}))
         assert any("FedAvg" in line for line in printed(table))
 
 

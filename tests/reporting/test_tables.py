@@ -1,9 +1,10 @@
 import pandas as pd
 import pytest
 from pytest import approx
-from report_samples import make_targets
+from report_samples import found, make_targets
 
-from fedmeta.reporting.tables import accuracy_table, first_reaching, overhead_table
+from fedmeta.reporting.measures import first_reaching
+from fedmeta.reporting.tables import accuracy_table, overhead_table
 
 
 def by_algorithm(table):
@@ -12,7 +13,7 @@ def by_algorithm(table):
 
 class TestAccuracyTable:
     def test_micro_counts_records_and_macro_counts_clients(self, scores, histories):
-        table = by_algorithm(accuracy_table(scores, histories, None, "sample"))
+        table = by_algorithm(accuracy_table(found(scores, histories)))
         # 1 of 1 and 3 of 9: micro 4 / 10, macro (1 + 1/3) / 2
         assert table.loc["FedAvg", "micro_after"] == approx(40)
         assert table.loc["FedAvg", "macro_after"] == approx(200 / 3)
@@ -24,14 +25,14 @@ class TestAccuracyTable:
 
     def test_paper_and_gain_in_points(self, scores, histories):
         paper = {"FedMeta(MAML)": 88.5}
-        table = by_algorithm(accuracy_table(scores, histories, paper, "sample"))
+        table = by_algorithm(accuracy_table(found(scores, histories), paper))
         assert table.loc["FedMeta(MAML)", "difference"] == approx(1.5)
         assert pd.isna(table.loc["FedAvg", "paper"])
         assert pd.isna(table.loc["FedAvg", "difference"])
         assert table["gain"].tolist() == approx([0, 50, 30])
 
     def test_costs_are_those_of_the_last_row(self, scores, histories):
-        row = by_algorithm(accuracy_table(scores, histories, None, "s")).loc["FedAvg"]
+        row = by_algorithm(accuracy_table(found(scores, histories))).loc["FedAvg"]
         assert (row["rounds"], row["client_rounds"]) == (30, 120)
         assert (row["bytes_down"], row["bytes_up"]) == (300_000_000, 300_000_000)
         assert (row["flops"], row["flops_counted"]) == (30_000, approx(30_300))
@@ -39,23 +40,23 @@ class TestAccuracyTable:
         assert row["best_validation_accuracy"] == approx(60)
 
     def test_source_is_in_every_row_and_order_is_kept(self, scores, histories):
-        table = accuracy_table(scores, histories, None, "synthetic sample")
-        assert set(table["source"]) == {"synthetic sample"}
+        table = accuracy_table(found(scores, histories))
+        assert set(table["source"]) == {"sample"}
         assert table["algorithm"].tolist() == list(scores)
 
     def test_without_the_baseline_there_is_no_gain(self, scores, histories):
         one = {"FedMeta(MAML)": scores["FedMeta(MAML)"]}
-        assert accuracy_table(one, histories, None, "s")["gain"].isna().all()
+        assert accuracy_table(found(one, histories))["gain"].isna().all()
 
     def test_nothing_trained_and_nobody_tested(self, scores, empty_history):
         nobody = {"FedAvg": scores["FedAvg"].iloc[:0]}
         histories = {"FedAvg": empty_history}
-        row = accuracy_table(nobody, histories, None, "s").iloc[0]
+        row = accuracy_table(found(nobody, histories)).iloc[0]
         assert row["test_clients"] == 0
         assert pd.isna(row["micro_after"]) and pd.isna(row["rounds"])
 
     def test_accuracies_have_an_interval_over_clients(self, scores, histories):
-        table = by_algorithm(accuracy_table(scores, histories, None, "sample"))
+        table = by_algorithm(accuracy_table(found(scores, histories)))
         row = table.loc["FedAvg"]
         # clients of 1 of 1 and 3 of 9, one of four resamples has the first alone
         assert (row["micro_after_low"], row["micro_after_high"]) == approx(
@@ -71,7 +72,7 @@ class TestTargetsTable:
     def test_costs_are_those_of_the_first_evaluation_that_reaches_it(self, histories):
         """As in the table of overhead, of whose target it is a row."""
         targets = make_targets(histories)
-        overhead = by_algorithm(overhead_table(histories, 0.5, "s"))
+        overhead = by_algorithm(overhead_table(found({}, histories), 0.5))
         at_50 = by_algorithm(targets[targets["target"] == 50])
         for column in ("rounds", "bytes_total", "flops"):
             pd.testing.assert_series_equal(at_50[column], overhead[column])
@@ -111,48 +112,50 @@ class TestTargetsTable:
 
 class TestOverheadTable:
     def test_first_row_that_reaches_the_target(self, histories):
-        table = by_algorithm(overhead_table(histories, 0.5, "s"))
+        table = by_algorithm(overhead_table(found({}, histories), 0.5))
         assert table.loc["FedAvg", "rounds"] == 20  # equality is enough
         assert table.loc["FedMeta(MAML)", "rounds"] == 10
         assert table.loc["FedMeta(MAML)", "bytes_total"] == 200_000_000
         assert table.loc["FedMeta(MAML)", "flops"] == 10_000
 
     def test_reduction_is_relative_to_fedavg(self, histories):
-        table = by_algorithm(overhead_table(histories, 0.5, "s"))
+        table = by_algorithm(overhead_table(found({}, histories), 0.5))
         assert table.loc["FedAvg", "communication_reduction"] == 1
         assert table.loc["FedMeta(MAML)", "communication_reduction"] == 2
 
     def test_not_reached_is_a_value(self, histories):
-        row = by_algorithm(overhead_table(histories, 0.5, "s")).loc["FedMeta(Meta-SGD)"]
+        row = by_algorithm(overhead_table(found({}, histories), 0.5)).loc[
+            "FedMeta(Meta-SGD)"
+        ]
         assert row["outcome"] == "not reached"
         assert row["best_accuracy"] == approx(40)
         assert pd.isna(row["rounds"]) and pd.isna(row["communication_reduction"])
 
     def test_nobody_reaches_it(self, histories):
-        table = overhead_table(histories, 0.95, "s")
+        table = overhead_table(found({}, histories), 0.95)
         assert set(table["outcome"]) == {"not reached"}
         assert table["bytes_total"].isna().all()
 
     def test_analytic_against_counted(self, histories):
-        assert overhead_table(histories, 0.5, "s")["flops_difference"].tolist() == (
-            approx([1, 1, 1])
-        )
+        assert overhead_table(found({}, histories), 0.5)[
+            "flops_difference"
+        ].tolist() == (approx([1, 1, 1]))
 
     def test_empty_history_is_not_reached(self, empty_history):
-        row = overhead_table({"FedAvg": empty_history}, 0.5, "s").iloc[0]
+        row = overhead_table(found({}, {"FedAvg": empty_history}), 0.5).iloc[0]
         assert row["outcome"] == "not reached"
         assert pd.isna(row["flops_difference"])
 
     def test_reached_untrained_costs_nothing(self, histories):
         history = histories["FedAvg"].assign(validation_accuracy_after=1.0)
-        row = overhead_table({"FedAvg": history}, 0.5, "s").iloc[0]
+        row = overhead_table(found({}, {"FedAvg": history}), 0.5).iloc[0]
         assert row["rounds"] == 0 and row["bytes_total"] == 0
         assert pd.isna(row["communication_reduction"])
 
     @pytest.mark.parametrize("target", [0, 74, -0.1])
     def test_target_must_be_a_fraction(self, histories, target):
         with pytest.raises(ValueError, match=r"write 74 % as 0\.74"):
-            overhead_table(histories, target, "s")
+            overhead_table(found({}, histories), target)
 
 
 def test_first_reaching_ignores_the_order_of_rows(histories):

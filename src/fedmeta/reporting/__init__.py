@@ -5,8 +5,9 @@ in them, one a seed, and `verdicts` the one rule by which a claim is held.
 `figure_kinds` draws, `shown` makes tables for people, `wording` says how a column is
 written, and
 `report` puts all of it on a page. What a study says of its results is in
-`fedmeta.studies`; what the comparison of a benchmark (`comparison`, `tables`,
-`fairness`, `figures`) and the recommendation study say is still here.
+`fedmeta.studies`; `tables` and `figures` compare algorithms, for the comparison of a
+benchmark and for `fedmeta.reproduction`; what the recommendation study says is still
+here.
 
 A *history* has a row an evaluated round, *scores* have a row a test client: `num_query`
 and, of each metric of the model's score, the sums over the query records

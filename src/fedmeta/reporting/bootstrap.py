@@ -17,15 +17,18 @@ def draws(clients: int) -> np.ndarray:
     return np.random.default_rng(SEED).multinomial(clients, shares, RESAMPLES)
 
 
-def interval(sums: np.ndarray, counts: np.ndarray) -> dict[str, float]:
-    """Ends of the 95 % interval of Σsums / Σcounts over clients, by `ENDS`.
+def interval(scores: pd.DataFrame, *, macro: bool = False) -> dict[str, float]:
+    """Ends of the 95 % interval of an accuracy over clients, fractions by `ENDS`.
 
     Missing where there are fewer than two clients.
 
     Args:
-        sums: [clients], such as correct answers.
-        counts: [clients], of records; or ones, for the mean over clients.
+        scores: A row a client, of one stage: ``num_query, accuracy_sum``.
+        macro: Whether every client counts the same, and not every record.
     """
+    sums, counts = (scores[n].to_numpy(float) for n in ("accuracy_sum", "num_query"))
+    if macro:
+        sums, counts = sums / counts, counts**0
     if len(counts) < 2:  # noqa: PLR2004
         return dict.fromkeys(ENDS, np.nan)
     drawn = draws(len(counts))

@@ -4,34 +4,10 @@ Its history and scores are marked: ``attrs["diverged"]`` has the round. The hist
 at the last evaluated round before, and there are no scores.
 """
 
-import math
-from collections.abc import Iterator, Mapping
-from typing import Self
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-
-
-class Diverged(float):
-    """A missing number that says why: written it is words, and so are its differences.
-
-    To pandas and numpy it is a missing number like any other.
-    """
-
-    words: str
-
-    def __new__(cls, words: str) -> Self:
-        number = super().__new__(cls, math.nan)
-        number.words = words
-        return number
-
-    def __format__(self, spec: str) -> str:
-        return self.words
-
-    def _itself(self, _: float) -> Self:
-        return self
-
-    __sub__ = __rsub__ = __mul__ = __rmul__ = _itself
 
 
 def divergence(results: pd.DataFrame | None) -> str:
@@ -70,13 +46,9 @@ def lost_clients(scores: Mapping[str, pd.DataFrame | None]) -> list[str]:
     return [f"{name}: {words}." for name, words in told.items() if words]
 
 
-def training_cell(results: Mapping[str, pd.DataFrame | None]) -> dict[str, str]:
-    """The cell "training" of a table's row, where one of its trainings diverged.
-
-    Args:
-        results: A training's name in that row -> its results; "" needs no name.
-    """
-    words = "; ".join(_words(results))
+def training_cell(results: pd.DataFrame | None) -> dict[str, str]:
+    """The cell "training" of a table's row, where the training of results diverged."""
+    words = divergence(results)
     return {"training": words} if words else {}
 
 
@@ -88,19 +60,3 @@ def columns_in_sight(table: pd.DataFrame) -> list[str]:
     lost = table.loc[table["training"].notna(), names].isna().any()
     place = int(lost.to_numpy().argmax()) if lost.any() else len(names)
     return [*names[:place], "training", *names[place:]]
-
-
-def sentences(results: Mapping[str, pd.DataFrame | None]) -> str:
-    """A sentence for each training that diverged, by name."""
-    return " ".join(f"{words}." for words in _words(results))
-
-
-def judged(history: pd.DataFrame) -> pd.DataFrame:
-    """The history as tables and claims count it: of a marked one, no row."""
-    return history.iloc[:0] if divergence(history) else history
-
-
-def _words(results: Mapping[str, pd.DataFrame | None]) -> Iterator[str]:
-    for name, table in results.items():
-        if words := divergence(table):
-            yield f"{name} {words}".strip()

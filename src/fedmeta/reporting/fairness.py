@@ -1,70 +1,23 @@
 """How evenly accuracy is spread over the test clients."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
-from fedmeta.reporting.divergence import training_cell
-from fedmeta.reporting.tables import BASELINE
+from fedmeta.reporting.results import Results
 
 GRID = np.linspace(0.0, 1.0, 401)
 
 
-def client_accuracies(scores: pd.DataFrame, min_query: int = 1) -> pd.DataFrame:
-    """Accuracy before and after adaptation of every client, fractions by client id.
+def client_accuracies(results: Results) -> pd.DataFrame:
+    """Accuracy before and after adaptation of every client, fractions.
 
-    Clients with fewer than ``min_query`` query records are left out.
+    By seed and client id; clients without query records are left out.
     """
-    kept = scores[scores["num_query"] >= max(min_query, 1)].set_index("client_id")
-    return pd.DataFrame(
-        {
-            "before": kept["accuracy_sum_before"] / kept["num_query"],
-            "after": kept["accuracy_sum_after"] / kept["num_query"],
-        }
-    )
-
-
-def fairness_table(
-    scores: Mapping[str, pd.DataFrame],
-    source: str,
-    min_query: int = 1,
-    baseline: str = BASELINE,
-) -> pd.DataFrame:
-    """Spread of the clients' accuracies after adaptation, a row an algorithm.
-
-    Args:
-        scores: An algorithm's label -> a row a test client.
-        source: What the data are; repeated in every row.
-        min_query: Clients with fewer query records are left out.
-        baseline: The algorithm, as it is before adaptation, that
-            ``worse_than_baseline`` compares with, client by client.
-
-    Returns:
-        Accuracies and shares of clients in percent, the variance in squared points;
-        Jain, Gini and cosine in [0, 1]; entropy and KL divergence in nats.
-    """
-    accuracies = {k: client_accuracies(v, min_query) for k, v in scores.items()}
-    before_any = accuracies.get(baseline, pd.DataFrame({"before": []}))["before"]
-    rows = []
-    for label, table in accuracies.items():
-        after, change = table["after"], table["after"] - table["before"]
-        against = (after - before_any).dropna()  # by client id
-        rows.append(
-            {
-                "algorithm": label,
-                "source": source,
-                "clients": len(after),
-                **_spread(after.to_numpy(dtype=float)),
-                "share_perfect": _share(after == 1),
-                "share_better": _share(change > 0),
-                "share_unchanged": _share(change == 0),
-                "share_worse": _share(change < 0),
-                "share_worse_than_baseline": _share(against < 0),
-                **training_cell({"": scores[label]}),
-            }
-        )
-    return pd.DataFrame(rows)
+    found = {}
+    for stage in ("before", "after"):
+        rows = results.at(stage).set_index(["seed", "client_id"])
+        found[stage] = rows["accuracy_sum"] / rows["num_query"]
+    return pd.DataFrame(found, dtype=float)
 
 
 def jain(values: np.ndarray) -> float:
@@ -105,7 +58,8 @@ def density(accuracies: np.ndarray, grid: np.ndarray = GRID) -> np.ndarray | Non
     return kernels.mean(axis=1)
 
 
-def _spread(after: np.ndarray) -> dict[str, float]:
+def spread(after: np.ndarray) -> dict[str, float]:
+    """Statistics of accuracies, [clients] fractions: in percent, indices in [0, 1]."""
     names = ["mean", "variance", "sd", "minimum", "p5", "p10", "p25", "p50"]
     names += ["worst_tenth", "best_tenth", "jain", "gini", "entropy", "kl_to_uniform"]
     names += ["cosine_to_equal"]
@@ -128,7 +82,3 @@ def _spread(after: np.ndarray) -> dict[str, float]:
         jain(after) ** 0.5,  # cosine(a, 1) = Σa / (√N ‖a‖), the root of Jain's index
     ]
     return dict(zip(names, values, strict=True))
-
-
-def _share(true: pd.Series) -> float:
-    return 100 * float(true.mean()) if len(true) else np.nan

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 from fedmeta.reporting.fairness import GRID, density
-from fedmeta.reporting.measures import Value, mean_and_sd
+from fedmeta.reporting.measures import Value, over_seeds
 from fedmeta.reporting.results import Results
 from fedmeta.reporting.style import (
     FAINT,
@@ -32,6 +32,7 @@ from fedmeta.reporting.style import (
 from fedmeta.reporting.wording import NOT_FINITE
 
 FEW = 25  # a curve of so few points shows each of them
+MOST_WITH_ENDS = 2  # panels that have room for labels at the ends of curves
 BAND = 0.18  # opacity
 DASHES = (0, (4, 2))
 SCALE = "cividis"  # even steps of lightness, the same to any colour vision
@@ -42,7 +43,8 @@ class Line(NamedTuple):
 
     Attributes:
         values: By what is on the horizontal axis, with gaps where they are not finite.
-        sd: Half the width of the band around it; or None.
+        low: Lower end of the band around it; or None.
+        high: Its upper end.
         beside: Another curve of the same training, thin and dashed; or None.
         words: At its end in place of its last value, such as of a divergence.
         dashed: Whether it is dashed itself.
@@ -50,7 +52,8 @@ class Line(NamedTuple):
     """
 
     values: pd.Series
-    sd: pd.Series | None = None
+    low: pd.Series | None = None
+    high: pd.Series | None = None
     beside: pd.Series | None = None
     words: str = ""
     dashed: bool = False
@@ -65,20 +68,20 @@ class Axis(NamedTuple):
 
     Attributes:
         title: What it shows.
-        last: The format of a curve's last value.
+        last: The format of a curve's last value; empty: it is not written.
         log: Whether it is logarithmic.
         zero: Whether it begins at zero; else a little below the lowest value.
+        text: How its values are written; None: as percent.
     """
 
     title: str
     last: str
     log: bool = False
     zero: bool = True
+    text: Callable[[float], str] | None = None
 
 
 ACCURACY = Axis("query records classified correctly", "{:.1%}")
-
-
 LOSS = Axis("nats a record (log scale)", "{:.2f}", log=True)
 
 
@@ -86,91 +89,96 @@ def by_round(
     groups: Mapping[str, Mapping[str, Results]],
     column: str,
     colours: Mapping[str, str] | None = None,
+    beside: str | None = None,
 ) -> dict[str, dict[str, Line]]:
-    """Curves of a column of histories, the mean over seeds with its deviation."""
+    """Curves of a column of histories, the mean over seeds with its deviation.
+
+    Args:
+        groups: Results by the panels' titles and the curves' labels.
+        column: Of the histories.
+        colours: By label.
+        beside: A column whose curve is thin and dashed.
+    """
     return {
         title: {
-            label: line(
-                [rows for _, rows in found.histories.groupby("seed", dropna=False)],
-                column,
-                words=found.diverged,
-                colour=(colours or {}).get(label, ""),
-            )
+            label: _line(found, column, beside, (colours or {}).get(label, ""))
             for label, found in group.items()
         }
         for title, group in groups.items()
     }
 
 
-def line(
-    histories: Sequence[pd.DataFrame],
-    column: str,
-    beside: str | None = None,
-    **style: str,
-) -> Line:
-    """A curve over histories, one a seed, and perhaps one beside it.
-
-    Of several it is their mean, at the rounds that all were evaluated at.
-    """
-    found = [mean_and_sd(histories, name) for name in (column, beside) if name]
-    sd = found[0]["sd"] if len(histories) > 1 else None
-    return Line(found[0]["mean"], sd, *(f["mean"] for f in found[1:]), **style)
+def _line(found: Results, column: str, beside: str | None, colour: str) -> Line:
+    curve = over_seeds(found, column)
+    mean, sd = curve["mean"], curve["sd"]
+    band = (mean - sd, mean + sd) if found.seeds > 1 else (None, None)
+    other = over_seeds(found, beside)["mean"] if beside else None
+    bad = mean.empty and found.histories["round"].nunique() > 1
+    words = found.diverged or (NOT_FINITE if bad else "")
+    return Line(mean, *band, other, words, colour=colour)
 
 
 def curves(
     groups: Mapping[str, Lines],
     title: str,
-    axis: Axis = ACCURACY,
+    axis: Axis | Mapping[str, Axis] = ACCURACY,
     x: str = "round",
     nothing: str = "no round has been evaluated",
     *,
-    shared: bool = True,
+    rows: int = 1,
     target: float | None = None,
 ) -> Figure:
     """Curves with bands, a panel a group.
 
     A line has gaps where a value is not finite. Its label and last value stand at its
-    end; where a training diverged, that is said in place of a value.
+    end, or, where there is no room for that, its label in a legend below. Where a
+    training diverged, that is said in place of a value.
 
     Args:
         groups: By the panels' titles.
         title: Of the figure.
-        axis: The vertical one.
+        axis: The vertical one, or one a group; panels of equal ones share their scale.
         x: What is on the horizontal axis.
         nothing: Said in a panel without curves.
-        shared: Whether all panels have one vertical axis.
+        rows: Of panels.
         target: To mark with a line.
     """
     count = max(len(groups), 1)
-    size = (9, 4.6) if count == 1 else (11.5, 4.4)
-    figure, axes = panels(count, title, size, share_y=shared)
-    scaled = groups.values() if shared else [{}] * len(groups)
-    _vertical(axes[0], axis, [v for g in scaled for v in g.values()], target)
-    axes[0].set_ylabel(axis.title, fontsize=LABEL_SIZE)
+    size = (9, 4.6) if count == 1 else (11.5, 0.9 + 3.5 * rows)
+    figure, axes = panels(count, title, size, rows=rows)
+    vertical = {n: axis if isinstance(axis, Axis) else axis[n] for n in groups}
+    room = count <= MOST_WITH_ENDS
+    seen: set[Axis] = set()
     if not groups:
         say(axes[0], nothing)
     for panel, (name, lines) in zip(axes, groups.items(), strict=False):
+        own = vertical[name]
+        same = [v for n, g in groups.items() if vertical[n] == own for v in g.values()]
+        _vertical(panel, own, same, target)
+        if own in seen:
+            panel.tick_params(labelleft=False)
+        else:
+            panel.set_ylabel(own.title, fontsize=LABEL_SIZE)
         panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
-        if not shared:
-            _vertical(panel, axis, list(lines.values()), target)
         panel.set_xlabel(x, fontsize=LABEL_SIZE)
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        ends = _draw(panel, lines, axis, x)
+        ends = _draw(panel, lines, own, x)
         if not ends:
             say(panel, nothing)
-            continue
         panel.margins(x=0.01)
-        bottom = panel.get_ylim()[0]
-        placed = [(t, c, bottom if np.isnan(y) else y) for t, c, y in ends.values()]
-        label_ends(panel, placed)
-        if len(groups) == 1 and any(v.beside is not None for v in lines.values()):
-            above = {"loc": "lower right", "bbox_to_anchor": (1, 1.0), "ncols": 2}
-            style = {"frameon": False, "fontsize": SMALL_SIZE, "borderaxespad": 0.2}
-            panel.legend(handles=_styles(), **above, **style)
-        if target is not None:
+        if room and ends:
+            bottom = panel.get_ylim()[0]
+            placed = [(t, c, bottom if np.isnan(y) else y) for t, c, y in ends.values()]
+            label_ends(panel, placed)
+        for label, (_, colour, y) in ends.items() if not room else ():
+            one = lines[label]
+            if one.words and len(one.values):
+                style = {"color": colour, "fontsize": SMALL_SIZE}
+                panel.annotate(one.words, (one.values.index[-1], y), **style)
+        if target is not None and ends:
             panel.axhline(target, color=INK, linewidth=0.8, linestyle=":")
             panel.annotate(
-                f"target {target:.0%}",
+                "" if own in seen else f"target {target:.0%}",
                 (0.005, target),
                 xycoords=panel.get_yaxis_transform(),
                 xytext=(0, 3),
@@ -178,152 +186,104 @@ def curves(
                 fontsize=SMALL_SIZE,
                 color=INK,
             )
-    return figure
-
-
-def bands(
-    rows: Sequence[tuple[Axis, Mapping[str, Lines]]],
-    title: str,
-    target: float | None = None,
-) -> Figure:
-    """Curves with bands in rows of panels, a column a group; a legend is below them.
-
-    Args:
-        rows: The vertical axis that a row has, and its groups by title.
-        title: Of the figure.
-        target: To mark with a line.
-    """
-    figure, axes = _in_rows([groups for _, groups in rows], title)
-    width = len(axes) // len(rows)
-    for place, (axis, groups) in enumerate(rows):
-        row = axes[place * width : (place + 1) * width]
-        found = [v for g in groups.values() for v in g.values()]
-        _vertical(row[0], axis, found, target)
-        row[0].set_ylabel(axis.title, fontsize=LABEL_SIZE)
-        for panel, lines in zip(row, groups.values(), strict=False):
-            panel.set_xlabel("round", fontsize=LABEL_SIZE)
-            panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            for label, (_, colour, y) in _draw(panel, lines, axis, "round").items():
-                drawn = lines[label]
-                if drawn.words and len(drawn.values):
-                    style = {"color": colour, "fontsize": SMALL_SIZE}
-                    panel.annotate(drawn.words, (drawn.values.index[-1], y), **style)
-            panel.margins(x=0.01)
-            if target is not None:
-                panel.axhline(target, color=INK, linewidth=0.8, linestyle=":")
-    every = [v for _, groups in rows for g in groups.values() for v in g.values()]
-    styles = _styles() if any(v.beside is not None for v in every) else []
-    if target is not None and styles:
-        styles.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=":"))
-        styles[-1].set_label(f"target {100 * target:g} %")
-    _legend(figure, [label for g in rows[0][1].values() for label in g], styles)
+        seen.add(own)
+    _legend(figure, list(groups.values()), labelled=not room)
     return figure
 
 
 def densities(
-    groups: Mapping[str, Mapping[str, np.ndarray]], title: str, x: str
+    groups: Mapping[str, Mapping[str, tuple[np.ndarray, str]]],
+    title: str,
+    x: str,
+    nothing: str = "nothing was measured",
 ) -> Figure:
-    """How values in [0, 1] are spread, a panel a group; a legend is below them.
+    """How values in [0, 1] are spread, a panel a group with a legend of its own.
 
     A Gaussian kernel density with Scott's bandwidth; values that are all equal have
     none and become an upright line. Triangles mark means.
+
+    Args:
+        groups: Values, and words that stand beside their label, such as of a
+            divergence, by the panels' titles and the labels.
+        title: Of the figure.
+        x: What the values are.
+        nothing: Said in a panel without values.
     """
-    figure, axes = _in_rows([groups], title)
-    for panel, found in zip(axes, groups.values(), strict=False):
-        humps(panel, found, colours_of(found))
-    everything = [v for found in groups.values() for v in found.values() if len(v)]
+    count = max(len(groups), 1)
+    size = (9, 4.6) if count == 1 else (11.5, 4.9)
+    figure, axes = panels(count, title, size, share_y=True)
+    everything = [v for found in groups.values() for v, _ in found.values() if len(v)]
     lowest = min((np.quantile(v, 0.01) for v in everything), default=1.0)
+    for panel, (name, found) in zip(axes, groups.items(), strict=False):
+        colours = colours_of(found)
+        for label, (values, words) in found.items():
+            style = {"color": colours[label], "linewidth": 2}
+            if not len(values):
+                if words:
+                    panel.plot([], label=f"{label} {words}", **style)
+                continue
+            style["label"] = f"{label} {words}".strip() + f", mean {values.mean():.1%}"
+            if (curve := density(values)) is None:
+                panel.axvline(values.mean(), **style)
+            else:
+                panel.plot(GRID, curve, **style)
+            panel.plot(
+                values.mean(),
+                0,
+                "^",
+                markersize=8,
+                color=colours[label],
+                clip_on=False,
+                transform=panel.get_xaxis_transform(),
+            )
+        panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
+        if panel.lines:
+            below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}
+            columns = 3 if count == 1 else 1
+            panel.legend(frameon=False, fontsize=SMALL_SIZE, ncols=columns, **below)
+        else:
+            say(panel, nothing)
     for panel in axes:
-        unit_axis(panel, lowest, x)
+        panel.set_xlim(max(0.0, np.floor(10 * lowest - 0.5) / 10), 1)
+        panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        panel.set_xlabel(x, fontsize=LABEL_SIZE)
+    if not groups:
+        say(axes[0], nothing)
+    if all(density(values) is None for values in everything):  # uprights alone
+        axes[0].set_yticks([])
     axes[0].set_ylim(bottom=0)
     axes[0].set_ylabel("density of clients", fontsize=LABEL_SIZE)
-    _legend(figure, [label for found in groups.values() for label in found], [])
     return figure
 
 
-def humps(
-    panel: Axes, found: Mapping[str, np.ndarray], colours: Mapping[str, str]
-) -> dict[str, Line2D]:
-    """Draw the densities; returns each label's line."""
-    drawn = {}
-    for label, values in found.items():
-        if not len(values):
-            continue
-        colour, curve_ = colours[label], density(values)
-        if curve_ is None:
-            drawn[label] = panel.axvline(values.mean(), color=colour, linewidth=2)
-        else:
-            (drawn[label],) = panel.plot(GRID, curve_, color=colour, linewidth=2)
-        panel.plot(
-            values.mean(),
-            0,
-            marker="^",
-            markersize=8,
-            color=colour,
-            clip_on=False,
-            transform=panel.get_xaxis_transform(),
-            linestyle="none",
-        )
-    return drawn
-
-
-def unit_axis(panel: Axes, lowest: float, title: str) -> None:
-    """A horizontal axis of shares, from some way below the lowest, in tenths, to 1."""
-    panel.set_xlim(max(0.0, np.floor(10 * lowest - 0.5) / 10), 1)
-    panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    panel.set_xlabel(title, fontsize=LABEL_SIZE)
-
-
-def _in_rows(
-    rows: Sequence[Mapping[str, Any]], title: str
-) -> tuple[Figure, list[Axes]]:
-    """Panels in rows of one scale each, under the titles of the first row."""
-    columns = max(len(rows[0]), 1)
-    size = (1.2 + 3.6 * max(columns, 2), 0.9 + 3.0 * len(rows))
-    figure, axes = panels(columns * len(rows), title, size, rows=len(rows))
-    for start in range(0, len(axes), columns):
-        for panel in axes[start + 1 : start + columns]:
-            panel.sharey(axes[start])
-            panel.tick_params(labelleft=False)
-    for panel, name in zip(axes, rows[0], strict=False):
-        panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
-    if not rows[0]:
-        say(axes[0], "nothing is recorded")
-    return figure, axes
-
-
-def _legend(figure: Figure, labels: Sequence[str], styles: Sequence[Line2D]) -> None:
-    lines = [
-        Line2D([], [], color=colour, linewidth=2, label=label)
-        for label, colour in colours_of(dict.fromkeys(labels)).items()
+def _legend(figure: Figure, groups: Sequence[Lines], *, labelled: bool) -> None:
+    """What the styles of lines mean, and with ``labelled`` also their colours."""
+    labels: dict[str, str] = {}
+    for lines in groups if labelled else ():
+        for label, one in lines.items():
+            lost = f"{label} {one.words}".strip() if one.values.empty else label
+            labels[label] = max(labels.get(label, ""), lost, key=len)
+    handles = [
+        Line2D([], [], color=colour, linewidth=2, label=labels[label])
+        for label, colour in colours_of(labels).items()
     ]
-    if not lines:
-        return
-    figure.legend(
-        handles=[*lines, *styles],
-        loc="outside lower left",
-        ncols=4,
-        frameon=False,
-        fontsize=SMALL_SIZE,
-    )
-
-
-def _styles() -> list[Line2D]:
-    return [
-        Line2D([], [], color=INK, linewidth=2, label="after adaptation"),
-        Line2D([], [], color=INK, linewidth=1.1, linestyle=DASHES, label="before"),
-    ]
+    if any(v.beside is not None for lines in groups for v in lines.values()):
+        after, before = {"linewidth": 2}, {"linewidth": 1.1, "linestyle": DASHES}
+        handles += [
+            Line2D([], [], color=INK, label="after adaptation", **after),
+            Line2D([], [], color=INK, label="before", **before),
+        ]
+    if handles:
+        place = {"loc": "outside lower left", "ncols": 4, "frameon": False}
+        figure.legend(handles=handles, fontsize=SMALL_SIZE, **place)
 
 
 def _vertical(
     panel: Axes, axis: Axis, lines: Sequence[Line], target: float | None = None
 ) -> None:
     """Scale and ticks; before labels are placed."""
-    both = [c for v in lines for c in (v.values, v.beside) if c is not None]
-    for one in lines:
-        if one.sd is not None:
-            both += [one.values - one.sd, one.values + one.sd]
-    values = np.concatenate([[], *(c.dropna() for c in both)])
+    drawn = [c for v in lines for c in v[:4] if c is not None]
+    values = np.concatenate([[], *(c.dropna() for c in drawn)])
     if axis.log:
         panel.set_yscale("log")
         if len(positive := values[values > 0]):
@@ -336,7 +296,10 @@ def _vertical(
         return
     decimals = 0 if axis.zero else None
     panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
-    if axis.zero:
+    if axis.text is not None:
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda v, _: axis.text(v)))
+        panel.set_ylim(0, 1.08 * max([*values, 1e-9]))
+    elif axis.zero:
         panel.set_ylim(0, min(1.0, 1.08 * max([0.05, target or 0, *values])))
     elif len(values):
         margin = max(0.08 * np.ptp(values), 0.005)
@@ -363,17 +326,16 @@ def _draw(
             markersize=3.5,
         )
         drawn.append(values)
-        if one.sd is not None:
-            low, high = values - one.sd, values + one.sd
+        if one.low is not None:
             style = {"color": colour, "alpha": BAND, "linewidth": 0}
-            panel.fill_between(values.index, low, high, **style)
+            panel.fill_between(values.index, one.low, one.high, **style)
         finite = values.dropna()
         if not words and len(finite) < len(values):
             gaps = values.index[values.isna()]
             more = " and on" if len(gaps) > 1 else ""
             words = f"{NOT_FINITE} at {x} {gaps[0]:,.0f}{more}"
         text = words or axis.last.format(finite.iloc[-1])
-        ends[label] = f"{label} {text}", colour, float(finite.iloc[-1])
+        ends[label] = f"{label} {text}".strip(), colour, float(finite.iloc[-1])
     for label, one in lines.items():
         # FedAvg(Meta) before adapting is FedAvg: its dashes would cover that line
         if one.beside is not None and not any(
@@ -382,6 +344,54 @@ def _draw(
             colour = one.colour or colours[label]
             panel.plot(one.beside, color=colour, linewidth=1.1, linestyle=DASHES)
     return ends
+
+
+class Bar(NamedTuple):
+    """A bar; without a value there are only its words."""
+
+    value: float
+    words: str
+
+
+def bars(groups: Mapping[str, Mapping[str, Bar]], title: str) -> Figure:
+    """Horizontal bars with words at their ends, a panel a group, each to its scale.
+
+    Args:
+        groups: Bars by the panels' titles and their labels, the same in all.
+        title: Of the figure.
+    """
+    labels = list(next(iter(groups.values())))
+    size = (11.5, 1.5 + 0.42 * max(len(labels), 1))
+    figure, axes = panels(len(groups), title, size, share_y=True)
+    colours = colours_of(labels)
+    for panel, (name, found) in zip(axes, groups.items(), strict=True):
+        panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
+        for place, (label, (value, words)) in enumerate(found.items()):
+            measured = np.isfinite(value)
+            if measured:
+                panel.barh(place, value, height=0.62, color=colours[label])
+            panel.annotate(
+                words,
+                (value if measured else 0, place),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=SMALL_SIZE,
+                color=INK if measured else "#777777",
+                style="normal" if measured else "italic",
+            )
+        longest = max((bar.value for bar in found.values() if bar.value > 0), default=1)
+        room = (
+            1.35 if max((len(b.words) for b in found.values()), default=0) < 20 else 1.9
+        )
+        panel.set_xlim(0, longest * room)
+        panel.set_xticks([])
+        panel.grid(visible=False)
+        panel.spines["bottom"].set_visible(False)
+        panel.tick_params(axis="y", length=0)
+    axes[0].set_yticks(range(len(labels)), labels)
+    axes[0].set_ylim(len(labels) - 0.4, -0.6)  # the first on top
+    return figure
 
 
 class Points(NamedTuple):
@@ -400,7 +410,8 @@ class Scatter(NamedTuple):
     Attributes:
         title: Of the panel.
         points: By label.
-        line: Where nothing changes: "diagonal" or "zero".
+        line: Where nothing changes: "diagonal" or "zero"; "unit" is the diagonal of a
+            square of all shares, shaded below.
     """
 
     title: str
@@ -409,12 +420,23 @@ class Scatter(NamedTuple):
 
 
 def scatter(
-    drawn: Sequence[Scatter], title: str, x: str, nothing: str = "nothing was measured"
+    drawn: Sequence[Scatter],
+    title: str,
+    x: str,
+    nothing: str = "nothing was measured",
+    y: str = "",
 ) -> Figure:
-    """One accuracy against another, in percent; labels stand beside the last panel."""
-    figure, axes = panels(len(drawn), title, (11.5, 4.6))
+    """One accuracy against another, in percent.
+
+    The labels of several points stand beside the last panel; a label that is its
+    panel's title has its colour.
+    """
+    unit = all(panel.line == "unit" for panel in drawn)
+    size = (2.6 * max(len(drawn), 2) + 0.5, 3.5) if unit else (11.5, 4.6)
+    figure, axes = panels(len(drawn), title, size)
     for panel, (name, points, line) in zip(axes, drawn, strict=True):
-        panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
+        alone = next(iter(points.values())).colour if len(points) == 1 else INK
+        panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=alone)
         panel.set_xlabel(x, fontsize=LABEL_SIZE)
         for side in (panel.xaxis, panel.yaxis):
             side.set_major_formatter(PercentFormatter(1.0))
@@ -425,13 +447,19 @@ def scatter(
             if path:
                 panel.plot(xs, ys, linewidth=1.6, label=label, **style)
             shown = slice(-1, None) if path else slice(None)
-            panel.plot(xs[shown], ys[shown], "o", color=colour)
+            alpha = 1 if path else 0.55
+            panel.plot(xs[shown], ys[shown], "o", color=colour, alpha=alpha)
+        if line == "unit":
+            panel.fill_between([0, 1], [0, 1], color=WORSE, alpha=0.08, linewidth=0)
+            limits = (-0.02, 1.02)  # a dot at 100 % is seen whole
+            panel.set(xlim=limits, ylim=limits, aspect="equal", xticks=[0, 0.5, 1])
         if not panel.lines:
             say(panel, nothing)
-        elif line == "diagonal":
-            panel.axline((0, 0), slope=1, color="#888888", linewidth=0.8)
-        else:
+        elif line == "zero":
             panel.axhline(0, color="#888888", linewidth=0.8)
+        else:
+            panel.axline((0, 0), slope=1, color="#888888", linewidth=0.8)
+    axes[0].set_ylabel(y, fontsize=LABEL_SIZE)
     if axes[-1].get_legend_handles_labels()[0]:
         place = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
         axes[-1].legend(frameon=False, fontsize=SMALL_SIZE, **place)

@@ -103,7 +103,14 @@ def accuracy(run: Results, metric: str = "accuracy", **stage: Any) -> float:
     rows = run.at(**stage)
     if rows.empty:
         return np.nan
-    return 100 * _ratio(rows[f"{metric}_sum"].sum(), rows["num_query"].sum())
+    return 100 * ratio(rows[f"{metric}_sum"].sum(), rows["num_query"].sum())
+
+
+@measure
+def mean(run: Results, metric: str, stage: str, *, macro: bool = False) -> float:
+    """A metric's mean over query records at a stage, or over clients, each alike."""
+    rows = run.at(stage)
+    return means(rows, f"{metric}_sum", metric)[f"{'macro_' * macro}{metric}"]
 
 
 @measure
@@ -131,7 +138,7 @@ def over_the_same(one: Results, other: Results, **stage: Any) -> tuple[float, fl
         return np.nan, np.nan
     apart = (first["accuracy_sum"] - second["accuracy_sum"]).dropna()
     records = first["num_query"].loc[apart.index]
-    return 100 * _ratio(apart.sum(), records.sum()), _spread_of_ratio(apart, records)
+    return 100 * ratio(apart.sum(), records.sum()), _spread_of_ratio(apart, records)
 
 
 @measure
@@ -161,16 +168,13 @@ def last_to_first(run: Results, column: str) -> float:
 
 
 @measure
-def reaching(run: Results, target: Value, column: str = "round") -> float:
+def reaching(run: Results, target: Value | float, column: str = "round") -> float:
     """What a column was when validation accuracy first reached a target, a fraction."""
-    history = run.histories
-    (seed,) = run.cells["seed"].unique() if len(run.cells) else [None]
-    if target.diverged or seed not in target.by_seed.index or AFTER not in history:
-        return np.nan
-    reached = history[history[AFTER] >= target.by_seed[seed]]
-    if reached.empty or column not in reached:
-        return np.nan
-    return float(reached.loc[reached["round"].idxmin(), column])
+    if isinstance(target, Value):
+        (seed,) = run.cells["seed"].unique() if len(run.cells) else [None]
+        target = np.nan if target.diverged else target.by_seed.get(seed, np.nan)
+    row = first_reaching(run.histories, target)
+    return np.nan if row is None else float(row.get(column, np.nan))
 
 
 @measure
@@ -225,17 +229,12 @@ def curve(history: pd.DataFrame, column: str) -> pd.Series:
 
 
 def over_seeds(results: Results, column: str) -> pd.DataFrame:
-    """`mean_and_sd` of one cell's histories."""
-    groups = results.histories.groupby("seed", dropna=False)
-    return mean_and_sd([rows for _, rows in groups], column)
+    """A column's mean over seeds, and sample standard deviation, by round.
 
-
-def mean_and_sd(histories: Sequence[pd.DataFrame], column: str) -> pd.DataFrame:
-    """A column's mean over histories, and sample standard deviation, by round.
-
-    Only rounds that all were evaluated at; `sd` is nan for a single history.
+    Only rounds that all were evaluated at; `sd` is nan for a single seed.
     """
-    curves = [curve(history, column) for history in histories]
+    groups = results.histories.groupby("seed", dropna=False)
+    curves = [curve(rows, column) for _, rows in groups]
     joined = pd.concat(curves, axis=1, join="inner") if curves else pd.DataFrame()
     return pd.DataFrame(
         {
@@ -243,6 +242,41 @@ def mean_and_sd(histories: Sequence[pd.DataFrame], column: str) -> pd.DataFrame:
             "sd": joined.std(axis=1, ddof=1, skipna=False).astype(float),
         }
     )
+
+
+def mean_history(results: Results) -> pd.DataFrame:
+    """Every column's mean over seeds, at the rounds that all were evaluated at.
+
+    It is missing where it is of one seed; no row where a training diverged.
+    """
+    if results.diverged or results.histories.empty:
+        return results.histories.iloc[:0]
+    groups = results.histories.groupby("round")
+    means = groups.mean(numeric_only=True, skipna=False)
+    seeds = results.histories["seed"].nunique(dropna=False)
+    return means[groups.size() == seeds].reset_index()
+
+
+def first_reaching(history: pd.DataFrame, target: float) -> pd.Series | None:
+    """The first row whose accuracy after adaptation is at least the target, if any."""
+    reached = history[history[AFTER] >= target] if AFTER in history else history[:0]
+    return None if reached.empty else reached.loc[reached["round"].idxmin()]
+
+
+def means(scores: pd.DataFrame, sums: str, metric: str) -> dict[str, float]:
+    """A metric's mean over query records, under its name, and over clients: "macro".
+
+    Args:
+        scores: A row a client.
+        sums: The column with the metric's sums over a client's query records.
+        metric: Its name.
+    """
+    measured = scores[scores["num_query"] > 0]  # no accuracy without a query record
+    values, queries = measured[sums], measured["num_query"]
+    return {
+        metric: ratio(values.sum(skipna=False), queries.sum()),
+        f"macro_{metric}": float((values / queries).mean(skipna=False)),
+    }
 
 
 def by_count(results: Results, name: str = "epochs") -> pd.Series:
@@ -269,9 +303,15 @@ def with_error(row: pd.Series, name: str) -> str:
 def tabulate(
     results: Results,
     by: Sequence[str],
-    measures: Callable[[Results], dict[str, Value]],
+    measures: Callable[[Results], dict[str, Any]],
 ) -> pd.DataFrame:
     """A row a combination of factors, a column a measure: its mean over seeds.
+
+    Args:
+        results: Of all cells.
+        by: Factors.
+        measures: Results of the cells of a row -> values by name. What is no `Value`
+            stands in the table as it is.
 
     Returns:
         The factors, `source`, the measures; with several seeds also `<name>_sd`, sample
@@ -283,8 +323,8 @@ def tabulate(
         row = dict(zip(by, key if len(by) > 1 else [key], strict=True))
         row["source"] = results.source
         for name, value in values.items():
-            row[name] = float(value)
-            if results.seeds > 1:
+            row[name] = float(value) if isinstance(value, Value) else value
+            if results.seeds > 1 and isinstance(value, Value):
                 row[f"{name}_sd"] = value.by_seed.std(ddof=1, skipna=False)
         if found.lost:
             row["training"] = found.lost
@@ -333,5 +373,6 @@ def _spread_of_ratio(sums: pd.Series, counts: pd.Series) -> float:
     return 100 * variance**0.5 / float(total)
 
 
-def _ratio(numerator: float, denominator: float) -> float:
+def ratio(numerator: float, denominator: float) -> float:
+    """The ratio; nan where nothing is divided by."""
     return float(numerator) / float(denominator) if denominator else np.nan

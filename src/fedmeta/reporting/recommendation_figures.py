@@ -11,8 +11,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 
 from fedmeta.reporting.divergence import divergence
 from fedmeta.reporting.fairness import GRID, density
-from fedmeta.reporting.figure_kinds import Axis, curves
-from fedmeta.reporting.figures import lines
+from fedmeta.reporting.figure_kinds import Axis, Line, curves
+from fedmeta.reporting.measures import curve
 from fedmeta.reporting.recommendation_tables import (
     TOPS,
     Method,
@@ -48,7 +48,13 @@ def episode_curves(histories: Mapping[str, pd.DataFrame], source: str) -> Figure
         histories: By label, a row an evaluated episode.
         source: What the data are, for the title.
     """
-    groups = {TITLES[top]: lines(histories, VALIDATION[top]) for top in TOPS}
+    groups = {
+        TITLES[top]: {
+            label: Line(curve(history, VALIDATION[top]), words=divergence(history))
+            for label, history in histories.items()
+        }
+        for top in TOPS
+    }
     title = f"Validation accuracy by episode · {source}"
     nothing = "no episode has been evaluated"
     return curves(groups, title, Axis("", "{:.1%}"), "episode", nothing)

@@ -166,7 +166,7 @@ def _by_method(
                     at(scores[method.label], fraction, steps), fraction
                 ).items()
             },
-            **training_cell({"": scores.get(method.label)}),
+            **training_cell(scores.get(method.label)),
         }
         for method in methods
         for steps in _shown_steps(scores.get(method.label))

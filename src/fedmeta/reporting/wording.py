@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from fedmeta.core.algorithms import ALGORITHMS
+
 MISSING = "–"
 NOT_FINITE = "not finite"
 PREFIXES = ["", "k", "M", "G", "T", "P", "E"]
@@ -25,6 +27,16 @@ class Column(NamedTuple):
     text: Callable[[Any], str]
     meaning: str = ""
     missing: str = MISSING
+
+
+def label_of(algorithm: str) -> str:
+    """An algorithm's name for people; one that is not in the table keeps its own."""
+    return ALGORITHMS[algorithm].label if algorithm in ALGORITHMS else algorithm
+
+
+def percent(fraction: float) -> str:
+    """A fraction in words: 20 %."""
+    return f"{100 * fraction:g} %"
 
 
 def bytes_text(count: float) -> str:

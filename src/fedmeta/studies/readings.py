@@ -101,7 +101,7 @@ def report(results: Results, recipes: pd.DataFrame) -> Report:
         gain=tuned["accuracy"] - (plain.iloc[0] if len(plain) else np.nan),
         paper=paper["fedavg_meta"] - paper["fedavg"],
         source=results.source,
-        **training_cell({"": recipes}),
+        **training_cell(recipes),
     )
     drawn = [
         Dots(

@@ -10,7 +10,7 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.identity import Settings
 from fedmeta.pipelines.binding import bind
-from fedmeta.pipelines.reporting.nodes import (
+from fedmeta.pipelines.reporting import (
     AGAIN,
     compared,
     settings_of_results,

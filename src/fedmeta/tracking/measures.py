@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fedmeta.core.evaluation import metrics_of
-from fedmeta.reporting.fairness import client_accuracies
-from fedmeta.reporting.tables import means
+from fedmeta.reporting.measures import means
 
 SECTIONS = ("train", "validation")  # prefixes of history columns; the rest are costs
 PROBE = "meta_gradient_norm"  # but for this one
@@ -73,8 +72,8 @@ def final_metrics(scores: pd.DataFrame) -> dict[str, float]:
         for when in ("before", "after")
         for name, value in means(scores, f"{metric}_sum_{when}", metric).items()
     }
-    clients = client_accuracies(scores)
-    worse = clients["after"] < clients["before"]
+    tested = scores[scores["num_query"] > 0]
+    worse = tested["accuracy_sum_after"] < tested["accuracy_sum_before"]
     return {**metrics, "test/share_made_worse": float(worse.mean())}
 
 

@@ -21,7 +21,7 @@ from fedmeta.pipelines.recommendation.methods import (
     TRAINED,
     described,
 )
-from fedmeta.pipelines.reporting.nodes import (
+from fedmeta.pipelines.reporting import (
     compared,
     marked,
     parameters_of,

@@ -1,0 +1,323 @@
+"""The comparison of algorithms on one benchmark: `<benchmark>_fedmeta`.
+
+A study whose factor is the algorithm (Chen et al. 2018, arXiv 1802.07876). What several
+seeds and support fractions of it say is `fedmeta.reproduction.table2`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from kedro.pipeline import Node, Pipeline
+
+from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.data.encoding import Codebook
+from fedmeta.data.federated import FederatedDataset
+from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.options import PartitionOptions, ReportOptions
+from fedmeta.pipelines.reporting import (
+    compared,
+    marked,
+    parameters_of,
+    partition_notes,
+    settings_of_results,
+    source_of,
+)
+from fedmeta.reporting import figures, tables
+from fedmeta.reporting.divergence import lost_clients
+from fedmeta.reporting.report import Data, Report, Section, render
+from fedmeta.reporting.results import Results, Run, restored, stored, tidy
+from fedmeta.reporting.shown import Shown, show, shown, sideways
+from fedmeta.reporting.wording import (
+    further_metrics,
+    headline_columns,
+    label_of,
+    with_intervals,
+)
+
+TABLES = ("accuracy", "fairness", "overhead", "targets")
+FIGURES = ("accuracy", "loss", "density", "adaptation", "overhead", "targets")
+VALIDATION = "_validation_scores"
+LOWEST_TARGET = 0.5  # accuracy that costs are shown from
+# What the terminal shows: a table of it fits 80 characters.
+PRINTED = ["algorithm", "micro_before", "micro_after", "micro_after_interval", "paper"]
+PRINTED += ["rounds", "bytes_total", "flops"]
+SHORT = {
+    "micro_before": "before",
+    "micro_after": "after",
+    "micro_after_interval": "interval",
+}
+
+
+def comparison(
+    results: Results,
+    validation: Mapping[str, pd.DataFrame],
+    target: float,
+    paper: Mapping[str, float] | None = None,
+) -> Report:
+    """What one run of each algorithm gave: accuracy, fairness, cost.
+
+    Args:
+        results: A cell an algorithm.
+        validation: By algorithm, a row a validation client and evaluation.
+        target: Validation accuracy that costs are counted to, a fraction.
+        paper: Published accuracies by label, in percent.
+    """
+    accuracy = tables.accuracy_table(results, paper)
+    overhead = tables.overhead_table(results, target)
+    fairness = tables.fairness_table(results)
+    lowest = min(LOWEST_TARGET, target)
+    targets = tables.targets_table(results, validation, lowest)
+    told = with_intervals(accuracy)
+    headline = headline_columns(told)
+    made = (accuracy, fairness, overhead, targets)
+    return Report(
+        "Federated meta-learning, compared with FedAvg",
+        summary(accuracy),
+        dict(zip(TABLES, made, strict=True)),
+        {
+            "accuracy": figures.accuracy_curves(results, target),
+            "loss": figures.loss_curves(results),
+            "density": figures.client_density(results),
+            "adaptation": figures.adaptation_effect(results),
+            "overhead": figures.overhead_bars(overhead, results.source),
+            "targets": figures.cost_curves(targets, results.source),
+        },
+        [
+            Section(
+                "Which algorithm is most accurate?",
+                ACCURACY,
+                shown(told[headline]),
+                note=HEADLINE,
+            ),
+            Section(
+                "How fast does each algorithm learn?",
+                figures=[("accuracy", CURVES), ("loss", LOSSES)],
+            ),
+            Section(
+                "Is it fair to every client?",
+                figures=[("density", DENSITY), ("adaptation", ADAPTATION)],
+            ),
+            Section(
+                "Fairness in numbers",
+                "All measures are of the test clients' accuracies after adaptation, "
+                "every client counting the same.",
+                sideways(fairness, "algorithm"),
+                level=3,
+            ),
+            Section(
+                "What does it cost to become accurate?",
+                table=sideways(overhead, "algorithm"),
+                figures=[("overhead", OVERHEAD), ("targets", TARGETS)],
+            ),
+            Section("All accuracies and costs", table=sideways(told, "algorithm")),
+        ],
+    )
+
+
+def summary(accuracy: pd.DataFrame) -> str:
+    """The outcome in one or two sentences."""
+    baseline = label_of(tables.BASELINE)
+    measured = accuracy.dropna(subset=["micro_after"])
+    lost = (
+        accuracy.dropna(subset="training") if "training" in accuracy else measured[:0]
+    )
+    diverged = "".join(f" {row.algorithm} {row.training}." for row in lost.itertuples())
+    if measured.empty:
+        return f"No test client has been evaluated.{diverged}"
+    best = measured.loc[measured["micro_after"].idxmax()]
+    text = (
+        f"After adapting to each test client, {best['algorithm']} classifies "
+        f"{best['micro_after']:.1f} % of the query records correctly"
+    )
+    if best["algorithm"] == baseline or pd.isna(best["gain"]):
+        return f"{text}.{diverged}"
+    return (
+        f"{text}, {best['gain']:.1f} points more than {baseline}, "
+        f"whose model all clients share as it is.{diverged}"
+    )
+
+
+def printed(accuracy: pd.DataFrame) -> Shown:
+    """The few numbers of ``accuracy_table`` that a terminal has room for."""
+    traffic = accuracy["bytes_down"] + accuracy["bytes_up"]
+    table = with_intervals(accuracy.assign(bytes_total=traffic))
+    place = PRINTED.index("paper")
+    names = [*PRINTED[:place], *further_metrics(accuracy), *PRINTED[place:]]
+    table = table[[name for name in names if not table[name].isna().all()]]
+    found = shown(table, SHORT, best=["micro_after"])
+    words = accuracy.get("training", [None] * len(accuracy))
+    rows = [
+        [cell._replace(best=any(c.best for c in row)) for cell in row]
+        for row in found.bodies[0][1]
+    ]
+    for row, told in zip(rows, words, strict=True):
+        if isinstance(told, str):
+            row[0] = row[0]._replace(text=f"{row[0].text}\n{told}")
+    return found._replace(bodies=[("", rows)])
+
+
+def collect(
+    benchmark: Benchmark,
+    names: Sequence[str],
+    records: FederatedDataset,
+    partition: PartitionOptions,
+    report: ReportOptions,
+    **results: pd.DataFrame,
+) -> list[pd.DataFrame]:
+    """The tidy tables of scores and histories: `fedmeta.reporting.results`.
+
+    Raises:
+        ValueError: if results differ in more than the algorithm: `compared`.
+    """
+    made = settings_of_results(results)
+    made_with = compared(records, made, partition=partition, report=report)
+    runs = {
+        name: Run({}, results[f"{name}_scores"], results[f"{name}_history"])
+        for name in names
+    }
+    return stored(tidy(runs.items(), source_of(benchmark, records)), made_with)
+
+
+def compose(
+    benchmark: Benchmark,
+    records: FederatedDataset,
+    partition: PartitionOptions,
+    report: ReportOptions,
+    results: pd.DataFrame,
+    histories: pd.DataFrame,
+    statistics: pd.DataFrame,
+    clients: pd.DataFrame,
+    support_query: pd.DataFrame,
+    codebook: Codebook,
+    **validation: pd.DataFrame,
+) -> tuple:
+    """The tables, figures and page; the headline table is printed too.
+
+    Raises:
+        ValueError: if results differ in more than the algorithm: `compared`.
+    """
+    inputs = {"results": results, "histories": histories, "statistics": statistics}
+    made = settings_of_results({**inputs, **validation})
+    made_with = compared(records, made, partition=partition, report=report)
+    source = source_of(benchmark, records)
+    found, _ = restored(results, histories, source)
+    made_report = comparison(
+        found,
+        {k.removesuffix(VALIDATION): table for k, table in validation.items()},
+        report.target_accuracy,
+        None if records.stands_in else benchmark.table2.get(partition.support_fraction),
+    )
+    accuracy = made_report.tables["accuracy"]
+    show(printed(accuracy), f"Test accuracy before and after adaptation · {source}")
+    by_label = {label_of(k): v.at("after") for k, v in found.by("algorithm").items()}
+    page = render(
+        made_report,
+        Data(
+            benchmark.label,
+            source,
+            records.synthetic,
+            records.stands_in,
+            parameters_of(made_with),
+            [
+                codebook.note,
+                *partition_notes(benchmark, partition, clients, support_query),
+                *lost_clients(by_label),
+            ],
+            shown(statistics, plain=True),
+        ),
+    )
+    saved = marked(made_with, *made_report.tables.values())
+    return (*saved, *made_report.figures.values(), page)
+
+
+def create_pipeline(benchmark: str, algorithms: Sequence[str]) -> Pipeline:
+    """Histories and scores of some algorithms -> tidy tables -> figures, one page."""
+    entry, home = BENCHMARKS[benchmark], f"{benchmark}.report"
+    shared = {
+        "records": f"{benchmark}.records",
+        "partition": f"params:{benchmark}.partition",
+        "report": f"params:{benchmark}.report",
+    }
+    tidied = {name: f"{home}.{name}" for name in ("results", "histories")}
+    return Pipeline(
+        [
+            Node(
+                bind(collect, benchmark=entry, names=algorithms),
+                {
+                    **shared,
+                    **{
+                        f"{name}_{kind}": f"{benchmark}.{name}.{kind}"
+                        for name in algorithms
+                        for kind in ("history", "scores")
+                    },
+                },
+                list(tidied.values()),
+                name=f"collect_{benchmark}",
+                namespace="report",
+            ),
+            Node(
+                bind(compose, benchmark=entry),
+                {
+                    **shared,
+                    **tidied,
+                    **{
+                        name: f"{benchmark}.{name}"
+                        for name in ("statistics", "clients", "support_query")
+                    },
+                    "codebook": f"{benchmark}.codebook",
+                    **{
+                        f"{name}{VALIDATION}": f"{benchmark}.{name}.validation_scores"
+                        for name in algorithms
+                    },
+                },
+                [
+                    *(f"{home}.{table}_table" for table in TABLES),
+                    *(f"{home}.{figure}_figure" for figure in FIGURES),
+                    f"{home}.page",
+                ],
+                name=f"compose_{benchmark}",
+                namespace="report",
+            ),
+        ]
+    )
+
+
+ACCURACY = """
+All algorithms train one shared model on the same clients. A test client has taken no
+part in that. It has a few labelled support records, which the shared model may adapt
+to, and query records, on which it is judged. Before is the shared model as it is; after
+is once it has adapted. FedAvg never adapts, so that its two numbers are the same;
+FedAvg(Meta) is the same shared model, fine-tuned on the support records. The FedMeta
+algorithms train the model for being adapted, and before that it can be poor."""
+HEADLINE = """
+Accuracy is the share of all test clients' query records that are classified correctly.
+Traffic and compute are those of training, summed over all clients. The 95 % interval
+says how far the accuracy would vary had other test clients been drawn (bootstrap); it
+knows nothing of other seeds."""
+CURVES = """
+A curve that rises earlier needs fewer rounds of communication; one that ends higher is
+more accurate. The gap between an algorithm's solid and dashed line is what adapting to
+a client is worth. The numbers are those measured, not smoothed."""
+LOSSES = """
+Lower is better. A validation loss that turns up again while the training loss falls is
+overfitting. Training losses are each algorithm's own: FedAvg's is on all records,
+FedMeta's on query records after adaptation, so compare their shapes, not their
+heights."""
+DENSITY = """
+Each hump is the spread of the test clients' accuracies. Further right is better, and
+narrower is fairer: few clients are left behind; triangles mark means. A hump's tail can
+pass 100 % and is cut there, since the curve is a smoothed histogram."""
+ADAPTATION = """
+A dot is a client. Above the diagonal, adapting helped; in the shaded half it did harm.
+FedAvg, which does not adapt, is left out."""
+TARGETS = """
+The same for every target: a lower line is cheaper, and a line that ends earlier never
+gets further. Bands are 95 % intervals over validation clients (bootstrap); one that
+goes up to the top is open: some draws of clients never get there. Where more than half
+do not, nothing is drawn."""
+OVERHEAD = """
+Shorter is cheaper: all that was spent until the validation accuracy after adaptation
+first reached the target. An algorithm that converges in fewer rounds can still cost
+more if each round is dearer. Compute is a formula's; beside it, by how much a counter
+of the operations really run differs (at most 2 % is required)."""
