@@ -2,7 +2,9 @@
 
 import pandas as pd
 
+from fedmeta.reporting import recommendation_figures
 from fedmeta.reporting.recommendation_tables import PAPER, Method
+from fedmeta.reporting.results import Run, tidy
 
 METHODS = [
     Method("unified", "NN-unified", "mixed", 918_452),
@@ -64,3 +66,9 @@ def make_history(top1, top4):
             "validation_top4_after": top4,
         }
     )
+
+
+def episode_curves(histories):
+    """The figure of histories by label."""
+    found = {k: tidy([(k, Run({}, history=h))], "sample") for k, h in histories.items()}
+    return recommendation_figures.episode_curves(found, "sample")

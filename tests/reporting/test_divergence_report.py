@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from recommendation_report_samples import METHODS, paper_scores
+from recommendation_report_samples import METHODS, episode_curves, paper_scores
 from recommendation_report_samples import make_history as episodes
 from report_samples import all_figures, found, make_history, make_scores, words_in
 from rich.console import Console
@@ -10,7 +10,6 @@ from rich.console import Console
 from fedmeta.reporting.divergence import lost_clients
 from fedmeta.reporting.recommendation_claims import orderings, verdict
 from fedmeta.reporting.recommendation_figures import (
-    episode_curves,
     step_curves,
     user_spread,
 )
@@ -138,7 +137,7 @@ def test_the_study_of_recommendation():
     figures = [
         step_curves(METHODS, scores, "sample"),
         user_spread(METHODS, scores, "sample"),
-        episode_curves({best: marked(episodes([0.1], [0.2]))}, "sample"),
+        episode_curves({best: marked(episodes([0.1], [0.2]))}),
     ]
     for figure in figures:
         assert WORDS in words_in(figure)

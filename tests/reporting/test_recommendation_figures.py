@@ -7,13 +7,13 @@ import pytest
 from pytest import approx
 from recommendation_report_samples import (
     METHODS,
+    episode_curves,
     make_history,
     make_scores,
     paper_scores,
 )
 
 from fedmeta.reporting.recommendation_figures import (
-    episode_curves,
     step_curves,
     user_spread,
 )
@@ -38,7 +38,7 @@ def draw(figure):
 def test_every_figure_names_its_data():
     scores = paper_scores()
     for figure in (
-        episode_curves(HISTORIES, "sample"),
+        episode_curves(HISTORIES),
         step_curves(METHODS, scores, "sample"),
         user_spread(METHODS, scores, "sample"),
     ):
@@ -48,14 +48,14 @@ def test_every_figure_names_its_data():
 def test_nothing_at_all():
     nobody = {method.label: make_scores([], []) for method in METHODS}
     untrained = {"MAML + NN": HISTORIES["MAML + LR"].iloc[:0]}
-    assert "no episode has been evaluated" in draw(episode_curves(untrained, "s"))
+    assert "no episode has been evaluated" in draw(episode_curves(untrained))
     for scores in ({}, nobody):
         assert "no test user" in draw(step_curves(METHODS, scores, "s"))
         assert "no test user" in draw(user_spread(METHODS, scores, "s"))
 
 
 def test_episodes_are_unsmoothed_and_in_two_panels():
-    first, second = episode_curves(HISTORIES, "sample").axes
+    first, second = episode_curves(HISTORIES).axes
     assert list(first.lines[0].get_ydata()) == [0.1, 0.6, 0.5]
     assert list(second.lines[1].get_ydata()) == [0.3, 0.8, 0.9]
     assert list(first.lines[0].get_xdata()) == [0, 1_000, 2_000]
@@ -63,7 +63,7 @@ def test_episodes_are_unsmoothed_and_in_two_panels():
 
 def test_labels_stand_at_their_curves_ends():
     # two panels share an axis: its limits are final before labels are placed
-    figure = episode_curves(HISTORIES, "sample")
+    figure = episode_curves(HISTORIES)
     draw(figure)
     for panel, end in zip(figure.axes, (0.5, 0.6), strict=True):
         label = next(text for text in panel.texts if "MAML + LR" in text.get_text())

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from recommendation_report_samples import (
     METHODS,
+    episode_curves,
     make_history,
     make_scores,
     paper_scores,
@@ -12,7 +13,6 @@ from recommendation_report_samples import (
 from rich.console import Console
 
 from fedmeta.reporting.recommendation_figures import (
-    episode_curves,
     step_curves,
     user_spread,
 )
@@ -25,7 +25,7 @@ HISTORIES = {"Meta-SGD + NN": make_history([0.1, 0.7], [0.3, 0.8])}
 
 
 FIGURES = {
-    "episodes": episode_curves(HISTORIES, "sample"),
+    "episodes": episode_curves(HISTORIES),
     "steps": step_curves(METHODS, paper_scores(), "sample"),
     "users": user_spread(METHODS, paper_scores(), "sample"),
 }

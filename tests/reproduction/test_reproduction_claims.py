@@ -12,9 +12,9 @@ from fedmeta.reproduction.claims import (
     fewer_rounds,
     fine_tuning,
     headline,
+    published,
     shrinking_lead,
 )
-from fedmeta.reproduction.tables import published
 
 FRACTIONS = [0.2, 0.5, 0.9]
 FEMNIST = BENCHMARKS["femnist"].table2

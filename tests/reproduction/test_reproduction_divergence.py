@@ -4,34 +4,19 @@ import re
 
 import numpy as np
 import pytest
-from made_up_runs import LEVELS, frame, history, recorded, scores
+from made_up_runs import LEVELS, Store, frame, history, recorded, scores, table2_of
 
 from fedmeta.core.types import Divergence
+from fedmeta.reporting.measures import mean_history
+from fedmeta.reporting.results import Run, tidy
 from fedmeta.reporting.verdicts import DIVERGED
 from fedmeta.reproduction.claims import headline
 from fedmeta.reproduction.report import TABLE2, TABLE3, _belongs, html
-from fedmeta.reproduction.runs import Recorded
-from fedmeta.reproduction.settings import choose
-from fedmeta.reproduction.study import table2_study
-from fedmeta.reproduction.tables import mean_history, together
+from fedmeta.reproduction.table3 import together
 
 LOST = ("maml", 0.2, 1)
 WHERE = str(Divergence(150, "f1234", "update"))
-
-
-class Store(Recorded):
-    """Tables from memory."""
-
-    def __init__(self):
-        pass
-
-    def table(self, run, path):
-        kind = path.removesuffix(".csv").rpartition("_")[2]
-        if kind == "scores":
-            table = scores(run.algorithm, run.seed)
-            return table[:0] if run.diverged else table
-        table = history(run.algorithm, run.seed)
-        return table[table["round"] < 150] if run.diverged else table
+WORDS = "1 of 3 seeds diverged"
 
 
 @pytest.fixture(scope="module")
@@ -49,21 +34,18 @@ def runs():
 
 @pytest.fixture(scope="module")
 def study(runs):
-    chosen, store = choose(runs), Store()
-    tables = [store.tables(chosen.runs, kind) for kind in ("history", "scores")]
-    configured = {"report": {"target_accuracy": 0.5}}
-    return table2_study("femnist", chosen, *tables, configured)
+    return table2_of(runs, target=0.5)
 
 
 def test_the_cell_says_so_and_has_no_mean(study):
-    table = study.tables["table2"].set_index("algorithm")
+    table = study.report.tables["table2"].set_index("algorithm")
     row = table.loc["FedMeta(MAML)"]
     assert row[["after_20", "after_sd_20", "before_20"]].isna().all()
     assert row[["n_20", "diverged_20", "diverged_50"]].tolist() == [3, 1, 0]
     assert row["after_50"] == pytest.approx(88)
     assert table["diverged_20"].sum() == 1
     words = [cell.text for row in study.shown["table2"].bodies[0][1] for cell in row]
-    assert words.count("1 of 3 seeds diverged") == 1
+    assert words.count(WORDS) == 1
     assert not any("FedMeta(MAML)" in command.fills for command in study.missing)
 
 
@@ -74,27 +56,28 @@ def test_the_page_names_the_cell(study):
 
 
 def test_no_claim_about_it_is_held_or_not(study):
-    above, _, shrinking, rounds = study.claims
+    above, _, shrinking, rounds = study.report.claims
     verdicts = [c.outcome.verdict for c in (above, shrinking, rounds)]
     assert verdicts == [DIVERGED] * 3
-    assert "FedMeta(MAML) 1 of 3 seeds diverged" in above.figures
-    assert "diverged at round 150" in rounds.figures
-    cost = study.tables["overhead"].set_index(["algorithm", "support_fraction"])
-    assert cost.loc[("FedMeta(MAML)", 0.2), "outcome"] == "diverged at round 150"
+    assert f"FedMeta(MAML) {WORDS}" in above.figures
+    assert WORDS in rounds.figures
+    cost = study.report.tables["overhead"].set_index(["algorithm", "support_fraction"])
+    assert cost.loc[("FedMeta(MAML)", 0.2), "outcome"] == WORDS
     text = headline("x", study.gains, [1.0, 2.0])
     assert "over 3 cells" in text and "of 1 more, a training diverged" in text
 
 
 def test_no_curve_and_no_hump_is_of_the_other_seeds_alone(study):
     accuracy, density = (
-        study.figures[name].axes[0] for name in ("accuracy", "density")
+        study.report.figures[name].axes[0] for name in ("accuracy", "density")
     )
     ends = [
         line.get_xdata()[-1] for line in accuracy.lines if line.get_linewidth() == 2
     ]
     assert sorted(ends) == [100, 2000, 2000, 2000, 2000]
-    assert "diverged at round 150" in [text.get_text() for text in accuracy.texts]
-    assert len(density.lines) == 2 * 4  # a hump and a triangle each
+    assert f"FedMeta(MAML) {WORDS}" in [text.get_text() for text in accuracy.texts]
+    drawn = [line for line in density.lines if len(line.get_xdata())]
+    assert len(drawn) == 2 * 4  # a hump and a triangle each
 
 
 def test_runs_without_files_are_no_others_mean(runs):
@@ -102,13 +85,9 @@ def test_runs_without_files_are_no_others_mean(runs):
         def table(self, run, path):
             return None if run.diverged else super().table(run, path)
 
-    chosen = choose(runs)
-    tables = [Empty().tables(chosen.runs, kind) for kind in ("history", "scores")]
-    study = table2_study(
-        "femnist", chosen, *tables, {"report": {"target_accuracy": 0.5}}
-    )
-    cost = study.tables["overhead"].set_index(["algorithm", "support_fraction"])
-    assert cost.loc[("FedMeta(MAML)", 0.2), "outcome"] == "diverged at round 150"
+    study = table2_of(runs, target=0.5, store=Empty())
+    cost = study.report.tables["overhead"].set_index(["algorithm", "support_fraction"])
+    assert cost.loc[("FedMeta(MAML)", 0.2), "outcome"] == WORDS
 
 
 def test_which_table_it_would_be_in(runs):
@@ -119,12 +98,14 @@ def test_which_table_it_would_be_in(runs):
 
 
 def test_a_mean_over_seeds_skips_nothing():
-    one, other = history("maml", 0, 200), history("maml", 1, 200)
-    other.loc[1, "validation_loss_after"] = np.nan
-    mean = mean_history([one, other])
+    tables = [history("maml", seed, 200) for seed in (0, 1)]
+    tables[1].loc[1, "validation_loss_after"] = np.nan
+    cells = [("maml", Run({"seed": s}, history=t)) for s, t in enumerate(tables)]
+    mean = mean_history(tidy(cells, "sample"))
     assert mean["validation_loss_after"].isna().tolist() == [False, True, False]
-    marked = scores("maml")[:0]
+    whole = scores(recorded("maml"))
+    marked = whole[:0]
     marked.attrs["diverged"] = {"round": 3}
-    found = together([scores("maml"), marked])
+    found = together([whole, marked])
     assert found.empty and found.attrs["diverged"] == {"round": 3}
-    assert len(together([scores("maml"), scores("maml")])) == 2 * len(scores("maml"))
+    assert len(together([whole, whole])) == 2 * len(whole)

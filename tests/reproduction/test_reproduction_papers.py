@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from made_up_runs import frame, history, recorded
 
-from fedmeta.reproduction.papers import paper_studies
 from fedmeta.reproduction.runs import Recorded
+from fedmeta.reproduction.study import declared_studies
 from fedmeta.studies import nustep
 
 HOMES = [experiment.home for experiment in nustep.STUDY.experiments]
@@ -39,22 +39,22 @@ def runs(seeds, kind=""):
 
 
 def test_three_seeds_give_verdicts():
-    (study,) = paper_studies(Store(), runs((0, 1, 2)))
+    (study,) = declared_studies(Store(), runs((0, 1, 2)))
     assert study.name == "femnist_nustep, 20 % support" and not study.missing
-    verdicts = {c.claim: c.outcome for c in study.claims}
+    verdicts = {c.claim: c.outcome for c in study.report.claims}
     beats = "Label skew: with 5 steps at test, ν = 5 beats ν = 1"
     assert verdicts[beats] == ("held", "for", 3)
-    table = study.tables["accuracy"].set_index(["setting", "nu_train"])
+    table = study.report.tables["accuracy"].set_index(["setting", "nu_train"])
     # 30 + 5 * 5 + 5 + the seed
     assert table.loc[("label skew", 5), "steps_5"] == pytest.approx(61)
     assert table.loc[("label skew", 5), "steps_5_sd"] == pytest.approx(1)
     assert set(study.shown) == {"accuracy", "rounds"}
-    assert len(study.tables["runs"]) == len(HOMES) * 4 * 3
+    assert len(study.report.tables["runs"]) == len(HOMES) * 4 * 3
 
 
 def test_what_is_missing_is_told():
-    (study,) = paper_studies(Store(), runs((0,)))
-    assert {c.outcome.verdict for c in study.claims} == {"undecided"}
+    (study,) = declared_studies(Store(), runs((0,)))
+    assert {c.outcome.verdict for c in study.report.claims} == {"undecided"}
     assert study.missing[0].text == (
         "kedro sweep --pipeline femnist_nustep --env paper --params seed=1,2"
     )
@@ -62,7 +62,7 @@ def test_what_is_missing_is_told():
 
 def test_other_data_are_another_study():
     both = pd.concat([runs((0,)), runs((0,), " (synthetic smoke)")])
-    found = [study.name for study in paper_studies(Store(), both)]
+    found = [study.name for study in declared_studies(Store(), both)]
     assert found == [
         "femnist_nustep, 20 % support",
         "femnist_nustep (synthetic smoke), 20 % support",
@@ -71,4 +71,4 @@ def test_other_data_are_another_study():
 
 def test_no_run_of_a_study():
     none = frame([recorded("maml")])
-    assert list(paper_studies(Store(), none)) == []
+    assert list(declared_studies(Store(), none)) == []

@@ -10,7 +10,15 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
-from made_up_runs import LEVELS, frame, history, recorded, scores, write_store
+from made_up_runs import (
+    LEVELS,
+    Store,
+    frame,
+    recorded,
+    scores,
+    table2_of,
+    write_store,
+)
 from matplotlib.figure import Figure
 
 from fedmeta.cli import cli
@@ -18,23 +26,11 @@ from fedmeta.data.errors import DataError
 from fedmeta.reproduction.report import html, slug, slugs, write
 from fedmeta.reproduction.runs import Recorded, matching
 from fedmeta.reproduction.settings import choose
-from fedmeta.reproduction.study import table2_study, table3_study
-
-TARGET = {"report": {"target_accuracy": 0.7}}
+from fedmeta.reproduction.study import read, table3_study
 
 
-def study(rows, name="femnist", configured=TARGET):
-    chosen = choose(frame(rows))
-    named = list(
-        chosen.runs[["run_id", "algorithm", "seed"]].itertuples(index=False, name=None)
-    )
-    return table2_study(
-        name,
-        chosen,
-        {run: history(algorithm, seed) for run, algorithm, seed in named},
-        {run: scores(algorithm, seed) for run, algorithm, seed in named},
-        configured,
-    )
+def study(rows, name="femnist", target=0.7):
+    return table2_of(frame(rows), name, target)
 
 
 def grid(fractions=(0.2,), seeds=(0, 1), **changed):
@@ -75,7 +71,7 @@ def test_page(real):
 
 def test_page_needs_nothing_but_itself(real):
     page = html([real])
-    assert page.count("data:image/svg+xml;base64,") == len(real.figures) == 4
+    assert page.count("data:image/svg+xml;base64,") == len(real.report.figures) == 4
     addresses = re.findall(r'(?:src|href)="(?!data:)([^"]+)"', page)
     assert all(a.startswith(("http://127.0.0.1", "#")) for a in addresses)
 
@@ -85,9 +81,11 @@ def test_synthetic_data_never_stand_for_the_real_ones(real):
         grid(source="synthetic", experiment="femnist (synthetic sample)"),
         "femnist (synthetic sample)",
     )
-    assert generated.source == "synthetic sample, not FEMNIST"
-    assert all("not FEMNIST" in f.get_suptitle() for f in generated.figures.values())
-    assert not [name for name in generated.tables["table2"] if "paper" in name]
+    assert generated.data.source == "synthetic sample, not FEMNIST"
+    assert all(
+        "not FEMNIST" in f.get_suptitle() for f in generated.report.figures.values()
+    )
+    assert not [name for name in generated.report.tables["table2"] if "paper" in name]
     assert "Synthetic sample – not FEMNIST" in text_of(html([generated]))
 
     text = text_of(html([real, generated]))
@@ -100,14 +98,14 @@ def test_data_that_stand_in_are_named():
     reviews = study(
         grid(benchmark="sent140", data_name="film reviews"), "sent140 (film reviews)"
     )
-    assert reviews.source == "film reviews, not Sent140"
-    assert "paper_20" not in reviews.tables["table2"]
+    assert reviews.data.source == "film reviews, not Sent140"
+    assert "paper_20" not in reviews.report.tables["table2"]
 
 
 def test_notes_name_what_was_left_out():
     rows = grid() + grid(seeds=(0,), parameters={"training.rounds": "600"}, ended=0)
     rows += [recorded("maml", status="FAILED"), recorded("maml", ended=2)]
-    text = " ".join(study(rows).notes)
+    text = " ".join(study(rows).data.notes)
     assert "training.rounds=600 instead of 2000" in text
     assert "5 runs of FedAvg, FedAvg(Meta)" in text
     assert "1 run of the same cells left out" in text
@@ -116,14 +114,16 @@ def test_notes_name_what_was_left_out():
 
 
 def test_without_a_target_the_cost_is_left_out():
-    bare = study(grid(), configured={})
-    assert "overhead" not in bare.tables
-    assert bare.claims[3].outcome.verdict == "not measured"
+    bare = study(grid(), target=None)
+    assert "overhead" not in bare.report.tables
+    assert bare.report.claims[3].outcome.verdict == "not measured"
 
 
 def one_figure(study):
     """To be written sooner."""
-    return study._replace(figures={"accuracy": study.figures["accuracy"]})
+    report = study.report
+    one = report._replace(figures={"accuracy": report.figures["accuracy"]})
+    return study._replace(report=one)
 
 
 def test_files(real, tmp_path):
@@ -203,23 +203,23 @@ def test_table3_is_the_mean_over_seeds():
             "parameters": [18, 9],
         }
     )
-    found = table3_study(
-        "recommendation",
-        choose(frame(rows)),
-        {"run 0": curve, "run 1": curve},
-        {"run 0": ranking([60, 60]), "run 1": ranking([70, 90])},
-        {},
-        described,
-    )
-    table = found.tables["table3"].set_index("method")
+
+    class Ranked(Store):
+        def table(self, run, path):
+            hits = [60, 60] if run.seed == 0 else [70, 90]
+            return curve if "_history" in path else ranking(hits)
+
+    runs = read(Ranked(), {"recommendation": choose(frame(rows))})
+    found = table3_study("recommendation", runs, {}, described)
+    table = found.report.tables["table3"].set_index("method")
     assert table.loc["MAML + NN", "top1_80"] == pytest.approx(70)
     assert table.loc["MAML + NN", "parameters"] == 18
-    assert set(found.figures) == {"episodes", "steps"}
+    assert set(found.report.figures) == {"episodes", "steps"}
     assert [command.text for command in found.missing] == [
         "kedro run --pipeline recommendation_fedmeta --env paper --params seed=2"
     ]
     assert "MAML + NN" in text_of(html([found]))
-    assert {claim.outcome.seeds for claim in found.claims} <= {0, 2}
+    assert {claim.outcome.seeds for claim in found.report.claims} <= {0, 2}
 
 
 def test_where_keeps_runs_that_lack_the_parameter():
@@ -283,8 +283,7 @@ def test_from_store_to_report(project, monkeypatch):
     assert str(page) in done.output
     text = text_of(page.read_text())
     assert "FedMeta(MAML) 88.00 (1) 88.46 -0.46" in text
-    assert "FedMeta(FOMAML) 88.00 (1)" in text
-    assert "1 run without files" in text
+    assert "Left out: 1 run of FedMeta(FOMAML) without files." in text
     # femnist.report.target_accuracy of conf/paper, the environment of the runs
     cost = pd.read_csv(page.parent / "femnist" / "overhead.csv")
     assert cost["target"].tolist() == [74]
@@ -302,8 +301,8 @@ def test_files_of_a_store_elsewhere_come_through_mlflow(project):
     (run,) = runs[runs["algorithm"] == "maml"].itertuples()
     # a server hides where its files are; the client asks by the run's id
     elsewhere = run._replace(artifacts="mlflow-artifacts:/0/artifacts")
-    assert store.table(elsewhere, "maml_scores.csv").equals(scores("maml"))
-    assert store.table(run, "maml_scores.csv").equals(scores("maml"))
+    assert store.table(elsewhere, "maml_scores.csv").equals(scores(run))
+    assert store.table(run, "maml_scores.csv").equals(scores(run))
     assert store.table(elsewhere, "report/table3.csv") is None
     assert run.support_fraction == 0.2
     assert run.metrics["test/accuracy_after"] == 0.88

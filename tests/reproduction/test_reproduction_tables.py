@@ -3,26 +3,24 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_runs import frame, recorded
+from made_up_runs import Store, frame, recorded
 
+from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.reporting.measures import mean_history
+from fedmeta.reporting.results import Run, tidy
 from fedmeta.reporting.shown import markdown
-from fedmeta.reproduction.tables import (
-    accuracies,
-    accuracy_cells,
-    gains,
-    gains_table,
-    in_order,
-    label_of,
-    mean_history,
-    paper_gains,
-    table2,
-)
-from fedmeta.reproduction.wording import accuracy_words, before_words
+from fedmeta.reporting.wording import label_of
+from fedmeta.reproduction.claims import gains, paper_gains
+from fedmeta.reproduction.settings import choose
+from fedmeta.reproduction.study import read
+from fedmeta.reproduction.table2 import accuracies, gain_cells, table2_report, wide
+
+PAPER = {0.2: {"FedAvg": 75.0, "FedMeta(MAML)": 81.0}}
 
 
-@pytest.fixture
-def runs():
-    return frame(
+@pytest.fixture(scope="module")
+def results():
+    runs = frame(
         [
             recorded("maml", 0.2, 0, after=0.80, before=0.5),
             recorded("maml", 0.2, 1, after=0.84, before=0.5),
@@ -30,18 +28,23 @@ def runs():
             recorded("own_idea", 0.2, 0, after=0.60, before=0.1),
         ]
     )
+    return read(Store(), {"femnist": choose(runs)}).results("FEMNIST")
+
+
+def report(results, fractions=(0.2, 0.5), stands_in=False):
+    benchmark = BENCHMARKS["femnist"]._replace(table2=PAPER)
+    rows = ["fedavg", "maml", "own_idea"]
+    return table2_report(results, benchmark, rows, fractions, None, stands_in=stands_in)
+
+
+@pytest.fixture(scope="module")
+def made(results):
+    return report(results)
 
 
 @pytest.fixture
-def cells(runs):
-    return accuracy_cells(runs)
-
-
-@pytest.fixture
-def table(cells):
-    labels = ["FedAvg", "FedMeta(MAML)", "own_idea"]
-    paper = {0.2: {"FedAvg": 75.0, "FedMeta(MAML)": 81.0}}
-    return table2(cells, labels, [0.2, 0.5], paper, "FEMNIST")
+def table(made):
+    return made[0].tables["table2"]
 
 
 def test_mean_deviation_and_number_of_seeds(table):
@@ -59,14 +62,9 @@ def test_one_seed_has_no_deviation(table):
     assert np.isnan(table.set_index("algorithm").loc["FedAvg", "after_sd_20"])
 
 
-def test_any_algorithm_becomes_a_row():
+def test_words(made):
+    shown = made[1]["table2"]
     assert label_of("own_idea") == "own_idea"
-    labels = ["own_idea", "FedMeta(MAML)", "another", "FedAvg"]
-    assert in_order(labels) == ["FedAvg", "FedMeta(MAML)", "another", "own_idea"]
-
-
-def test_words(table):
-    shown = accuracy_words(table, [0.2, 0.5])
     assert shown.groups == [("", 1), ("20 % support", 3), ("50 % support", 3)]
     texts = {row[0].text: [cell.text for cell in row[1:]] for row in shown.bodies[0][1]}
     assert texts["FedMeta(MAML)"][:4] == [
@@ -81,29 +79,29 @@ def test_words(table):
     assert best == ["FedMeta(MAML)"]
 
 
-def test_without_the_papers_numbers_there_is_no_column_of_them(cells):
-    table = table2(cells, ["FedAvg"], [0.2], None, "synthetic sample, not FEMNIST")
-    assert accuracy_words(table, [0.2]).titles == ["Algorithm", "ours"]
-    assert not [name for name in table if "paper" in name]
+def test_without_the_papers_numbers_there_is_no_column_of_them(results):
+    bare, words = report(results, stands_in=True)
+    assert list(words["table2"].titles) == ["Algorithm", "ours", "ours"]
+    assert not [name for name in bare.tables["table2"] if "paper" in name]
 
 
-def test_markdown(table):
-    lines = markdown(before_words(table, [0.2])).splitlines()
+def test_markdown(made):
+    lines = markdown(made[1]["before"]).splitlines()
     assert lines[:3] == [
-        "| Algorithm | 20 % support: before |",
-        "| :--- | ---: |",
-        "| FedAvg | 70.00 (1) |",
+        "| Algorithm | 20 % support: before | 50 % support: before |",
+        "| :--- | ---: | ---: |",
+        "| FedAvg | 70.00 (1) | missing |",
     ]
 
 
-def test_gains(runs):
-    found = accuracies(runs)
+def test_gains(results):
+    found = accuracies(results)
     ((key, gain),) = gains(found).items()
     # of the means over all seeds; for a verdict, of the seeds that both have
     assert key == ("FedMeta(MAML)", 0.2) and float(gain) == pytest.approx(12)
     assert gain.by_seed.to_dict() == {0: pytest.approx(10)}
-    table = gains_table(found, [0.2], None, "FEMNIST").set_index("algorithm")
-    assert table["gain_20"].to_dict() == {
+    table = wide(gain_cells(found, [0.2], {}), ["gain"], "FEMNIST")
+    assert table.set_index("algorithm")["gain_20"].to_dict() == {
         "FedMeta(MAML)": pytest.approx(12),
         "FedMeta(Meta-SGD)": pytest.approx(np.nan, nan_ok=True),
     }
@@ -118,8 +116,14 @@ def test_the_papers_headline_is_the_range_of_its_table():
 
 
 def test_curves_are_averaged_where_all_seeds_were_evaluated():
-    one = pd.DataFrame({"round": [0, 10, 20], "loss": [np.nan, 4.0, 1.0]})
-    other = pd.DataFrame({"round": [0, 10], "loss": [np.nan, 2.0]})
-    mean = mean_history([one, other])
+    curves = [
+        {"round": [0, 10, 20], "loss": [np.nan, 4.0, 1.0]},
+        {"round": [0, 10], "loss": [np.nan, 2.0]},
+    ]
+    runs = [
+        ("maml", Run({"seed": seed}, history=pd.DataFrame(curve)))
+        for seed, curve in enumerate(curves)
+    ]
+    mean = mean_history(tidy(runs, "sample"))
     assert mean["round"].tolist() == [0, 10]
     assert mean["loss"].tolist() == [pytest.approx(np.nan, nan_ok=True), 3.0]

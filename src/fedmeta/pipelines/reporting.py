@@ -73,12 +73,17 @@ def parameters_of(settings: Settings) -> dict[str, Any]:
 
 
 def source_of(benchmark: Benchmark, records: FederatedDataset) -> str:
-    """What the data are, for titles: only its own data get a benchmark's name."""
+    """What the data are, for titles."""
     if records.synthetic:
-        return f"synthetic sample, not {benchmark.label}"
-    if records.stands_in:
-        return f"{records.metadata['name']}, not {benchmark.label}"
-    return benchmark.label
+        return source_words(benchmark, "synthetic sample")
+    return source_words(
+        benchmark, records.metadata["name"] if records.stands_in else ""
+    )
+
+
+def source_words(benchmark: Benchmark, stand_in: str) -> str:
+    """Data for titles: only its own data get a benchmark's name alone."""
+    return f"{stand_in}, not {benchmark.label}" if stand_in else benchmark.label
 
 
 def partition_notes(

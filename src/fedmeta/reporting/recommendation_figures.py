@@ -11,8 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 
 from fedmeta.reporting.divergence import divergence
 from fedmeta.reporting.fairness import GRID, density
-from fedmeta.reporting.figure_kinds import Axis, Line, curves
-from fedmeta.reporting.measures import curve
+from fedmeta.reporting.figure_kinds import Axis, by_round, curves
 from fedmeta.reporting.recommendation_tables import (
     TOPS,
     Method,
@@ -22,6 +21,7 @@ from fedmeta.reporting.recommendation_tables import (
     support_fractions,
     user_accuracies,
 )
+from fedmeta.reporting.results import Results
 from fedmeta.reporting.style import (
     INK,
     LABEL_SIZE,
@@ -38,22 +38,19 @@ HUMP = GRID[::4]  # small humps, and twenty of them: no need of every point
 TRAINED_ALONE = ("lr", "nn")  # the methods with a curve of their own
 
 
-def episode_curves(histories: Mapping[str, pd.DataFrame], source: str) -> Figure:
+def episode_curves(found: Mapping[str, Results], source: str) -> Figure:
     """Validation accuracy of the federated methods by episode (paper, Fig. 6).
 
     The paper's users learn from 80 % of their records, these from as much as the run's
     ``partition.support_fraction`` says.
 
     Args:
-        histories: By label, a row an evaluated episode.
+        found: By label, one method's, with a row an evaluated episode.
         source: What the data are, for the title.
     """
     groups = {
-        TITLES[top]: {
-            label: Line(curve(history, VALIDATION[top]), words=divergence(history))
-            for label, history in histories.items()
-        }
-        for top in TOPS
+        title: by_round({title: found}, VALIDATION[top])[title]
+        for top, title in TITLES.items()
     }
     title = f"Validation accuracy by episode · {source}"
     nothing = "no episode has been evaluated"

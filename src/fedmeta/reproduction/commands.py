@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.reporting.report import flatten
+from fedmeta.reporting.wording import label_of, percent
 from fedmeta.reproduction.settings import NO_RESULT, OWN, VARIED
-from fedmeta.reproduction.tables import label_of, percent
 
 SEEDS = 3  # a standard deviation of fewer says little
 Cell = tuple[str, float, int]  # algorithm, support fraction, seed

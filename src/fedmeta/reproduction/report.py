@@ -20,12 +20,16 @@ from fedmeta.data.files import whole_path
 from fedmeta.reporting.report import RULE, Data, Report, Section, render
 from fedmeta.reporting.shown import markdown
 from fedmeta.reporting.verdicts import claims_frame
-from fedmeta.reproduction.claims import headline
-from fedmeta.reproduction.papers import paper_studies
+from fedmeta.reproduction.claims import headline, paper_gains
 from fedmeta.reproduction.runs import Recorded, matching
 from fedmeta.reproduction.settings import choose
-from fedmeta.reproduction.study import Study, table2_study, table3_study
-from fedmeta.reproduction.tables import paper_gains
+from fedmeta.reproduction.study import (
+    Study,
+    declared_studies,
+    read,
+    table2_study,
+    table3_study,
+)
 from fedmeta.tracking.uri import tracking_uri
 
 STUDY = "Table 3 and Figures 6 and 7"  # of the benchmark that is not in Table 2
@@ -84,33 +88,29 @@ def reproduce(
 
 def read_studies(recorded: Recorded, runs: pd.DataFrame, project: Path) -> list[Study]:
     """The results of every experiment, those on the benchmarks' own data first."""
-    studies = list(paper_studies(recorded, runs))
+    studies = list(declared_studies(recorded, runs))
     runs = runs[runs["benchmark"].isin(list(BENCHMARKS))]
     for name, rows in runs.groupby("experiment"):
-        for metric, make in ((TABLE2, table2_study), (TABLE3, table3_study)):
+        for metric in (TABLE2, TABLE3):
             measured = [_belongs(run, metric) for run in rows.itertuples()]
             chosen = choose(rows[pd.Series(measured, rows.index, dtype=bool)])
-            if chosen.runs.empty:
+            home = rows["benchmark"].iloc[0]
+            found = read(recorded, {home: chosen})
+            if found.table.empty:
                 continue
-            newest = chosen.runs.loc[chosen.runs["ended"].idxmax()]
-            configured = configuration(project, newest["env"]).get(
-                newest["benchmark"], {}
-            )
-            frames = [
-                recorded.tables(chosen.runs, kind) for kind in ("history", "scores")
-            ]
-            more = (
-                {}
-                if metric == TABLE2
-                else {"described": recorded.table(newest, "report/table3.csv")}
-            )
-            studies.append(make(name, chosen, *frames, configured, **more))
+            given = configuration(project, found.newest["env"]).get(home, {})
+            if metric == TABLE2:
+                studies.append(table2_study(name, found, given))
+            else:
+                described = recorded.table(found.newest, "report/table3.csv")
+                studies.append(table3_study(name, found, given, described))
     labels = [benchmark.label for benchmark in BENCHMARKS.values()]
 
     def place(study: Study) -> tuple:
-        related = "gains" not in study.tables and "table3" not in study.tables
-        number = labels.index(study.benchmark) if study.benchmark in labels else 0
-        return related, study.synthetic, study.stands_in, number, study.name
+        related = not {"gains", "table3"} & study.report.tables.keys()
+        data = study.data
+        number = labels.index(data.benchmark) if data.benchmark in labels else 0
+        return related, data.synthetic, data.stands_in, number, study.name
 
     return sorted(studies, key=place)
 
@@ -128,21 +128,23 @@ def write(studies: Sequence[Study], folder: Path) -> Path:
     places = slugs(studies)
     for study in studies:
         place = folder / places[study.name]
-        for name, table in study.tables.items():
+        for name, table in study.report.tables.items():
             with whole_path(place / f"{name}.csv") as file:
                 write_table(table, file, float_format="%.6g")
         for name, shown in study.shown.items():
             with whole_path(place / f"{name}.md") as file:
                 file.write_text(markdown(shown), encoding="utf-8")
         with matplotlib.rc_context(PAPER):
-            for name, figure in study.figures.items():
+            for name, figure in study.report.figures.items():
                 for kind, metadata in SAVE.items():
                     with whole_path(place / f"{name}.{kind}") as file:
                         figure.savefig(file, format=kind, metadata=metadata)
                     # found once, it holds for the other formats: a third of the time
                     figure.set_layout_engine("none")
     checked = [
-        claims_frame(study.claims).assign(experiment=study.name, source=study.source)
+        claims_frame(study.report.claims).assign(
+            experiment=study.name, source=study.data.source
+        )
         for study in studies
     ]
     with whole_path(folder / "claims.csv") as file:
@@ -157,10 +159,11 @@ def html(studies: Sequence[Study]) -> str:
     """The page of all studies: style and figures inside, no request to anywhere."""
     places = slugs(studies)
     # other data say nothing of the paper's range: shown where there is nothing else
-    ranked = [study for study in studies if "gains" in study.tables]
-    own = [study for study in ranked if not study.stands_in] or ranked
-    found = {s.benchmark for s in studies if {"table2", "table3"} & s.tables.keys()}
-    alone = all(study.synthetic for study in studies)
+    ranked = [study for study in studies if "gains" in study.report.tables]
+    own = [study for study in ranked if not study.data.stands_in] or ranked
+    tabled = {"table2", "table3"}
+    found = {s.data.benchmark for s in studies if tabled & s.report.tables.keys()}
+    alone = all(study.data.synthetic for study in studies)
     not_run = [
         (
             f"{f'Table 2 on {b.label}' if b.table2 else STUDY} (on a generated sample;"
@@ -173,7 +176,8 @@ def html(studies: Sequence[Study]) -> str:
     report = Report(
         "The paper's tables and figures, over seeds and support fractions",
         headline(
-            " and ".join(dict.fromkeys(study.source for study in own)) or "any data",
+            " and ".join(dict.fromkeys(study.data.source for study in own))
+            or "any data",
             [gain for study in own for gain in study.gains],
             paper_gains(),
         ),
@@ -181,14 +185,14 @@ def html(studies: Sequence[Study]) -> str:
         {
             f"{places[study.name]}/{name}": figure
             for study in studies
-            for name, figure in study.figures.items()
+            for name, figure in study.report.figures.items()
         },
         [
             Section("Does what the paper says hold here?", note=f"{ABOUT}{RULE}"),
             *(
-                Section(_titled(study), claims=study.claims, level=3)
+                Section(_titled(study), claims=study.report.claims, level=3)
                 for study in studies
-                if study.claims
+                if study.report.claims
             ),
             *(part for study in studies for part in _sections(study, places, alone)),
             *([Section("Not in this report", commands=not_run)] if not_run else []),
@@ -196,39 +200,39 @@ def html(studies: Sequence[Study]) -> str:
         next=[NEXT],
     )
     data = Data(
-        " and ".join(dict.fromkeys(study.benchmark for study in studies)),
-        "; ".join(study.source for study in studies),
+        " and ".join(dict.fromkeys(study.data.benchmark for study in studies)),
+        "; ".join(study.data.source for study in studies),
         alone,
         False,  # the page says it of each experiment
         {
             f"{study.name}: {name}" if len(studies) > 1 else name: value
             for study in studies
-            for name, value in study.parameters.items()
+            for name, value in study.data.parameters.items()
         },
-        [f"{study.name}: {note}" for study in studies for note in study.notes],
+        [f"{study.name}: {note}" for study in studies for note in study.data.notes],
     )
     return render(report, data)
 
 
 def _titled(study: Study) -> str:
-    return f"{study.name} · {study.source}" if study.stands_in else study.name
+    data = study.data
+    return f"{study.name} · {data.source}" if data.stands_in else study.name
 
 
 def _sections(study: Study, places: Mapping[str, str], told: bool) -> Iterator[Section]:
     """A study's part of the page; whether its head has told that it is generated."""
+    data = study.data
     made = (
         "These data were drawn by a program."
-        if study.synthetic
-        else f"Real data in the form of {study.benchmark}."
+        if data.synthetic
+        else f"Real data in the form of {data.benchmark}."
     )
-    loudly = f"{made} The numbers must not be quoted as results on {study.benchmark}."
-    yield Section(
-        study.name,
-        warning=(study.source, loudly) if study.stands_in and not told else None,
-    )
-    for part in study.parts:
+    loudly = f"{made} The numbers must not be quoted as results on {data.benchmark}."
+    warned = data.stands_in and not told
+    yield Section(study.name, warning=(data.source, loudly) if warned else None)
+    for part in study.report.sections:
         figures = [(f"{places[study.name]}/{name}", see) for name, see in part.figures]
-        yield part._replace(figures=figures)
+        yield part._replace(figures=figures, level=3)
     if study.missing:
         pairs = ", ".join(f"{name}: {value}" for name, value in study.written.items())
         yield Section(
@@ -275,8 +279,4 @@ def _belongs(run: Any, metric: str) -> bool:
     """Whether a run has such a metric, or would have if it had not diverged."""
     if run.diverged:
         return (run.algorithm in ALGORITHMS) == (metric == TABLE2)
-    return _has(run.metrics, metric)
-
-
-def _has(metrics: Mapping[str, float], beginning: str) -> bool:
-    return any(name.startswith(beginning) for name in metrics)
+    return any(name.startswith(metric) for name in run.metrics)

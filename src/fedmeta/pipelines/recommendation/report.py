@@ -33,6 +33,7 @@ from fedmeta.reporting import recommendation_page as page
 from fedmeta.reporting.divergence import lost_clients
 from fedmeta.reporting.recommendation_tables import Method, table3, users_table
 from fedmeta.reporting.report import Data, render
+from fedmeta.reporting.results import Run, tidy
 from fedmeta.reporting.shown import show, shown
 
 FIGURES = ("episodes", "steps", "users")
@@ -83,7 +84,13 @@ def draw(
     source = source_of(benchmark, records)
     scores = _by_label(methods, _kind(results, "scores"))
     return (
-        figures.episode_curves(_histories(results), source),
+        figures.episode_curves(
+            {
+                label: tidy([(label, Run({}, history=table))], source)
+                for label, table in _histories(results).items()
+            },
+            source,
+        ),
         figures.step_curves(methods, scores, source),
         figures.user_spread(methods, scores, source),
     )
