@@ -3,7 +3,7 @@
 Written out as a dictionary: Kedro's `find_pipelines` does not allow composed names.
 """
 
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
@@ -43,5 +43,21 @@ def register_pipelines() -> dict[str, Pipeline]:
             + comparison.create_pipeline(benchmark, COMPARED)
         )
     pipelines |= create_pipelines()
+    pipelines = {name: _tagged(pipeline) for name, pipeline in pipelines.items()}
     pipelines["__default__"] = pipelines["femnist_fedmeta"]
     return pipelines
+
+
+def _tagged(pipeline: Pipeline) -> Pipeline:
+    """With tags to filter by: benchmark or study, algorithm, and stage.
+
+    The stage is the package that a node's function is in, the others are parts of the
+    names of what it makes, such as "femnist.maml.history".
+    """
+    return Pipeline([node.tag(_tags(node)) for node in pipeline.nodes])
+
+
+def _tags(node: Node) -> list[str]:
+    benchmark, *algorithm, _ = node.outputs[0].split(".")
+    stage = node.func.__module__.removeprefix("fedmeta.").removeprefix("pipelines.")
+    return [benchmark, *algorithm, stage.partition(".")[0]]

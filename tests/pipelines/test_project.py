@@ -51,6 +51,21 @@ def benchmark(request, project):
     return request.param
 
 
+def test_nodes_have_tags_to_filter_by():
+    """Benchmark or study, algorithm, and stage."""
+    main = PIPELINES["femnist_fedmeta"]
+    assert {node.name for node in main.only_nodes_with_tags("maml").nodes} == {
+        "maml.train_femnist",
+        "maml.evaluate_femnist",
+    }
+    assert len(main.only_nodes_with_tags("training").nodes) == len(TRAINED)
+    stages = {"ingestion", "preparation", "training", "evaluation", "studies"}
+    for name, pipeline in PIPELINES.items():
+        for node in pipeline.nodes:
+            assert node.tags & {*stages, "recommendation"}, (name, node.name)
+            assert node.outputs[0].partition(".")[0] in node.tags
+
+
 def test_what_is_registered():
     runs = {
         f"{benchmark}_{name}"
