@@ -5,7 +5,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from fedmeta.benchmarks.recommendation import synthetic
+from fedmeta.benchmarks.recommendation import synthetic, usage_model
 from fedmeta.benchmarks.recommendation.parse import parse
 from fedmeta.benchmarks.recommendation.synthetic import write_sample
 from fedmeta.data.files import whole_path
@@ -57,7 +57,7 @@ def test_counts_and_bounds(log):
 
 
 def test_the_full_size_has_the_papers_number_of_records():
-    sizes = synthetic._sizes(9369, 100, 6000)
+    sizes = usage_model.sizes_of(9369, 100, 6000)
     assert sizes.sum() == pytest.approx(6_430_120, rel=0.01)
 
 
@@ -68,7 +68,7 @@ def test_records_are_in_order_and_sessions_apart(log):
     assert (gap > 0).all()
     # bursts of seconds and minutes, then a quarter of an hour or more
     assert not ((gap > 500) & (gap < 900)).any()
-    assert (gap > 900).mean() == pytest.approx(1 / synthetic.SESSION, abs=0.01)
+    assert (gap > 900).mean() == pytest.approx(1 / usage_model.SESSION, abs=0.01)
 
 
 def test_popular_services_are_used_by_more_users(log):
@@ -137,7 +137,7 @@ def test_rounds_depend_on_service_and_battery_together(log):
     side = within & (last["category"] == "utility") & (last["label"] != log["label"])
     busy = log.groupby("user", observed=True)["label"].transform("size") > 2000
     steps = log[side & busy]
-    low = steps["battery"] < synthetic.LOW_BATTERY
+    low = steps["battery"] < usage_model.LOW_BATTERY
     before = last["label"][steps.index]
     known = {"service": [before], "battery": [low], "both": [before, low]}
     share = {}
@@ -177,7 +177,7 @@ def test_a_stop_in_the_middle_leaves_nothing(tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(synthetic, "_records", stop)
+    monkeypatch.setattr(synthetic, "records_of", stop)
     with pytest.raises(KeyboardInterrupt):
         write_sample(tmp_path, **SMALL)
     assert not list(tmp_path.iterdir())
