@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fedmeta import identity
+from fedmeta import identity, syntax
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines.training.nodes import train
@@ -238,7 +238,7 @@ def test_what_computes_takes_no_numbers_from_reports():
     imported = {
         (name, other)
         for name in names
-        for other in identity._read(name.removeprefix("code."), identity.PACKAGE)[1]
+        for other in syntax.read_module(name.removeprefix("code."), identity.PACKAGE)[1]
     }
     assert len(names) > 40
     assert not [pair for pair in imported if pair[1].startswith("reporting")]
@@ -247,7 +247,7 @@ def test_what_computes_takes_no_numbers_from_reports():
 def test_modules_left_out_are_there():
     """A module that was renamed would count again, in silence."""
     for name in (*identity.NEUTRAL, *identity.TABLES):
-        assert identity._file(name, identity.PACKAGE), name
+        assert syntax.source_of(name, identity.PACKAGE), name
 
 
 def test_it_is_light():

@@ -10,7 +10,6 @@ same machine. What can change those bits in the last digits only, or not at all,
 recorded beside them (`environment`) and decides nothing.
 """
 
-import ast
 import hashlib
 import json
 import os
@@ -21,6 +20,8 @@ from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from fedmeta.syntax import read_module
 
 Settings = dict[str, Any]  # dotted name -> JSON value
 
@@ -59,6 +60,7 @@ NEUTRAL = (
     "settings",
     "studies",
     "sweep",
+    "syntax",
     "tracking",
     "benchmarks.benchmark",  # types
     "core.allocator",
@@ -72,6 +74,7 @@ NEUTRAL = (
     "pipelines.binding",
     "pipelines.checks",
     "pipelines.divergence",  # words and marks
+    "pipelines.option_errors",
     "pipelines.progress",
     "pipelines.recommendation.report",
     "pipelines.reporting",
@@ -247,7 +250,7 @@ def code(*roots: Any, package: Path = PACKAGE) -> Settings:
         name = wanted.pop()
         if name in found or _is_neutral(name):
             continue
-        found[name], imported = _read(name, package)
+        found[name], imported = read_module(name, package)
         wanted += imported
     hashes = {name: equivalent(found[name]) for name in sorted(found)}
     return {f"code.{name}": hash_ for name, hash_ in hashes.items() if hash_}
@@ -283,90 +286,3 @@ def equivalent(hash_: str) -> str:
 def _is_neutral(name: str) -> bool:
     below = any(name == n or name.startswith(f"{n}.") for n in NEUTRAL)
     return below or name in TABLES
-
-
-# Fields of syntax trees that say nothing, or not in every version of Python.
-IGNORED = ("ctx", "kind", "type_comment", "type_ignores")
-EMPTY = ("Module",)  # nothing but a docstring: decides nothing
-
-
-@cache
-def _read(name: str, package: Path) -> tuple[str, list[str]]:
-    """The hash of a module, "" of an empty one, and the modules that it imports."""
-    path = _file(name, package)
-    if path is None:
-        raise ValueError(f"{package}: there is no source of the module {name!r}")
-    tree = ast.parse(path.read_bytes())
-    imported = [
-        module
-        for node in ast.walk(tree)
-        for module in _imports(node, name, path, package)
-    ]
-    plain = _plain(tree)
-    if plain == EMPTY:
-        return "", imported
-    return hashlib.sha256(repr(plain).encode()).hexdigest()[:16], imported
-
-
-def _file(name: str, package: Path) -> Path | None:
-    path = package.joinpath(*name.split("."))
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def _imports(node: ast.AST, name: str, path: Path, package: Path) -> Iterator[str]:
-    """Modules of the package, by their names below it."""
-    if isinstance(node, ast.Import):
-        whole = [alias.name for alias in node.names]
-    elif isinstance(node, ast.ImportFrom):
-        base = node.module or ""
-        if node.level:
-            parts = [package.name, *name.split(".")]
-            up = node.level - (path.name == "__init__.py")
-            base = ".".join([*parts[: len(parts) - up], *filter(None, [base])])
-        whole = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    else:
-        return
-    for module in whole:
-        home, _, rest = module.partition(".")
-        if home == package.name and rest and _file(rest, package):
-            yield rest
-
-
-def _plain(node: Any) -> Any:
-    """A syntax tree as nested tuples: the same in every version of Python."""
-    if isinstance(node, list):
-        return tuple(_plain(item) for item in node)
-    if not isinstance(node, ast.AST):
-        return node
-    if isinstance(node, ast.Raise):  # whether an error is raised, and of which kind
-        kind = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
-        return ("Raise", _plain(kind))
-    fields: list[Any] = [type(node).__name__]
-    for name, value in ast.iter_fields(node):
-        if name in ("body", "orelse", "finalbody") and isinstance(value, list):
-            kept = [item for item in value if not _has_no_effect(item)]
-        else:
-            kept = value
-        if kept is not None and kept != [] and name not in IGNORED:
-            fields.append((name, _plain(kept)))
-    return tuple(fields)
-
-
-def _has_no_effect(node: ast.AST) -> bool:
-    """Whether a statement is a docstring, a log call, or made of nothing else."""
-    if isinstance(node, ast.If):
-        return all(map(_has_no_effect, [*node.body, *node.orelse]))
-    if not isinstance(node, ast.Expr):
-        return isinstance(node, ast.Pass)
-    value = node.value
-    if isinstance(value, ast.Constant):
-        return True
-    return (
-        isinstance(value, ast.Call)
-        and isinstance(value.func, ast.Attribute)
-        and isinstance(value.func.value, ast.Name)
-        and value.func.value.id == "log"
-    )
