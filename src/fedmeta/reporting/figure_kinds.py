@@ -28,6 +28,8 @@ from fedmeta.reporting.style import (
     label_ends,
     panels,
     say,
+    titled,
+    write_beside,
 )
 from fedmeta.reporting.wording import NOT_FINITE
 
@@ -145,13 +147,11 @@ def curves(
     """
     count = max(len(groups), 1)
     size = (9, 4.6) if count == 1 else (11.5, 0.9 + 3.5 * rows)
-    figure, axes = panels(count, title, size, rows=rows)
+    figure, drawn = titled(groups, title, size, x, nothing, rows=rows)
     vertical = {n: axis if isinstance(axis, Axis) else axis[n] for n in groups}
     room = count <= MOST_WITH_ENDS
     seen: set[Axis] = set()
-    if not groups:
-        say(axes[0], nothing)
-    for panel, (name, lines) in zip(axes, groups.items(), strict=False):
+    for panel, name, lines in drawn:
         own = vertical[name]
         same = [v for n, g in groups.items() if vertical[n] == own for v in g.values()]
         _vertical(panel, own, same, target)
@@ -159,8 +159,6 @@ def curves(
             panel.tick_params(labelleft=False)
         else:
             panel.set_ylabel(own.title, fontsize=LABEL_SIZE)
-        panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
-        panel.set_xlabel(x, fontsize=LABEL_SIZE)
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         ends = _draw(panel, lines, own, x)
         if not ends:
@@ -173,19 +171,11 @@ def curves(
         for label, (_, colour, y) in ends.items() if not room else ():
             one = lines[label]
             if one.words and len(one.values):
-                style = {"color": colour, "fontsize": SMALL_SIZE}
-                panel.annotate(one.words, (one.values.index[-1], y), **style)
+                write_beside(panel, one.words, one.values.index[-1], y, color=colour)
         if target is not None and ends:
             panel.axhline(target, color=INK, linewidth=0.8, linestyle=":")
-            panel.annotate(
-                "" if own in seen else f"target {target:.0%}",
-                (0.005, target),
-                xycoords=panel.get_yaxis_transform(),
-                xytext=(0, 3),
-                textcoords="offset points",
-                fontsize=SMALL_SIZE,
-                color=INK,
-            )
+            told = "" if own in seen else f"target {target:.0%}"
+            write_beside(panel, told, panel.get_xlim()[0], target, va="bottom")
         seen.add(own)
     _legend(figure, list(groups.values()), labelled=not room)
     return figure
@@ -211,10 +201,10 @@ def densities(
     """
     count = max(len(groups), 1)
     size = (9, 4.6) if count == 1 else (11.5, 4.9)
-    figure, axes = panels(count, title, size, share_y=True)
+    figure, drawn = titled(groups, title, size, x, nothing, share_y=True)
     everything = [v for found in groups.values() for v, _ in found.values() if len(v)]
     lowest = min((np.quantile(v, 0.01) for v in everything), default=1.0)
-    for panel, (name, found) in zip(axes, groups.items(), strict=False):
+    for panel, _, found in drawn:
         colours = colours_of(found)
         for label, (values, words) in found.items():
             style = {"color": colours[label], "linewidth": 2}
@@ -236,23 +226,18 @@ def densities(
                 clip_on=False,
                 transform=panel.get_xaxis_transform(),
             )
-        panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
         if panel.lines:
             below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}
             columns = 3 if count == 1 else 1
             panel.legend(frameon=False, fontsize=SMALL_SIZE, ncols=columns, **below)
         else:
             say(panel, nothing)
-    for panel in axes:
+        if all(density(values) is None for values in everything):  # uprights alone
+            panel.set_yticks([])
         panel.set_xlim(max(0.0, np.floor(10 * lowest - 0.5) / 10), 1)
         panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        panel.set_xlabel(x, fontsize=LABEL_SIZE)
-    if not groups:
-        say(axes[0], nothing)
-    if all(density(values) is None for values in everything):  # uprights alone
-        axes[0].set_yticks([])
-    axes[0].set_ylim(bottom=0)
-    axes[0].set_ylabel("density of clients", fontsize=LABEL_SIZE)
+        panel.set_ylim(bottom=0)
+    figure.supylabel("density of clients", fontsize=LABEL_SIZE)
     return figure
 
 
@@ -362,24 +347,15 @@ def bars(groups: Mapping[str, Mapping[str, Bar]], title: str) -> Figure:
     """
     labels = list(next(iter(groups.values())))
     size = (11.5, 1.5 + 0.42 * max(len(labels), 1))
-    figure, axes = panels(len(groups), title, size, share_y=True)
+    figure, drawn = titled(groups, title, size, share_y=True)
     colours = colours_of(labels)
-    for panel, (name, found) in zip(axes, groups.items(), strict=True):
-        panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
+    for panel, _, found in drawn:
         for place, (label, (value, words)) in enumerate(found.items()):
             measured = np.isfinite(value)
             if measured:
                 panel.barh(place, value, height=0.62, color=colours[label])
-            panel.annotate(
-                words,
-                (value if measured else 0, place),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=SMALL_SIZE,
-                color=INK if measured else "#777777",
-                style="normal" if measured else "italic",
-            )
+            style = {} if measured else {"color": "#777777", "style": "italic"}
+            write_beside(panel, words, value if measured else 0, place, **style)
         longest = max((bar.value for bar in found.values() if bar.value > 0), default=1)
         room = (
             1.35 if max((len(b.words) for b in found.values()), default=0) < 20 else 1.9
@@ -389,8 +365,8 @@ def bars(groups: Mapping[str, Mapping[str, Bar]], title: str) -> Figure:
         panel.grid(visible=False)
         panel.spines["bottom"].set_visible(False)
         panel.tick_params(axis="y", length=0)
-    axes[0].set_yticks(range(len(labels)), labels)
-    axes[0].set_ylim(len(labels) - 0.4, -0.6)  # the first on top
+        panel.set_yticks(range(len(labels)), labels)
+        panel.set_ylim(len(labels) - 0.4, -0.6)  # the first on top
     return figure
 
 
@@ -492,15 +468,7 @@ def dots(rows: Sequence[Dots], title: str, x: str, nothing: str) -> Figure:
             panel.plot([start, end], [place] * 2, color=colour, linewidth=2)
             spread = row.end.by_seed.std() if len(row.end.by_seed) > 1 else None
             panel.errorbar(end, place, xerr=spread, marker="o", color=colour)
-            panel.annotate(
-                f"{row.end}",
-                (np.nanmax([start, end, 0]), place),
-                xytext=(9, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=SMALL_SIZE,
-                color=INK,
-            )
+            write_beside(panel, f"{row.end}", np.nanmax([start, end, 0]), place)
     panel.set_yticks(range(len(rows)), [row.label for row in rows])
     for label, row in zip(panel.get_yticklabels(), rows, strict=True):
         label.set_color(colours[row.kind])
@@ -567,19 +535,12 @@ def heat_maps(
         x: What the columns are.
         nothing: Said in a panel without values.
     """
-    count = max(len(maps), 1)
     square = any(drawn.square for drawn in maps.values())
-    height = 0.9 + sum(
-        1.0 + 0.42 * max(len(drawn.values), 2) for drawn in maps.values()
-    )
-    figure, axes = panels(
-        count,
-        title,
-        (11.5, 5 if square else max(height, 2.5)),
-        rows=1 if square else count,
-    )
-    for panel, (name, drawn) in zip(axes, maps.items(), strict=False):
-        panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
+    height = 0.9 + sum(1.0 + 0.42 * max(len(m.values), 2) for m in maps.values())
+    size = (11.5, 5 if square else max(height, 2.5))
+    rows = 1 if square else max(len(maps), 1)
+    figure, found = titled(maps, title, size, x, nothing, rows=rows)
+    for panel, _, drawn in found:
         values = drawn.values.to_numpy(float)
         if not np.isfinite(values).any():
             say(panel, nothing)
@@ -620,9 +581,6 @@ def heat_maps(
         )
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=SMALL_SIZE)
-    if not maps:
-        say(axes[0], nothing)
-    axes[-1].set_xlabel(x, fontsize=LABEL_SIZE)
     return figure
 
 

@@ -4,9 +4,9 @@ Figures are made through matplotlib's object interface, so no global state is to
 and any thread may draw.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import cycle
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib import colormaps
@@ -47,6 +47,7 @@ PERFEDAVG_COLOURS = {
 OTHER_COLOURS = ["#E69F00", "#56B4E9", "#000000", "#8C6D00"]
 INK, FAINT, WORSE = "#222222", "#dddddd", "#D55E00"
 LABEL_SIZE, SMALL_SIZE = 10, 9
+T = TypeVar("T")
 
 
 class PlainFigure(Figure):
@@ -93,6 +94,43 @@ def panels(
         panel.grid(color=FAINT, linewidth=0.7)
         panel.set_axisbelow(True)
     return figure, axes
+
+
+def titled(
+    groups: Mapping[str, T],
+    title: str,
+    size: tuple[float, float],
+    x: str = "",
+    nothing: str = "",
+    *,
+    share_y: bool = False,
+    rows: int = 1,
+) -> tuple[Figure, list[tuple[Axes, str, T]]]:
+    """A figure of a panel a group; returns each panel with its title and group.
+
+    Args:
+        groups: By the panels' titles.
+        title: Of the figure.
+        size: In inches.
+        x: What is on the horizontal axes.
+        nothing: Said where there is no group.
+        share_y: Whether all panels have one vertical axis.
+        rows: Of panels.
+    """
+    figure, axes = panels(max(len(groups), 1), title, size, share_y, rows)
+    found = [(p, *g) for p, g in zip(axes, groups.items(), strict=False)]
+    for panel, name, _ in found:
+        panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
+        panel.set_xlabel(x, fontsize=LABEL_SIZE)
+    if not found:
+        say(axes[0], nothing)
+    return figure, found
+
+
+def write_beside(panel: Axes, text: str, x: float, y: float, **style: Any) -> None:
+    """Write a little right of a point, in data units."""
+    own = {"fontsize": SMALL_SIZE, "color": INK, "va": "center", **style}
+    panel.annotate(text, (x, y), (7, 0), textcoords="offset points", **own)
 
 
 def say(panel: Axes, text: str) -> None:

@@ -100,7 +100,7 @@ def _metric_column(macro: str, metric: str, when: str) -> Column:
     of = f" whose class is among the {share[1]} highest" if share else ""
     meaning = f"{'share' if share else 'mean'} of query records{of}"
     meaning += ", every client counts the same" if macro else ""
-    text = _percent if share else _decimals(3)
+    text = _percent if share else "{:.3f}".format
     title = f"Mean client {title.lower()}" if macro else title
     return Column(f"{title} {when}", text, meaning)
 
@@ -131,150 +131,132 @@ def _points(value: float) -> str:
     return f"{round(value, 1) + 0.0:+.1f}"  # never -0.0
 
 
-def _decimals(digits: int) -> Callable[[float], str]:
-    return lambda value: f"{value:.{digits}f}"
-
-
-TRAINING = Column("Training", str)
-INTERVALS = {
-    "micro_before": "Before, 95 % interval",
-    "micro_after": "After, 95 % interval",
-    "macro_before": "Mean client before, 95 % interval",
-    "macro_after": "Mean client after, 95 % interval",
+# How values are written, beside format strings.
+FORMATS: dict[str, Callable[[Any], str]] = {
+    "plain": _plain,
+    "text": str,
+    "%": _percent,
+    "points": _points,
+    "bytes": bytes_text,
+    "FLOP": flops_text,
+    "steps": lambda count: f"{count:,}" if count else MISSING,
+    "share": percent,
 }
-STEPS = re.compile(r"steps_(\d+)")
+
+
+def _column(title: str, text: str, meaning: str = "", missing: str = MISSING) -> Column:
+    return Column(title, FORMATS.get(text) or text.format, meaning, missing)
+
+
+TRAINING = _column("Training", "text")
 PATTERNS: list[tuple[re.Pattern, Callable[..., Column]]] = [
     (
         re.compile(r"stage(\d)_(\d+)"),
-        lambda stage, n: Column(
+        lambda stage, n: _column(
             f"Stage\N{NO-BREAK SPACE}{stage}, "
             + (f"after {n} epoch{'s' * (n != '1')}" if n != "0" else "initial"),
-            "{:.1f}".format,
+            "{:.1f}",
         ),
     ),
     (
         re.compile(r"(?:paper_)?(mean_)?top(\d+)_[\d.]+"),
-        lambda mean, k: Column(f"{'Mean ' * bool(mean)}Top-{k}", "{:.2f}".format),
+        lambda mean, k: _column(f"{'Mean ' * bool(mean)}Top-{k}", "{:.2f}"),
     ),
+    (re.compile(r"p10_top1_[\d.]+"), lambda: _column("10th percentile", "{:.2f}")),
+    (re.compile(r"beats_mru_[\d.]+"), lambda: _column("Beats MRU", "{:.0f} %")),
     (
-        re.compile(r"p10_top1_[\d.]+"),
-        lambda: Column("10th percentile", "{:.2f}".format),
+        re.compile(r"steps_(\d+)"),
+        lambda n: _column("1 step" if n == "1" else f"{n} steps", "{:.1f}"),
     ),
-    (re.compile(r"beats_mru_[\d.]+"), lambda: Column("Beats MRU", "{:.0f} %".format)),
-    (STEPS, lambda n: Column("1 step" if n == "1" else f"{n} steps", "{:.1f}".format)),
 ]
-COLUMNS = {
-    **{
-        f"{name}_interval": Column(
-            title, str, "had other clients been drawn: bootstrap"
-        )
-        for name, title in INTERVALS.items()
-    },
-    "interval": Column("95 %", str),
-    "setting": Column("Users", str),
-    "method": Column("Method", str),
-    "parameters": Column("Parameters", _plain),
-    "steps": Column("Steps", lambda count: f"{count:,}" if count else MISSING),
-    "support_fraction": Column("Support", lambda share: f"{100 * share:g} %"),
-    "question": Column("What the paper leaves open", str),
-    "answer": Column("Read as", str),
-    "before": Column("Before", _percent),
-    "after": Column("After", _percent),
-    "against_taken": Column("– the one taken", "{:+.1f}".format),
-    "minus_paper": Column("– the paper", "{:+.1f}".format),
-    "recipe": Column("Fine-tuned by", str),
-    "points_gained": Column("Gain", _points),
-    "papers_gain": Column("The paper's gain", _points),
-    "epochs": Column("Epochs", "{:,}".format),
-    "accuracy": Column("Accuracy", _percent),
-    "variant": Column("E", str),
-    "evaluations": Column("Evaluated rounds", "{:.0f}".format),
-    "initial": Column("Initial accuracy", "{:.2f}".format),
-    "personalised": Column("Personalised accuracy", "{:.2f}".format),
-    "tau": Column("τ", str),
-    "kinds": Column("Kinds of users", str),
-    "pairs": Column("Pairs", "{:,}".format),
-    "label_tv": Column("Mean total variation of labels", "{:.3f}".format),
-    "feature_w1": Column("Mean distance of features", "{:.3f}".format),
-    "paper_fedavg_update": Column("Paper, MNIST: FedAvg + update", "{:.2f}".format),
-    "paper_fo": Column("Paper, MNIST: FO", "{:.2f}".format),
-    "paper_hf": Column("Paper, MNIST: HF", "{:.2f}".format),
-    "nu_train": Column("ν", str),
-    "final": Column("Final accuracy", _percent),
-    "best": Column("Best accuracy", _percent),
-    "round_reaching": Column("Reaches ν = 1's final at round", "{:,}".format),
-    "flops_reaching": Column("… after computing", flops_text),
-    "algorithm": Column("Algorithm", str),
-    "source": Column("Data", str),
-    "training": TRAINING,
-    "test_clients": Column("Test clients", _plain, "never seen in training"),
-    "test_records": Column("Test records", _plain, "the test clients' query records"),
-    "micro_before": Column(
-        "Accuracy before", _percent, "share of all query records, as trained"
-    ),
-    "micro_after": Column(
-        "Accuracy after",
-        _percent,
-        "the same, once the model has adapted to each client's support records",
-    ),
-    "gain": Column("Over FedAvg", _points, "accuracy after, in points"),
-    "macro_before": Column(
-        "Mean client accuracy before", _percent, "every client counts the same"
-    ),
-    "macro_after": Column(
-        "Mean client accuracy after", _percent, "every client counts the same"
-    ),
-    "loss_before": Column(
-        "Loss before", _decimals(3), "nats a query record", NOT_FINITE
-    ),
-    "loss_after": Column("Loss after", _decimals(3), "nats a query record", NOT_FINITE),
-    "paper": Column("Paper", _percent, "published accuracy after adaptation"),
-    "difference": Column("Ours – paper", _points, "points"),
-    "rounds": Column("Rounds", _plain),
-    "client_rounds": Column("Client updates", _plain, "clients summed over rounds"),
-    "bytes_down": Column("Received", bytes_text, "by all clients from the server"),
-    "bytes_up": Column("Sent", bytes_text, "by all clients to the server"),
-    "bytes_total": Column("Traffic", bytes_text, "received and sent, all clients"),
-    "flops": Column("Compute", flops_text, "all clients, by formula"),
-    "flops_counted": Column("Compute, counted", flops_text, "by an operation counter"),
-    "flops_difference": Column(
-        "Counted – formula",
-        lambda value: f"{value:+.2f} %",
-        "over the whole run; within 2 % is the requirement",
-    ),
-    "best_validation_accuracy": Column(
-        "Best validation accuracy", _percent, "after adaptation, over all rounds"
-    ),
-    "best_validation_round": Column("… at round", _plain),
-    "target": Column("Target", _percent),
-    "outcome": Column("Target was", str),
-    "best_accuracy": Column("Best accuracy", _percent, "on validation clients"),
-    "communication_reduction": Column(
-        "FedAvg's traffic / this",
-        lambda value: f"{value:.2f}×",
-        "above 1 saves communication",
-    ),
-    "clients": Column("Clients", _plain),
-    "mean": Column("Mean", _percent),
-    "variance": Column("Variance", _decimals(1), "squared points; low is even"),
-    "sd": Column("Standard deviation", _decimals(1), "points"),
-    "minimum": Column("Lowest", _percent),
-    "p5": Column("5th percentile", _percent, "1 client in 20 is below"),
-    "p10": Column("10th percentile", _percent),
-    "p25": Column("25th percentile", _percent),
-    "p50": Column("Median", _percent),
-    "worst_tenth": Column("Worst 10 %", _percent, "mean of the lowest tenth"),
-    "best_tenth": Column("Best 10 %", _percent, "mean of the highest tenth"),
-    "jain": Column("Jain's index", _decimals(4), "1 is perfectly even"),
-    "gini": Column("Gini coefficient", _decimals(4), "0 is perfectly even"),
-    "entropy": Column("Entropy", _decimals(4), "nats; at most log(clients)"),
-    "kl_to_uniform": Column("KL to uniform", _decimals(4), "nats; 0 is even"),
-    "cosine_to_equal": Column("Cosine to equal", _decimals(4), "1 is perfectly even"),
-    "share_perfect": Column("All correct", _percent, "clients without a mistake"),
-    "share_better": Column("Better after adapting", _percent, "of clients"),
-    "share_unchanged": Column("Unchanged", _percent, "of clients"),
-    "share_worse": Column("Worse after adapting", _percent, "of clients"),
-    "share_worse_than_baseline": Column(
-        "Worse off than with plain FedAvg", _percent, "of clients"
-    ),
-}
+# Name | title | how it is written | meaning | where it is missing
+TABLE = """
+algorithm | Algorithm | text
+source | Data | text
+setting | Users | text
+method | Method | text
+parameters | Parameters | plain
+steps | Steps | steps
+support_fraction | Support | share
+question | What the paper leaves open | text
+answer | Read as | text
+before | Before | %
+after | After | %
+against_taken | – the one taken | {:+.1f}
+minus_paper | – the paper | {:+.1f}
+recipe | Fine-tuned by | text
+points_gained | Gain | points
+papers_gain | The paper's gain | points
+epochs | Epochs | {:,}
+accuracy | Accuracy | %
+variant | E | text
+evaluations | Evaluated rounds | {:.0f}
+initial | Initial accuracy | {:.2f}
+personalised | Personalised accuracy | {:.2f}
+tau | τ | text
+kinds | Kinds of users | text
+pairs | Pairs | {:,}
+label_tv | Mean total variation of labels | {:.3f}
+feature_w1 | Mean distance of features | {:.3f}
+paper_fedavg_update | Paper, MNIST: FedAvg + update | {:.2f}
+paper_fo | Paper, MNIST: FO | {:.2f}
+paper_hf | Paper, MNIST: HF | {:.2f}
+nu_train | ν | text
+final | Final accuracy | %
+best | Best accuracy | %
+round_reaching | Reaches ν = 1's final at round | {:,}
+flops_reaching | … after computing | FLOP
+test_clients | Test clients | plain | never seen in training
+test_records | Test records | plain | the test clients' query records
+micro_before | Accuracy before | % | share of all query records, as trained
+micro_after | Accuracy after | % | once adapted to each client's support records
+gain | Over FedAvg | points | accuracy after, in points
+macro_before | Mean client accuracy before | % | every client counts the same
+macro_after | Mean client accuracy after | % | every client counts the same
+micro_before_interval | Before, 95 % interval | text | by bootstrap
+micro_after_interval | After, 95 % interval | text | by bootstrap
+macro_before_interval | Mean client before, 95 % interval | text | by bootstrap
+macro_after_interval | Mean client after, 95 % interval | text | by bootstrap
+interval | 95 % | text
+loss_before | Loss before | {:.3f} | nats a query record | not finite
+loss_after | Loss after | {:.3f} | nats a query record | not finite
+paper | Paper | % | published accuracy after adaptation
+difference | Ours – paper | points | points
+rounds | Rounds | plain
+client_rounds | Client updates | plain | clients summed over rounds
+bytes_down | Received | bytes | by all clients from the server
+bytes_up | Sent | bytes | by all clients to the server
+bytes_total | Traffic | bytes | received and sent, all clients
+flops | Compute | FLOP | all clients, by formula
+flops_counted | Compute, counted | FLOP | by an operation counter
+flops_difference | Counted – formula | {:+.2f} % | whole run; at most 2 % is required
+best_validation_accuracy | Best validation accuracy | % | adapted, over all rounds
+best_validation_round | … at round | plain
+target | Target | %
+outcome | Target was | text
+best_accuracy | Best accuracy | % | on validation clients
+communication_reduction | FedAvg's traffic / this | {:.2f}× | above 1 saves traffic
+clients | Clients | plain
+mean | Mean | %
+variance | Variance | {:.1f} | squared points; low is even
+sd | Standard deviation | {:.1f} | points
+minimum | Lowest | %
+p5 | 5th percentile | % | 1 client in 20 is below
+p10 | 10th percentile | %
+p25 | 25th percentile | %
+p50 | Median | %
+worst_tenth | Worst 10 % | % | mean of the lowest tenth
+best_tenth | Best 10 % | % | mean of the highest tenth
+jain | Jain's index | {:.4f} | 1 is perfectly even
+gini | Gini coefficient | {:.4f} | 0 is perfectly even
+entropy | Entropy | {:.4f} | nats; at most log(clients)
+kl_to_uniform | KL to uniform | {:.4f} | nats; 0 is even
+cosine_to_equal | Cosine to equal | {:.4f} | 1 is perfectly even
+share_perfect | All correct | % | clients without a mistake
+share_better | Better after adapting | % | of clients
+share_unchanged | Unchanged | % | of clients
+share_worse | Worse after adapting | % | of clients
+share_worse_than_baseline | Worse off than with plain FedAvg | % | of clients
+"""
+ROWS = [line.split(" | ") for line in TABLE.strip().splitlines()]
+COLUMNS = {"training": TRAINING, **{name: _column(*row) for name, *row in ROWS}}

@@ -26,6 +26,7 @@ from fedmeta.reproduction.claims import (
     gains,
     published,
 )
+from fedmeta.studies.comparison import LOSSES
 
 NOT_RUN = "missing"
 MEASURES = ["after", "after_sd", "before", "before_sd", "macro_after", "macro_after_sd"]
@@ -264,10 +265,6 @@ A curve that rises earlier needs fewer rounds; what these compute is below, unde
 cost of the target accuracy. Lines are means over seeds, bands one standard deviation
 to either side; the gap between solid and dashed is what adapting is worth. Not
 smoothed."""
-LOSSES = """
-Lower is better. Training losses are each algorithm's own: FedAvg's is on all records,
-FedMeta's on query records after adaptation, so compare their shapes, not their
-heights."""
 DENSITY = """
 Each hump is the spread of the test clients' accuracies, those of all seeds together.
 Further right is better, narrower is fairer; triangles mark means."""
