@@ -1,7 +1,6 @@
 """What is missing, and the line that fills it."""
 
 from fedmeta.reproduction.commands import (
-    Command,
     Given,
     commands,
     given_parameters,
@@ -28,10 +27,10 @@ def test_missing_cells():
 
 def test_a_cell_is_a_run():
     assert commands([("meta_sgd", 0.5, 1)], "femnist", "paper", NOTHING) == [
-        Command(
+        (
+            "FedMeta(Meta-SGD): 50 % support, seed 1",
             "kedro run --pipeline femnist_meta_sgd --env paper "
             "--params support_fraction=0.5,seed=1",
-            "FedMeta(Meta-SGD): 50 % support, seed 1",
         )
     ]
 
@@ -41,7 +40,7 @@ def test_a_grid_is_a_sweep_and_each_cell_is_filled_once():
     missing += [("fedavg", p, seed) for p in (0.2, 0.5) for seed in (1, 2)]
     missing += [("maml", 0.9, 0), ("fedavg", 0.9, 0)]
     given = Given({"femnist.maml.inner_lr": "0.1"}, {})
-    texts = [c.text for c in commands(missing, "femnist", "local", given)]
+    texts = [line for _, line in commands(missing, "femnist", "local", given)]
     assert texts == [
         "kedro sweep --pipeline femnist_fedmeta --params support_fraction=0.2,0.5 "
         "--params seed=1,2 --params femnist.maml.inner_lr=0.1",

@@ -55,7 +55,7 @@ def test_three_seeds_give_verdicts():
 def test_what_is_missing_is_told():
     (study,) = declared_studies(Store(), runs((0,)))
     assert {c.outcome.verdict for c in study.report.claims} == {"undecided"}
-    assert study.missing[0].text == (
+    assert study.missing[0][1] == (
         "kedro sweep --pipeline femnist_nustep --env paper --params seed=1,2"
     )
 

@@ -215,7 +215,7 @@ def test_table3_is_the_mean_over_seeds():
     assert table.loc["MAML + NN", "top1_80"] == pytest.approx(70)
     assert table.loc["MAML + NN", "parameters"] == 18
     assert set(found.report.figures) == {"episodes", "steps"}
-    assert [command.text for command in found.missing] == [
+    assert [line for _, line in found.missing] == [
         "kedro run --pipeline recommendation_fedmeta --env paper --params seed=2"
     ]
     assert "MAML + NN" in text_of(html([found]))

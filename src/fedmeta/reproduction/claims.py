@@ -14,13 +14,14 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.reporting import tables
 from fedmeta.reporting.measures import Value, known
 from fedmeta.reporting.tables import REACHED
-from fedmeta.reporting.verdicts import Claim, every, greater
+from fedmeta.reporting.verdicts import Claim, Verdict, every, greater
 from fedmeta.reporting.wording import flops_text, label_of, percent
 
 BASELINE, FINE_TUNED = label_of(tables.BASELINE), label_of("fedavg_meta")
 FEDMETA = (label_of("maml"), label_of("meta_sgd"))  # whose gains the paper states
 Paper = Mapping[float, Mapping[str, float]]  # support fraction -> label -> %
 Accuracies = Mapping[float, Mapping[str, Value]]  # the same, by seed
+Figure = tuple[str, Verdict | None]  # in words, and what it decides
 
 
 def published(paper: Paper) -> Accuracies:
@@ -28,18 +29,21 @@ def published(paper: Paper) -> Accuracies:
     return {p: {k: known(x) for k, x in row.items()} for p, row in paper.items()}
 
 
-def gains(accuracies: Accuracies) -> dict[tuple[str, float], Value]:
-    """FedMeta's accuracy less FedAvg's, in points, by (label, support fraction).
-
-    Args:
-        accuracies: After adaptation, in percent; what is missing gives no gain.
-    """
+def lead(accuracies: Accuracies, label: str, base: str) -> dict[float, Value]:
+    """By how many points one is above another, where there are both."""
     return {
-        (label, p): row[label] - row[BASELINE]
-        for p, row in accuracies.items()
-        if BASELINE in row
+        p: row[label] - row[base]
+        for p, row in sorted(accuracies.items())
+        if label in row and base in row
+    }
+
+
+def gains(accuracies: Accuracies) -> dict[tuple[str, float], Value]:
+    """FedMeta's accuracy less FedAvg's, in points, by (label, support fraction)."""
+    return {
+        (label, p): gain
         for label in FEDMETA
-        if label in row
+        for p, gain in lead(accuracies, label, BASELINE).items()
     }
 
 
@@ -98,42 +102,31 @@ def claims(
 
 def above_baseline(accuracies: Accuracies, fractions: Sequence[float]) -> Claim:
     """(a) FedMeta is above FedAvg at every support fraction."""
-    ours = gains(accuracies)
-    figures = [
-        _at(p, [f"{name} {gain:+.2f}" for (name, at), gain in ours.items() if at == p])
-        for p in fractions
-    ]
-    where = _percent_list(p for p in fractions if any(key[1] == p for key in ours))
-    return Claim(
-        f"(a) FedMeta is above FedAvg{where}",
-        "; ".join(figures),
-        every(greater(gain, 0) for gain in ours.values()),
-    )
+    found: dict[float, list[Figure]] = {p: [] for p in fractions}
+    for (label, p), gain in gains(accuracies).items():
+        found[p].append((f"{label} {gain:+.2f}", greater(gain, 0)))
+    where = _percent_list(p for p in fractions if found[p])
+    return _claim(f"(a) FedMeta is above FedAvg{where}", found)
 
 
 def fine_tuning(
     accuracies: Accuracies, paper: Paper, fractions: Sequence[float]
 ) -> Claim:
     """(b) Fine-tuning FedAvg's model helps where it helps in the paper."""
-    theirs = _fine_tuning_gains(published(paper))
-    expected = {p: float(gain) for p, gain in theirs.items()}
-    ours = {p: v for p, v in _fine_tuning_gains(accuracies).items() if p in expected}
-    shown = ours or expected
+    theirs = lead(published(paper), FINE_TUNED, BASELINE)
+    expected = {p: float(theirs[p]) for p in fractions if p in theirs}
+    ours = lead(accuracies, FINE_TUNED, BASELINE)
+    found: dict[float, list[Figure]] = {p: [] for p in expected}
+    for p in expected.keys() & ours.keys():
+        text = f"{ours[p]:+.2f} (paper {expected[p]:+.2f})"
+        found[p] = [(text, greater(ours[p] * expected[p], 0))]  # the same sign
+    shown = [p for p in expected if found[p]] or expected
     sides = [
-        f"{side} it{_percent_list(p for p in shown if (expected[p] < 0) == below)}"
+        f"{side} it{_percent_list(at)}"
         for side, below in (("below", True), ("above", False))
-        if any((expected[p] < 0) == below for p in shown)
+        if (at := [p for p in shown if (expected[p] < 0) == below])
     ]
-    figures = [
-        _at(p, [f"{ours[p]:+.2f} (paper {expected[p]:+.2f})"] if p in ours else [])
-        for p in fractions
-        if p in expected
-    ]
-    return Claim(
-        f"(b) FedAvg(Meta), beside FedAvg, is {' and '.join(sides)}",
-        "; ".join(figures),
-        every(greater(ours[p] * expected[p], 0) for p in ours),  # the same sign
-    )
+    return _claim(f"(b) FedAvg(Meta), beside FedAvg, is {' and '.join(sides)}", found)
 
 
 def shrinking_lead(accuracies: Accuracies) -> Claim:
@@ -141,26 +134,20 @@ def shrinking_lead(accuracies: Accuracies) -> Claim:
 
     The paper's leads do not all shrink from each fraction to the next.
     """
-    held, figures, ends = [], [], set()
+    found: dict[str, list[Figure]] = {}
+    ends: set[float] = set()
     for label in FEDMETA:
-        leads = {
-            p: row[label] - row[FINE_TUNED]
-            for p, row in sorted(accuracies.items())
-            if label in row and FINE_TUNED in row
-        }
+        leads = lead(accuracies, label, FINE_TUNED)
+        found[label] = [(f"{x:+.2f} at {percent(p)}", None) for p, x in leads.items()]
         if len(leads) > 1:
-            ends |= {min(leads), max(leads)}
-            held.append(greater(leads[min(leads)], leads[max(leads)]))
-        shown = ", ".join(f"{lead:+.2f} at {percent(p)}" for p, lead in leads.items())
-        figures.append(f"{label}: {shown or 'not measured'}")
+            first, last = min(leads), max(leads)
+            ends |= {first, last}
+            text, _ = found[label][-1]
+            found[label][-1] = text, greater(leads[first], leads[last])
     where = (
         f" from {percent(min(ends))} to {percent(max(ends))} support" if ends else ""
     )
-    return Claim(
-        f"(c) FedMeta's lead over FedAvg(Meta) shrinks{where}",
-        "; ".join(figures),
-        every(held),
-    )
+    return _claim(f"(c) FedMeta's lead over FedAvg(Meta) shrinks{where}", found)
 
 
 def fewer_rounds(
@@ -169,23 +156,30 @@ def fewer_rounds(
     fractions: Sequence[float],
 ) -> Claim:
     """(d) FedMeta reaches the target accuracy in fewer rounds than FedAvg."""
-    held, figures, target = [], [], ""
-    for p in fractions:
-        table = overheads.get(p, pd.DataFrame({"algorithm": []})).set_index("algorithm")
-        if BASELINE not in table.index or not set(FEDMETA) & set(table.index):
-            figures.append(_at(p, []))
-            continue
-        target = f" {table['target'].iloc[0]:g} % validation accuracy"
-        for label in FEDMETA:
-            if label in table.index:
-                held.append(greater(rounds[p][BASELINE], rounds[p][label]))
-        names = [label for label in (BASELINE, *FEDMETA) if label in table.index]
-        figures.append(_at(p, [f"{n} {_rounds(table.loc[n])}" for n in names]))
-    return Claim(
-        f"(d) FedMeta reaches{target or ' the target'} in fewer rounds than FedAvg",
-        "; ".join(figures),
-        every(held),
+    found: dict[float, list[Figure]] = {p: [] for p in fractions}
+    target = " the target"
+    for p, table in overheads.items():
+        cost = table.set_index("algorithm")
+        labels = [label for label in FEDMETA if label in cost.index]
+        if BASELINE in cost.index and labels:
+            target = f" {cost['target'].iloc[0]:g} % validation accuracy"
+            base = rounds[p][BASELINE]
+            found[p] = [(f"{BASELINE} {_rounds(cost.loc[BASELINE])}", None)] + [
+                (f"{k} {_rounds(cost.loc[k])}", greater(base, rounds[p][k]))
+                for k in labels
+            ]
+    return _claim(f"(d) FedMeta reaches{target} in fewer rounds than FedAvg", found)
+
+
+def _claim(claim: str, found: Mapping[float | str, Sequence[Figure]]) -> Claim:
+    """All figures behind what they are of, and one verdict on those that decide."""
+    figures = "; ".join(
+        f"{of if isinstance(of, str) else percent(of)}: "
+        f"{', '.join(text for text, _ in own) or 'not measured'}"
+        for of, own in found.items()
     )
+    verdicts = [v for own in found.values() for _, v in own if v is not None]
+    return Claim(claim, figures, every(verdicts))
 
 
 def _rounds(row: pd.Series) -> str:
@@ -195,20 +189,8 @@ def _rounds(row: pd.Series) -> str:
     return f"{row['rounds']:,} rounds, {flops_text(row['flops'])}"
 
 
-def _fine_tuning_gains(accuracies: Accuracies) -> dict[float, Value]:
-    return {
-        p: row[FINE_TUNED] - row[BASELINE]
-        for p, row in accuracies.items()
-        if FINE_TUNED in row and BASELINE in row
-    }
-
-
 def _range(values: Sequence[float]) -> str:
     return f"{min(values):+.2f} to {max(values):+.2f}"
-
-
-def _at(fraction: float, figures: Sequence[str]) -> str:
-    return f"{percent(fraction)}: {', '.join(figures) or 'not measured'}"
 
 
 def _percent_list(fractions: Iterable[float]) -> str:

@@ -12,18 +12,6 @@ SEEDS = 3  # a standard deviation of fewer says little
 Cell = tuple[str, float, int]  # algorithm, support fraction, seed
 
 
-class Command(NamedTuple):
-    """A line to type.
-
-    Attributes:
-        text: The line.
-        fills: What it adds, in words.
-    """
-
-    text: str
-    fills: str
-
-
 class Given(NamedTuple):
     """Parameters of the runs that the configuration does not have.
 
@@ -64,8 +52,8 @@ def seed_words(seeds: Sequence[int]) -> str:
 
 def commands(
     missing: Collection[Cell], benchmark: str, env: str, given: Given
-) -> list[Command]:
-    """Lines that fill the cells; one for all cells that one sweep can fill.
+) -> list[tuple[str, str]]:
+    """Lines that fill the cells, after what they fill; one where a sweep can fill all.
 
     Args:
         missing: Of algorithms that this code does not know nothing can be said.
@@ -89,13 +77,9 @@ def commands(
             fractions = [p for p, own in seeds_at.items() if tuple(own) == seeds]
             axes = {"support_fraction": fractions, "seed": seeds}
             who = "all algorithms" if which == "fedmeta" else label_of(which)
-            found.append(
-                Command(
-                    command_line(f"{benchmark}_{which}", env, axes, given),
-                    f"{who}: {', '.join(percent(p) for p in fractions)} support, "
-                    f"{seed_words(seeds)}",
-                )
-            )
+            at = ", ".join(map(percent, fractions))
+            line = command_line(f"{benchmark}_{which}", env, axes, given)
+            found.append((f"{who}: {at} support, {seed_words(seeds)}", line))
     return found
 
 

@@ -238,7 +238,7 @@ def _sections(study: Study, places: Mapping[str, str], told: bool) -> Iterator[S
         yield Section(
             "What is missing",
             MISSING,
-            commands=[(command.fills, command.text) for command in study.missing],
+            commands=study.missing,
             note=f"{WRITTEN} {pairs}." if pairs else "",
             level=3,
         )

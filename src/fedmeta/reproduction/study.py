@@ -22,7 +22,6 @@ from fedmeta.reporting.shown import Shown
 from fedmeta.reporting.wording import label_of, percent
 from fedmeta.reproduction.claims import gains
 from fedmeta.reproduction.commands import (
-    Command,
     Given,
     command_line,
     commands,
@@ -50,7 +49,7 @@ class Study(NamedTuple):
         report: Its tables, figures, sections and claims.
         data: What its data, settings and runs are.
         shown: Tables for people, by name.
-        missing: What to type.
+        missing: What a line fills, and the line to type.
         written: Parameters that what is missing needs in conf/local.
         gains: FedMeta's over FedAvg, in points.
     """
@@ -59,7 +58,7 @@ class Study(NamedTuple):
     report: Report
     data: Data
     shown: dict[str, Shown]
-    missing: list[Command]
+    missing: list[tuple[str, str]]
     written: dict[str, str]
     gains: list[Value]
 
@@ -247,7 +246,7 @@ def _study(
     runs: Runs,
     report: Report,
     shown: dict[str, Shown],
-    missing: list[Command],
+    missing: list[tuple[str, str]],
     written: dict[str, str],
     gains: list[Value] | None = None,
 ) -> Study:
@@ -278,12 +277,14 @@ def _study(
     )
 
 
-def _seeds_missing(runs: Runs, pipeline: str, what: str, given: Given) -> list[Command]:
+def _seeds_missing(
+    runs: Runs, pipeline: str, what: str, given: Given
+) -> list[tuple[str, str]]:
     """The line that makes up for seeds that all of a study lacks."""
     seeds = sorted(runs.table["seed"].dropna().unique())
     lacking = [seed for seed in wanted_seeds(seeds) if seed not in seeds]
     line = command_line(pipeline, runs.newest["env"], {"seed": lacking}, given)
-    return [Command(line, f"{what}: {seed_words(lacking)}")] if lacking else []
+    return [(f"{what}: {seed_words(lacking)}", line)] if lacking else []
 
 
 def _given(runs: pd.DataFrame, configured: Mapping[str, Any]) -> Given:
