@@ -76,7 +76,6 @@ NEUTRAL = (
     "pipelines.divergence",  # words and marks
     "pipelines.option_errors",
     "pipelines.progress",
-    "pipelines.recommendation.report",
     "pipelines.reporting",
 )
 # Tables of names: what a name stands for is a root of its own, so that a new line of

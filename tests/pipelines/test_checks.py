@@ -121,7 +121,6 @@ def test_records_in_order_cannot_be_drawn_anew() -> None:
             "inner_rate",
             "recommendation.maml_lr: unknown option 'inner_rate'",
         ),
-        ("models", "cnn", "recommendation.models.cnn: expected a mapping"),
     ],
 )
 def test_blocks_of_the_recommendation_study(block: str, option: str, told: str) -> None:

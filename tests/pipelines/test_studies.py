@@ -96,14 +96,14 @@ def test_the_tidy_tables_of_a_study(project, study):
     )
     names = {f"{h}.{name}" for h, name, _ in variants(study)}
     assert set(histories["cell"]) == names
-    assert set(scores["cell"]) == (names if "scores" in study.kinds else set())
+    assert set(scores["cell"]) == (names if study.home != readings.HOME else set())
     own = ["algorithm", "seed", "support_fraction"]
     assert (histories[own].nunique() > 0).all() and set(histories["seed"]) == {0}
     for h, name, variant in variants(study):
         rows = histories[histories["cell"] == f"{h}.{name}"]
         assert (rows[list(variant.factors)] == list(variant.factors.values())).all(None)
         long = scores[scores["cell"] == f"{h}.{name}"]
-        if "scores" in study.kinds:
+        if study.home != readings.HOME:
             wide = frame(project, h, name, "scores")
             assert long["accuracy_sum"].sum() == wide["accuracy_sum"].sum()
             assert (long["stage"] == "before").sum() == (wide["epochs"] == 0).sum()
@@ -113,7 +113,7 @@ def test_scores_of_every_number_of_epochs(project, study):
     with session(project) as opened:
         parameters = opened.load_context().params
     queries = {}
-    for home, name, _ in variants(study) if "scores" in study.kinds else ():
+    for home, name, _ in variants(study) if study.home != readings.HOME else ():
         scores = frame(project, home, name, "scores")
         epochs = parameters[home]["personalisation"].epochs
         assert scores["epochs"].drop_duplicates().tolist() == list(epochs)
@@ -211,7 +211,7 @@ def test_runs_of_a_study_are_tracked(project, study):
             blocks = {key.partition(".")[0] for key in parameters}
             assert not blocks & set(experiment.variants)  # its own is "algorithm"
             measured = {key for key in tracked_run.data.metrics if "test/" in key}
-            if "scores" not in study.kinds:
+            if study.home == readings.HOME:
                 assert not measured  # no test client was looked at
                 continue
             scores = frame(project, experiment.home, name, "scores")

@@ -2,22 +2,27 @@
 
 import pandas as pd
 
-from fedmeta.reporting import recommendation_figures
-from fedmeta.reporting.recommendation_tables import PAPER, Method
+from fedmeta.pipelines.recommendation.methods import METHODS, PAPER
 from fedmeta.reporting.results import Run, tidy
+from fedmeta.studies.recommendation import parameters
 
-METHODS = [
-    Method("unified", "NN-unified", "mixed", 918_452),
-    Method("mfu", "MFU", "alone", None),
-    Method("mru", "MRU", "alone", None),
-    Method("nb", "NB", "alone", None),
-    Method("lr", "LR", "alone", 4_160),
-    Method("nn", "NN", "alone", 9_256),
-    Method("maml_lr", "MAML + LR", "meta", 8_320),
-    Method("meta_sgd_lr", "Meta-SGD + LR", "meta", 12_480),
-    Method("maml_nn", "MAML + NN", "meta", 18_512),
-    Method("meta_sgd_nn", "Meta-SGD + NN", "meta", 27_768),
-]
+SIZES = parameters({"lr": 4_160, "nn": 9_256, "unified": 918_452})
+
+
+def results(scores, histories={}, methods=METHODS, source="sample", seeds=(0,)):
+    """The tidy tables of some methods' scores and histories, the same for each seed."""
+    runs = []
+    for seed in seeds:
+        for name, method in methods.items():
+            own = {"method": name, "label": method.label, "kind": method.kind}
+            found = scores.get(name), histories.get(name)
+            runs.append((name, Run({**own, "seed": seed}, *found)))
+    return tidy(runs, source)
+
+
+def only(*names):
+    """Some of the methods."""
+    return {name: METHODS[name] for name in names}
 
 
 def make_scores(top1, top4, num_query=100, fraction=0.8, steps=0):
@@ -35,26 +40,20 @@ def make_scores(top1, top4, num_query=100, fraction=0.8, steps=0):
     )
 
 
+def halves(percent):
+    """Hits of two users of 5,000 records each."""
+    whole = round(100 * percent)
+    return [whole // 2, whole - whole // 2]
+
+
 def paper_scores():
     """Two users of 5,000 records each whose pooled accuracies are the paper's."""
-    scores = {}
-    for method in METHODS:
-        parts = []
-        for (name, steps), by_fraction in PAPER.items():
-            for fraction, percents in by_fraction.items():
-                if name == method.id:
-                    one, four = (round(100 * percent) for percent in percents)
-                    parts.append(
-                        make_scores(
-                            [one // 2, one - one // 2],
-                            [four // 2, four - four // 2],
-                            5_000,
-                            fraction,
-                            steps,
-                        )
-                    )
-        scores[method.label] = pd.concat(parts, ignore_index=True)
-    return scores
+    parts = {}
+    for (name, steps), by_fraction in PAPER.items():
+        for fraction, (one, four) in by_fraction.items():
+            made = make_scores(halves(one), halves(four), 5_000, fraction, steps)
+            parts.setdefault(name, []).append(made)
+    return {name: pd.concat(rows, ignore_index=True) for name, rows in parts.items()}
 
 
 def make_history(top1, top4):
@@ -66,9 +65,3 @@ def make_history(top1, top4):
             "validation_top4_after": top4,
         }
     )
-
-
-def episode_curves(histories):
-    """The figure of histories by label."""
-    found = {k: tidy([(k, Run({}, history=h))], "sample") for k, h in histories.items()}
-    return recommendation_figures.episode_curves(found, "sample")

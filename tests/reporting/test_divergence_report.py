@@ -2,23 +2,18 @@
 
 import numpy as np
 import pytest
-from recommendation_report_samples import METHODS, episode_curves, paper_scores
+from recommendation_report_samples import SIZES, paper_scores, results
 from recommendation_report_samples import make_history as episodes
 from report_samples import all_figures, found, make_history, make_scores, words_in
 from rich.console import Console
 
 from fedmeta.reporting.divergence import lost_clients
-from fedmeta.reporting.recommendation_claims import orderings, verdict
-from fedmeta.reporting.recommendation_figures import (
-    step_curves,
-    user_spread,
-)
-from fedmeta.reporting.recommendation_page import grouped
-from fedmeta.reporting.recommendation_tables import table3, users_table
 from fedmeta.reporting.shown import printable, shown
 from fedmeta.reporting.tables import accuracy_table, fairness_table, overhead_table
 from fedmeta.reporting.verdicts import DIVERGED
 from fedmeta.studies.comparison import printed, summary
+from fedmeta.studies.recommendation import grouped, report_on
+from fedmeta.studies.study import diverged
 
 WORDS = "diverged at round 12"
 MARK = {"round": 12, "client": "f1234", "cause": "update"}
@@ -118,28 +113,20 @@ def shown_rows(table):
 
 def test_the_study_of_recommendation():
     scores = paper_scores()
-    best = "Meta-SGD + NN"
-    scores[best] = marked(scores[best], rows=0)
-    for table in (
-        table3(METHODS, scores, "sample", paper=True),
-        users_table(METHODS, scores, "sample"),
-    ):
-        row = table.set_index("id").loc["meta_sgd_nn"]
-        assert row["training"] == WORDS
+    own, best = "meta_sgd_nn", "Meta-SGD + NN"
+    scores[own] = marked(scores[own], rows=0)
+    made = results(scores, {own: marked(episodes([0.1], [0.2]))})
+    report = report_on(made, SIZES)
+    for table in report.tables.values():
+        assert table.set_index("id").loc[own, "training"] == WORDS
         titles, rows = shown_rows(grouped(table))
         assert rows[best][titles.index("Training")] == WORDS
-    table = table3(METHODS, scores, "sample", paper=True)
-    for claim in orderings({0: table}):
+    for claim in report.claims:
         lost = claim.outcome.verdict == DIVERGED
         assert lost == (WORDS in claim.figures)
         assert lost >= (best in claim.claim)
-    assert verdict(table, {}).endswith(f"{best} {WORDS}.")
-    figures = [
-        step_curves(METHODS, scores, "sample"),
-        user_spread(METHODS, scores, "sample"),
-        episode_curves({best: marked(episodes([0.1], [0.2]))}),
-    ]
-    for figure in figures:
+    assert diverged(made) == f"{best} {WORDS}."
+    for figure in report.figures.values():
         assert WORDS in words_in(figure)
 
 

@@ -6,24 +6,23 @@ import pandas as pd
 import pytest
 from pytest import approx
 from recommendation_report_samples import (
-    METHODS,
-    episode_curves,
+    SIZES,
     make_history,
     make_scores,
     paper_scores,
+    results,
 )
 
-from fedmeta.reporting.recommendation_figures import (
-    step_curves,
-    user_spread,
-)
+from fedmeta.pipelines.recommendation.methods import METHODS
+from fedmeta.reporting.recommendation import step_curves, user_spread
 from fedmeta.reporting.style import COLOURS, RECOMMENDER_COLOURS, colours_of
+from fedmeta.studies.recommendation import report_on
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 HISTORIES = {
-    "MAML + LR": make_history([0.1, 0.6, 0.5], [0.3, 0.7, 0.6]),
-    "Meta-SGD + NN": make_history([0.1, 0.7, 0.8], [0.3, 0.8, 0.9]),
+    "maml_lr": make_history([0.1, 0.6, 0.5], [0.3, 0.7, 0.6]),
+    "meta_sgd_nn": make_history([0.1, 0.7, 0.8], [0.3, 0.8, 0.9]),
 }
 
 
@@ -35,23 +34,23 @@ def draw(figure):
     return " | ".join(text.get_text() for text in texts)
 
 
+def episode_curves(histories):
+    return report_on(results({}, histories), SIZES).figures["episodes"]
+
+
 def test_every_figure_names_its_data():
-    scores = paper_scores()
-    for figure in (
-        episode_curves(HISTORIES),
-        step_curves(METHODS, scores, "sample"),
-        user_spread(METHODS, scores, "sample"),
-    ):
+    found = results(paper_scores())
+    for figure in (episode_curves(HISTORIES), step_curves(found), user_spread(found)):
         assert "· sample" in draw(figure)
 
 
 def test_nothing_at_all():
-    nobody = {method.label: make_scores([], []) for method in METHODS}
-    untrained = {"MAML + NN": HISTORIES["MAML + LR"].iloc[:0]}
+    nobody = {name: make_scores([], []) for name in METHODS}
+    untrained = {"maml_nn": HISTORIES["maml_lr"].iloc[:0]}
     assert "no episode has been evaluated" in draw(episode_curves(untrained))
     for scores in ({}, nobody):
-        assert "no test user" in draw(step_curves(METHODS, scores, "s"))
-        assert "no test user" in draw(user_spread(METHODS, scores, "s"))
+        assert "no test user" in draw(step_curves(results(scores)))
+        assert "no test user" in draw(user_spread(results(scores)))
 
 
 def test_episodes_are_unsmoothed_and_in_two_panels():
@@ -77,11 +76,11 @@ def test_steps_are_curves_dots_and_lines():
         for i, s in ((2, 10), (4, 100), (8, 1_000))
     ]
     scores = {
-        "MRU": make_scores([7], [9], 10),
-        "NN": pd.concat(nn),
-        "MAML + NN": make_scores([6], [9], 10, steps=100),
+        "mru": make_scores([7], [9], 10),
+        "nn": pd.concat(nn),
+        "maml_nn": make_scores([6], [9], 10, steps=100),
     }
-    figure = step_curves(METHODS, scores, "sample")
+    figure = step_curves(results(scores))
     words = draw(figure)
     assert "Top-1, 80% support" in words and "NN 80.0%" in words
     lines = figure.axes[0].lines
@@ -96,18 +95,18 @@ def test_steps_are_curves_dots_and_lines():
 
 
 def test_a_panel_for_every_support_and_measure():
-    assert len(step_curves(METHODS, paper_scores(), "sample").axes) == 4
-    assert len(user_spread(METHODS, paper_scores(), "sample").axes) == 2
+    assert len(step_curves(results(paper_scores())).axes) == 4
+    assert len(user_spread(results(paper_scores())).axes) == 2
 
 
 def test_users_are_those_after_the_last_step():
     scores = {
-        "NN": pd.concat(
+        "nn": pd.concat(
             [make_scores([0, 0, 0], [9] * 3, 10, steps=100)]
             + [make_scores([2, 5, 9], [9] * 3, 10, steps=1_000)]
         )
     }
-    figure = user_spread(METHODS, scores, "sample")
+    figure = user_spread(results(scores))
     words = draw(figure)
     assert "NN, 1,000 steps" in words and "50%" in words
     bar = next(line for line in figure.axes[0].lines if len(line.get_xdata()) == 2)
@@ -115,14 +114,14 @@ def test_users_are_those_after_the_last_step():
 
 
 def test_users_that_are_all_equal_have_no_hump():
-    figure = user_spread(METHODS, {"MFU": make_scores([5, 5], [9, 9], 10)}, "sample")
+    figure = user_spread(results({"mfu": make_scores([5, 5], [9, 9], 10)}))
     draw(figure)
     assert not figure.axes[0].collections
     assert all(np.all(line.get_xdata() == 0.5) for line in figure.axes[0].lines)
 
 
 def test_every_method_has_its_own_colour():
-    labels = [method.label for method in METHODS]
+    labels = [method.label for method in METHODS.values()]
     assert colours_of(labels) == {name: RECOMMENDER_COLOURS[name] for name in labels}
     assert len(set(RECOMMENDER_COLOURS.values())) == 10
     assert not set(RECOMMENDER_COLOURS) & set(COLOURS)

@@ -4,31 +4,22 @@ from io import StringIO
 import pandas as pd
 import pytest
 from recommendation_report_samples import (
-    METHODS,
-    episode_curves,
+    SIZES,
     make_history,
     make_scores,
     paper_scores,
+    results,
 )
 from rich.console import Console
 
-from fedmeta.reporting.recommendation_figures import (
-    step_curves,
-    user_spread,
-)
-from fedmeta.reporting.recommendation_page import grouped, report
-from fedmeta.reporting.recommendation_tables import table3, users_table
+from fedmeta.pipelines.recommendation.methods import METHODS
 from fedmeta.reporting.report import Data, render
 from fedmeta.reporting.shown import printable, shown
+from fedmeta.studies.recommendation import BENCHMARK, grouped, report_on
 
-HISTORIES = {"Meta-SGD + NN": make_history([0.1, 0.7], [0.3, 0.8])}
+HISTORIES = {"meta_sgd_nn": make_history([0.1, 0.7], [0.3, 0.8])}
 
 
-FIGURES = {
-    "episodes": episode_curves(HISTORIES),
-    "steps": step_curves(METHODS, paper_scores(), "sample"),
-    "users": user_spread(METHODS, paper_scores(), "sample"),
-}
 DATA = Data(
     benchmark="the paper's log",
     source="synthetic sample",
@@ -42,24 +33,23 @@ DATA = Data(
 )
 
 
-def page(scores, paper=True, methods=METHODS, figures=None, **changes):
-    made = report(
-        table3(methods, scores, "sample", paper),
-        users_table(methods, scores, "sample"),
-        HISTORIES,
-        figures or {},
-    )
-    return render(made, DATA._replace(**changes))
+def reported(scores, paper=True, methods=METHODS):
+    source = BENCHMARK.label if paper else "sample"
+    return report_on(results(scores, HISTORIES, methods, source), SIZES)
+
+
+def page(scores, paper=True, methods=METHODS, **changes):
+    return render(reported(scores, paper, methods), DATA._replace(**changes))
 
 
 @pytest.fixture(scope="module")
 def table():
-    return table3(METHODS, paper_scores(), "sample", True)
+    return reported(paper_scores()).tables["table3"]
 
 
 @pytest.fixture(scope="module")
 def html():
-    return page(paper_scores(), figures=FIGURES)
+    return page(paper_scores())
 
 
 class TestPage:
@@ -97,8 +87,8 @@ class TestPage:
 
     def test_claims_that_fail_or_are_open(self):
         scores = paper_scores()
-        scores["NB"] = make_scores([99, 99], [99, 99])
-        del scores["MAML + LR"]
+        scores["nb"] = make_scores([99, 99], [99, 99])
+        del scores["maml_lr"]
         html = page(scores)
         assert "1 seed; figures point against it" in html
         assert '<span class="unknown">not measured</span>' in html
@@ -110,9 +100,8 @@ class TestPage:
         assert "The paper&#39;s numbers are for" not in without
 
     def test_escapes_what_it_is_given(self):
-        methods = [METHODS[1]._replace(label="<b>x</b>")]
-        scores = {"<b>x</b>": make_scores([1], [2])}
-        html = page(scores, methods=methods)
+        methods = {"mfu": METHODS["mfu"]._replace(label="<b>x</b>")}
+        html = page({"mfu": make_scores([1], [2])}, methods=methods)
         assert "<b>x</b>" not in html
 
     def test_nothing_at_all(self):
@@ -139,8 +128,8 @@ def test_the_best_of_each_column_is_marked(table):
 
 def test_cells_say_what_is_missing():
     scores = paper_scores()
-    del scores["NB"]
-    _, shown_rows = rows(table3(METHODS, scores, "s", False))
+    del scores["nb"]
+    _, shown_rows = rows(reported(scores, paper=False).tables["table3"])
     found = {row[0].text: row for row in shown_rows}
     assert [cell.text for cell in found["NB"]] == ["NB"] + ["–"] * 6
     assert [cell.text for cell in found["MRU"]][1:4] == ["–", "–", "70.44"]
@@ -171,5 +160,5 @@ class TestTerminal:
         assert "\x1b[1m83.87" not in row
 
     def test_nothing_at_all(self):
-        lines = self.printed(table3(METHODS, {}, "s", True), color_system=None)
+        lines = self.printed(reported({}).tables["table3"], color_system=None)
         assert any("NN-unified" in line for line in lines)

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from made_up_runs import LEVELS, Store, frame, history, recorded, scores, table2_of
+from made_up_runs import LEVELS, Store, frame, history, recorded, table2_of
 
 from fedmeta.core.types import Divergence
 from fedmeta.reporting.measures import mean_history
@@ -12,7 +12,6 @@ from fedmeta.reporting.results import Run, tidy
 from fedmeta.reporting.verdicts import DIVERGED
 from fedmeta.reproduction.claims import headline
 from fedmeta.reproduction.report import TABLE2, TABLE3, _belongs, html
-from fedmeta.reproduction.table3 import together
 
 LOST = ("maml", 0.2, 1)
 WHERE = str(Divergence(150, "f1234", "update"))
@@ -103,9 +102,3 @@ def test_a_mean_over_seeds_skips_nothing():
     cells = [("maml", Run({"seed": s}, history=t)) for s, t in enumerate(tables)]
     mean = mean_history(tidy(cells, "sample"))
     assert mean["validation_loss_after"].isna().tolist() == [False, True, False]
-    whole = scores(recorded("maml"))
-    marked = whole[:0]
-    marked.attrs["diverged"] = {"round": 3}
-    found = together([whole, marked])
-    assert found.empty and found.attrs["diverged"] == {"round": 3}
-    assert len(together([whole, whole])) == 2 * len(whole)

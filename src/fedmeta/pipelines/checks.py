@@ -87,12 +87,6 @@ def check_model(benchmark: Benchmark, model: Block, **_: Any) -> None:
     checked(benchmark.model, model.options, model.name, whole=False)
 
 
-def check_models(benchmark: Benchmark, models: Block, **_: Any) -> None:
-    """Options of several models, each under its name."""
-    for name, options in models.options.items():
-        check_model(benchmark, Block(f"{models.name}.{name}", options))
-
-
 def check_algorithms(
     benchmark: Benchmark,
     names: list[str],

@@ -30,9 +30,10 @@ def nonfinite(scores: pd.DataFrame | None) -> str:
     if scores is None:
         return ""
     losses = scores.filter(["loss_sum", "loss_sum_after"])
-    bad = scores.loc[~np.isfinite(losses.astype(float)).all(axis=1), "client_id"]
-    if bad.empty:
+    lost = ~np.isfinite(losses.astype(float)).all(axis=1)
+    if not lost.any():
         return ""
+    bad = scores.loc[lost, "client_id"]
     return (
         f"adaptation diverged in {len(bad):,} of {len(scores):,} cases, first on client"
         f" {bad.iloc[0]}: its loss is not finite, and records without a finite answer"

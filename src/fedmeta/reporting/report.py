@@ -60,6 +60,8 @@ class Report(NamedTuple):
         sections: In the order in which they are shown, after the claims.
         claims: What the paper says, checked here.
         next: Where to look next, beside what every page says.
+        notes: Sentences on the data, beside the study's.
+        statistics: The paper's data beside this run's, if there is such a table.
     """
 
     heading: str
@@ -69,6 +71,8 @@ class Report(NamedTuple):
     sections: Sequence[Section]
     claims: Sequence[Claim] = ()
     next: Sequence[str] = (TABLES,)
+    notes: Sequence[str] = ()
+    statistics: Shown | None = None
 
 
 class Data(NamedTuple):

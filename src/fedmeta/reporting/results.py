@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from fedmeta.reporting.divergence import divergence
+from fedmeta.reporting.divergence import divergence, nonfinite
 
 # Whose a row is, in every study; then its factors.
 CELL = ["cell", "algorithm", "support_fraction", "seed"]
+TOLD = ["diverged", "not_finite"]  # what is said of a cell in words
 BEFORE, AFTER = "before", "after"  # stages of adaptation
 # What else tells rows of a cell apart: epochs or steps of adaptation, where counted.
 COUNTS = ("epochs", "steps")
@@ -47,7 +48,8 @@ class Results(NamedTuple):
     """The tidy tables, or some of their rows.
 
     Attributes:
-        cells: A row a cell: its factors, and `diverged`, in words, or empty.
+        cells: A row a cell: its factors, and in words, or empty, whether its training
+            diverged, and on how many clients its adaptation did (`TOLD`).
         scores: A row a cell, client and stage.
         histories: A row a cell and evaluated round.
         source: What the data are, for titles and tables.
@@ -106,7 +108,7 @@ class Results(NamedTuple):
     @property
     def lost(self) -> str:
         """Which of the cells diverged, by the factors in which they differ."""
-        own = [name for name in self.cells if name not in (*CELL, "diverged")]
+        own = [name for name in self.cells if name not in (*CELL, *TOLD)]
         apart = [name for name in own if self.cells[name].nunique() > 1]
         if not apart:
             return self.diverged
@@ -147,13 +149,13 @@ def tidy(runs: Iterable[tuple[str, Run]], source: str) -> Results:
             **run.factors,
         }
         words = next(filter(None, map(divergence, tables)), "")
-        cells.append({**own, "diverged": words})
+        cells.append({**own, "diverged": words, "not_finite": nonfinite(run.scores)})
         if run.scores is not None:
             scores.append(_long(run.scores).assign(**_apart(own, run.scores)))
         if run.history is not None:
             histories.append(run.history.assign(**own))
-    frame = pd.DataFrame(cells, columns=None if cells else [*CELL, "diverged"])
-    factors = [name for name in frame if name != "diverged"]
+    frame = pd.DataFrame(cells, columns=None if cells else [*CELL, *TOLD])
+    factors = [name for name in frame if name not in TOLD]
     return Results(
         frame,
         _joined(scores, [*factors, "client_id", "stage", "num_support", "num_query"]),

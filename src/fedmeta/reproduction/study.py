@@ -33,7 +33,7 @@ from fedmeta.reproduction.commands import (
 from fedmeta.reproduction.runs import Recorded
 from fedmeta.reproduction.settings import CELL, OWN, Chosen, choose
 from fedmeta.reproduction.table2 import accuracies, table2_report
-from fedmeta.reproduction.table3 import table3_report
+from fedmeta.reproduction.table3 import CELLS, table3_report
 from fedmeta.studies import STUDIES
 from fedmeta.studies import Study as Declared
 from fedmeta.studies.study import table_of
@@ -179,10 +179,8 @@ def table3_study(
     """
     table, newest = runs.table, runs.newest
     benchmark = BENCHMARKS[newest["benchmark"]]
-    results = runs.results(source_of(table, benchmark))
-    made = table3_report(
-        table, results, runs.scores, described, stands_in=_stands_in(table)
-    )
+    results = runs.results(source_of(table, benchmark), CELLS)
+    made = table3_report(results, described)
     given = _given(table, configured)
     lines = _seeds_missing(runs, f"{newest['benchmark']}_fedmeta", "all methods", given)
     return _study(name, benchmark, runs, *made, lines, given.written)

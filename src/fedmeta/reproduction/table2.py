@@ -12,7 +12,7 @@ import pandas as pd
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.reporting import figures
 from fedmeta.reporting import measures as m
-from fedmeta.reporting.recommendation_tables import column
+from fedmeta.reporting.recommendation import column
 from fedmeta.reporting.report import Report, Section
 from fedmeta.reporting.results import Results
 from fedmeta.reporting.shown import Cell, Shown, shown

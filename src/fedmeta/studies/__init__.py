@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 from kedro.pipeline import Pipeline
 
-from fedmeta.pipelines import recommendation
 from fedmeta.pipelines.studies import tuning
-from fedmeta.studies import nustep, perfedavg, personalized, readings
+from fedmeta.studies import nustep, perfedavg, personalized, readings, recommendation
 from fedmeta.studies.study import Study, create_pipeline
 
 __all__ = ["STUDIES", "Study", "create_pipelines"]
@@ -19,7 +18,7 @@ STUDIES: dict[str, Study] = {
 }
 # Experiments with reports of their own kind.
 OTHERS: dict[str, Callable[[], Pipeline]] = {
-    "recommendation_fedmeta": recommendation.create_pipeline,
+    "recommendation_fedmeta": lambda: create_pipeline(recommendation.STUDY),
     "femnist_tuning": lambda: tuning.create_pipeline("femnist"),
     "shakespeare_tuning": lambda: tuning.create_pipeline("shakespeare"),
 }

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.configuration import value_of
+from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.identity import Settings
 from fedmeta.pipelines.binding import bind
@@ -16,12 +19,15 @@ from fedmeta.pipelines.reporting import (
     settings_of_results,
     source_of,
 )
-from fedmeta.pipelines.studies.experiment import Experiment, runs, trainings
-from fedmeta.reporting.divergence import lost_clients
+from fedmeta.pipelines.studies.experiment import Experiment
 from fedmeta.reporting.report import Data, Report, render
 from fedmeta.reporting.results import Results, Run, restored, stored, tidy
 from fedmeta.reporting.shown import Cell, Shown, show
 from fedmeta.reporting.verdicts import Claim, claims_frame
+
+KINDS = ("scores", "history")  # what a training leaves, as far as its graph has it
+# Blocks of options that all results of an experiment share.
+COMMON = {"personalisation", "distances", "recipes", "partition", "study"}
 
 
 class Study(NamedTuple):
@@ -38,7 +44,6 @@ class Study(NamedTuple):
         notes: Sentences on the data.
         more: Further nodes.
         further: Argument of `report` -> dataset.
-        kinds: What the trainings leave: without "scores" no test client is looked at.
     """
 
     home: str
@@ -51,20 +56,21 @@ class Study(NamedTuple):
     notes: Sequence[str]
     more: Sequence[Callable[[], Node]] = ()
     further: Mapping[str, str] = {}
-    kinds: Sequence[str] = ("scores", "history")
 
 
 def create_pipeline(study: Study) -> Pipeline:
     """Raw files -> trainings -> tidy tables -> tables, figures, one HTML page."""
-    run = runs if "scores" in study.kinds else trainings
-    graphs = [*(make() for make in study.data), *map(run, study.experiments)]
+    trained = sum((e.graph(e) for e in study.experiments), Pipeline([]))
+    data = sum((make() for make in study.data), Pipeline([]))
+    more = Pipeline([make() for make in study.more])
     home = f"{study.home}.report"
     records = {"records": study.experiments[0].records}
     results = {
-        f"{e.home}__{name}__{kind}": f"{e.home}.{name}.{kind}"
+        f"{e.home}__{name}__{kind}": dataset
         for e in study.experiments
         for name in e.variants
-        for kind in study.kinds
+        for kind in KINDS
+        if (dataset := f"{e.home}.{name}.{kind}") in trained.all_outputs()
     }
     blocks = {f"{e.home}__parameters": f"params:{e.home}" for e in study.experiments}
     tidied = {name: f"{home}.{name}" for name in ("results", "histories")}
@@ -90,10 +96,7 @@ def create_pipeline(study: Study) -> Pipeline:
             ),
         ]
     )
-    return (
-        sum([*graphs, Pipeline([make() for make in study.more])], Pipeline([]))
-        + reported
-    )
+    return data + trained + more + reported
 
 
 def collect(study: Study, records: FederatedDataset, **results: Any) -> tuple:
@@ -114,7 +117,7 @@ def collect(study: Study, records: FederatedDataset, **results: Any) -> tuple:
         f"{experiment.home}.{name}": Run(
             {"algorithm": variant.algorithm, **experiment.factors, **variant.factors},
             results.get(f"{experiment.home}__{name}__scores"),
-            results[f"{experiment.home}__{name}__history"],
+            results.get(f"{experiment.home}__{name}__history"),
         )
         for experiment in study.experiments
         for name, variant in experiment.variants.items()
@@ -128,7 +131,7 @@ def compose(
     """The tables, figures and page; what became of the claims is printed too."""
     source = source_of(study.benchmark, records)
     found, _ = restored(results, histories, source)
-    further = {name: inputs[name] for name in study.further}
+    further = {name: {"records": records, **inputs}[name] for name in study.further}
     report = study.report(found, **further)
     report = report._replace(summary=f"{report.summary} {diverged(found)}".strip())
     show(claims_shown(report.claims), f"Claims of the paper · {source}", wrapped=1)
@@ -140,11 +143,15 @@ def compose(
             records.synthetic,
             records.stands_in,
             {
-                name.removesuffix("__parameters"): value
-                for name, value in inputs.items()
-                if name.endswith("__parameters")
+                experiment.home: {
+                    name: block
+                    for name, block in inputs[f"{experiment.home}__parameters"].items()
+                    if name in experiment.variants or name not in ALGORITHMS
+                }
+                for experiment in study.experiments
             },
-            study.notes,
+            [*study.notes, *report.notes],
+            report.statistics,
         ),
     )
     return (
@@ -163,12 +170,15 @@ def table_of(dataset: str) -> str:
 def diverged(results: Results) -> str:
     """A sentence for each training that diverged, and each that does on some clients.
 
-    By the name of its cell.
+    By its label, or the name of its cell.
     """
-    lost = results.cells[results.cells["diverged"] != ""]
-    told = [f"{c.cell} {c.diverged}." for c in lost.itertuples()]
-    scores = dict(iter(results.scores.groupby("cell", sort=False)))
-    return " ".join([*told, *lost_clients(scores)])
+    cells = results.cells
+    names = cells["label"] if "label" in cells else cells["cell"]
+    told = [
+        *(names + " " + cells["diverged"] + ".")[cells["diverged"] != ""],
+        *(names + ": " + cells["not_finite"] + ".")[cells["not_finite"] != ""],
+    ]
+    return " ".join(told)
 
 
 def claims_shown(claims: Sequence[Claim]) -> Shown:
@@ -186,17 +196,20 @@ def _of_other_sources(
     """
     home = experiment.home
     blocks = results[f"{home}__parameters"]
-    common = {"model", "personalisation", "distances", "recipes"} & blocks.keys()
-    shared = {name: blocks[name] for name in common}
-    whole = {**shared, "training": blocks["training"]}
+    shared = {name: blocks[name] for name in COMMON & blocks.keys()}
+    whole = {**shared, "training": blocks["training"], "model": blocks["model"]}
     tables, wanted = {}, {}
     for name, variant in experiment.variants.items():
-        own = {"training": blocks[variant.training], name: blocks[name]}
-        for kind in study.kinds:
-            tables[f"{name} {kind}"] = results[f"{home}__{name}__{kind}"]
-            wanted[f"{name} {kind}"] = identity.settings(**shared, **own)
+        own = {"training": blocks[variant.training], name: blocks.get(name, {})}
+        own["model"] = value_of(blocks, variant.model)
+        for kind in KINDS:
+            if (table := results.get(f"{home}__{name}__{kind}")) is not None:
+                tables[f"{name} {kind}"] = table
+                wanted[f"{name} {kind}"] = identity.settings(**shared | own)
     for name, dataset in study.further.items():
-        if dataset.startswith(f"{home}."):
+        if dataset.startswith(f"{home}.") and isinstance(
+            results.get(name), pd.DataFrame
+        ):
             tables[name], wanted[name] = results[name], identity.settings(**whole)
     made = settings_of_results(tables)
     for name, held in made.items():

@@ -3,47 +3,58 @@
 To add a federated one: a line here, and a block of its name in the parameters file.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
-from fedmeta.reporting.recommendation_tables import Method
 
-COUNTED = {"mfu": "MFU", "mru": "MRU", "nb": "NB"}  # from a test user's records alone
-TRAINED = {"lr": "LR", "nn": "NN"}  # by gradient steps on a test user's records alone
+class Method(NamedTuple):
+    """A way to recommend.
 
-
-class Federated(NamedTuple):
-    """An algorithm and the model that it trains."""
+    Attributes:
+        label: Such as "Meta-SGD + NN".
+        kind: "alone" (one user's own records), "mixed" (all users' records in one
+            place) or "meta" (federated).
+        model: Whose parameters are counted, in the block "models" or "unified"; None
+            if it has none.
+        algorithm: Of a federated one, in `ALGORITHMS`; the block of the method's name
+            has its options.
+        copies: Of the model's parameters, as the paper counts algorithm and model.
+    """
 
     label: str
-    algorithm: str  # in `ALGORITHMS`; the block of the method's name has its options
-    model: str  # in the block "models"
-    copies: int  # of the model's parameters, as the paper counts algorithm and model
+    kind: str
+    model: str | None = None
+    algorithm: str | None = None
+    copies: int = 1
 
 
-FEDERATED: dict[str, Federated] = {
-    "maml_lr": Federated("MAML + LR", "maml", "lr", 2),
-    "meta_sgd_lr": Federated("Meta-SGD + LR", "meta_sgd", "lr", 3),
-    "maml_nn": Federated("MAML + NN", "maml", "nn", 2),
-    "meta_sgd_nn": Federated("Meta-SGD + NN", "meta_sgd", "nn", 3),
+METHODS: dict[str, Method] = {
+    "mfu": Method("MFU", "alone"),
+    "mru": Method("MRU", "alone"),
+    "nb": Method("NB", "alone"),
+    "lr": Method("LR", "alone", "lr"),
+    "nn": Method("NN", "alone", "nn"),
+    "unified": Method("NN-unified", "mixed", "unified"),
+    "maml_lr": Method("MAML + LR", "meta", "lr", "maml", 2),
+    "meta_sgd_lr": Method("Meta-SGD + LR", "meta", "lr", "meta_sgd", 3),
+    "maml_nn": Method("MAML + NN", "meta", "nn", "maml", 2),
+    "meta_sgd_nn": Method("Meta-SGD + NN", "meta", "nn", "meta_sgd", 3),
 }
-METHODS = (*COUNTED, *TRAINED, "unified", *FEDERATED)
-
-
-def described(parameters: Mapping[str, int]) -> list[Method]:
-    """The methods in the order of the report.
-
-    Args:
-        parameters: of the models "lr", "nn" and "unified".
-    """
-    counted = [Method(name, label, "alone", None) for name, label in COUNTED.items()]
-    trained = [
-        Method(name, label, "alone", parameters[name])
-        for name, label in TRAINED.items()
-    ]
-    federated = [
-        Method(name, method.label, "meta", method.copies * parameters[method.model])
-        for name, method in FEDERATED.items()
-    ]
-    mixed = Method("unified", "NN-unified", "mixed", parameters["unified"])
-    return [*counted, *trained, mixed, *federated]
+COUNTED = [n for n, m in METHODS.items() if m.model is None]  # from own records
+TRAINED = ["lr", "nn"]  # by gradient steps on own records
+FEDERATED = {n: m for n, m in METHODS.items() if m.kind == "meta"}
+# The paper's accuracies in percent, by method and steps (0: not stated), then support:
+# (Top-1, Top-4).
+PAPER: dict[tuple[str, int], dict[float, tuple[float, float]]] = {
+    ("unified", 0): {0.8: (76.72, 89.13), 0.05: (66.47, 79.88)},
+    ("mfu", 0): {0.8: (42.92, 81.49), 0.05: (42.18, 72.87)},
+    ("mru", 0): {0.8: (70.44, 81.43), 0.05: (70.44, 81.43)},
+    ("nb", 0): {0.8: (78.18, 92.57), 0.05: (59.16, 72.83)},
+    ("lr", 100): {0.8: (58.30, 86.52), 0.05: (52.53, 75.25)},
+    ("lr", 10_000): {0.8: (78.31, 93.70), 0.05: (65.35, 77.11)},
+    ("nn", 100): {0.8: (57.20, 88.37), 0.05: (49.89, 75.26)},
+    ("nn", 10_000): {0.8: (83.79, 94.56), 0.05: (68.87, 77.66)},
+    ("maml_lr", 100): {0.8: (47.69, 71.60), 0.05: (46.75, 66.26)},
+    ("meta_sgd_lr", 100): {0.8: (81.70, 93.56), 0.05: (72.32, 77.94)},
+    ("maml_nn", 100): {0.8: (83.87, 94.88), 0.05: (73.08, 78.02)},
+    ("meta_sgd_nn", 100): {0.8: (86.23, 96.46), 0.05: (72.98, 78.17)},
+}

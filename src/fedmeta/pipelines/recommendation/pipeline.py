@@ -1,167 +1,124 @@
-"""The graph of the study."""
+"""The graph of the study's methods: a usage log -> the scores of each."""
+
+from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.pipelines import ingestion, preparation
 from fedmeta.pipelines.binding import bind
-from fedmeta.pipelines.recommendation import nodes, report
+from fedmeta.pipelines.recommendation import nodes
 from fedmeta.pipelines.recommendation.methods import (
     COUNTED,
     FEDERATED,
     METHODS,
     TRAINED,
 )
-from fedmeta.pipelines.training.nodes import train
-from fedmeta.pipelines.training.pipeline import data_inputs, training_outputs
+from fedmeta.pipelines.studies.experiment import (
+    Experiment,
+    Variant,
+    shared_inputs,
+    trainings,
+)
+from fedmeta.pipelines.training.pipeline import data_inputs
 
 HOME = "recommendation"
-TABLES = ("table3", "users")
 BENCHMARK = BENCHMARKS[HOME]
-SPLIT = {name: f"{HOME}.{name}" for name in ("records", "clients", "client_split")}
+TRAINING = {"training": f"params:{HOME}.training"}
 USERS = {
-    **SPLIT,
+    **{name: f"{HOME}.{name}" for name in ("records", "clients", "client_split")},
     "codebook": f"{HOME}.codebook",
     "partition": f"params:{HOME}.partition",
     "study": f"params:{HOME}.study",
 }
 
 
-def create_pipeline() -> Pipeline:
-    """A usage log -> Table 3, Figures 6 and 7, one HTML page."""
-    return (
-        ingestion.create_pipeline(HOME)
-        + preparation.create_pipeline(HOME)
-        + Pipeline([_counted(name) for name in COUNTED])
-        + Pipeline([_trained(name) for name in TRAINED])
-        + Pipeline(_unified())
-        + sum((Pipeline(_federated(name)) for name in FEDERATED), Pipeline([]))
-        + Pipeline(_report())
+def data() -> Pipeline:
+    """A usage log -> users, some to train on and others to test."""
+    return ingestion.create_pipeline(HOME) + preparation.create_pipeline(HOME)
+
+
+def runs(experiment: Experiment) -> Pipeline:
+    """Prepared users -> the scores of every method."""
+    federated = {name: experiment.variants[name] for name in FEDERATED}
+    return trainings(experiment._replace(variants=federated)) + Pipeline(
+        [
+            *(_scored(name, nodes.score_counted, name=name) for name in COUNTED),
+            *(
+                _scored(
+                    name,
+                    nodes.score_trained,
+                    {
+                        **TRAINING,
+                        "model": f"params:{HOME}.models.{name}",
+                        "options": f"params:{HOME}.{name}",
+                    },
+                    name=name,
+                )
+                for name in TRAINED
+            ),
+            *_unified(),
+            *(
+                _scored(
+                    name,
+                    nodes.score_federated,
+                    {
+                        **shared_inputs(experiment, name),
+                        "checkpoint": f"{HOME}.{name}.checkpoint",
+                        "options": f"params:{HOME}.{name}",
+                    },
+                    name=name,
+                    algorithm=method.algorithm,
+                )
+                for name, method in FEDERATED.items()
+            ),
+        ]
     )
 
 
-def _counted(name: str) -> Node:
+def _scored(method: str, score: Any, inputs: dict = {}, **fixed: Any) -> Node:
     return Node(
-        bind(nodes.score_counted, benchmark=BENCHMARK, name=name),
-        USERS,
-        f"{HOME}.{name}.scores",
+        bind(score, benchmark=BENCHMARK, **fixed),
+        {**USERS, **inputs},
+        f"{HOME}.{method}.scores",
         name=f"score_{HOME}",
-        namespace=name,
-    )
-
-
-def _trained(name: str) -> Node:
-    return Node(
-        bind(nodes.score_trained, benchmark=BENCHMARK, name=name),
-        {
-            **USERS,
-            "training": f"params:{HOME}.training",
-            "model": f"params:{HOME}.models.{name}",
-            "options": f"params:{HOME}.{name}",
-        },
-        f"{HOME}.{name}.scores",
-        name=f"score_{HOME}",
-        namespace=name,
+        namespace=method,
     )
 
 
 def _unified() -> list[Node]:
     home = f"{HOME}.unified"
-    shared = {"training": f"params:{HOME}.training", "options": f"params:{home}"}
-    data = data_inputs(HOME)
-    del data["model"]
+    shared = {**TRAINING, "options": f"params:{home}"}
+    inputs = {**data_inputs(HOME), **shared, "earlier": f"{home}.earlier_checkpoints"}
+    del inputs["model"]
     return [
         Node(
             bind(nodes.pretrain, benchmark=BENCHMARK),
-            {**data, **shared, "earlier": f"{home}.earlier_checkpoints"},
+            inputs,
             [f"{home}.checkpoint", f"{home}.history"],
             name=f"train_{HOME}",
             namespace="unified",
         ),
-        Node(
-            bind(nodes.score_unified, benchmark=BENCHMARK),
-            {**USERS, **shared, "checkpoint": f"{home}.checkpoint"},
-            f"{home}.scores",
-            name=f"score_{HOME}",
-            namespace="unified",
+        _scored(
+            "unified",
+            nodes.score_unified,
+            {**shared, "checkpoint": f"{home}.checkpoint"},
         ),
     ]
 
 
-def _federated(name: str) -> list[Node]:
-    method, home = FEDERATED[name], f"{HOME}.{name}"
-    data = {**data_inputs(HOME), "model": f"params:{HOME}.models.{method.model}"}
-    return [
-        Node(
-            bind(train, benchmark=BENCHMARK, names=[method.algorithm], called=name),
-            {
-                **data,
-                "earlier": f"{home}.earlier_checkpoints",
-                "partition": f"params:{HOME}.partition",
-                method.algorithm: f"params:{home}",
-            },
-            training_outputs(home, home),
-            name=f"train_{HOME}",
-            namespace=name,
-        ),
-        Node(
-            bind(
-                nodes.score_federated,
-                benchmark=BENCHMARK,
-                name=name,
-                algorithm=method.algorithm,
-            ),
-            {
-                **data,
-                **USERS,
-                "checkpoint": f"{home}.checkpoint",
-                "options": f"params:{home}",
-            },
-            f"{home}.scores",
-            name=f"score_{HOME}",
-            namespace=name,
-        ),
-    ]
-
-
-def _report() -> list[Node]:
-    home = f"{HOME}.report"
-    scores = {f"{name}_scores": f"{HOME}.{name}.scores" for name in METHODS}
-    histories = {f"{name}_history": f"{HOME}.{name}.history" for name in FEDERATED}
-    shared = {
-        "records": f"{HOME}.records",
-        "codebook": f"{HOME}.codebook",
-        "models": f"params:{HOME}.models",
-        "unified": f"{HOME}.unified.checkpoint",
-        **scores,
-    }
-    return [
-        Node(
-            bind(report.tabulate, benchmark=BENCHMARK),
-            shared,
-            [f"{home}.{table}_table" for table in TABLES],
-            name=f"tabulate_{HOME}",
-            namespace="report",
-        ),
-        Node(
-            bind(report.draw, benchmark=BENCHMARK),
-            {**shared, **histories},
-            [f"{home}.{figure}_figure" for figure in report.FIGURES],
-            name=f"draw_{HOME}",
-            namespace="report",
-        ),
-        Node(
-            bind(report.compose, benchmark=BENCHMARK),
-            {
-                **shared,
-                **histories,
-                "statistics": f"{HOME}.statistics",
-                "table": f"{home}.table3_table",
-                "users": f"{home}.users_table",
-                "partition": f"params:{HOME}.partition",
-            },
-            f"{home}.page",
-            name=f"compose_{HOME}",
-            namespace="report",
-        ),
-    ]
+EXPERIMENT = Experiment(
+    HOME,
+    HOME,
+    f"{HOME}.records",
+    BENCHMARK,
+    {
+        name: Variant(
+            method.algorithm or name,
+            model=f"models.{method.model}" if method.model in TRAINED else "model",
+            factors={"method": name, "label": method.label, "kind": method.kind},
+        )
+        for name, method in METHODS.items()
+    },
+    graph=runs,
+)

@@ -1,6 +1,8 @@
 """What an experiment of a related paper consists of, and the graph of its runs."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from kedro.pipeline import Node, Pipeline
@@ -10,26 +12,6 @@ from fedmeta.pipelines.binding import bind
 from fedmeta.pipelines.studies.nodes import personalise
 from fedmeta.pipelines.training.nodes import train
 from fedmeta.pipelines.training.pipeline import data_inputs, training_outputs
-
-
-class Variant(NamedTuple):
-    """One training of an experiment; the block of its name has its options."""
-
-    algorithm: str  # in `ALGORITHMS`
-    after: str | None = None  # a variant whose initialisation it starts from
-    training: str = "training"  # the block with its round loop
-    factors: Mapping[str, Any] = {}  # in which it differs from the others
-
-
-class Experiment(NamedTuple):
-    """Trainings on the same data with the same model, judged in the same way."""
-
-    home: str  # under which name results and parameters are
-    data: str  # under which name the prepared data are
-    records: str  # the dataset of their records
-    benchmark: Benchmark
-    variants: Mapping[str, Variant]
-    factors: Mapping[str, Any] = {}  # in which it differs from a study's others
 
 
 def runs(experiment: Experiment) -> Pipeline:
@@ -82,8 +64,31 @@ def trainings(experiment: Experiment) -> Pipeline:
 
 def shared_inputs(experiment: Experiment, name: str) -> dict[str, str]:
     """What all that is done with a variant needs to know, by argument name."""
+    variant = experiment.variants[name]
     return {
         **data_inputs(experiment.data, experiment.records),
-        "training": f"params:{experiment.home}.{experiment.variants[name].training}",
-        "model": f"params:{experiment.home}.model",
+        "training": f"params:{experiment.home}.{variant.training}",
+        "model": f"params:{experiment.home}.{variant.model}",
     }
+
+
+class Variant(NamedTuple):
+    """One training of an experiment; the block of its name has its options."""
+
+    algorithm: str  # in `ALGORITHMS`
+    after: str | None = None  # a variant whose initialisation it starts from
+    training: str = "training"  # the block with its round loop
+    model: str = "model"  # the block with its model, dotted
+    factors: Mapping[str, Any] = {}  # in which it differs from the others
+
+
+class Experiment(NamedTuple):
+    """Trainings on the same data with the same model, judged in the same way."""
+
+    home: str  # under which name results and parameters are
+    data: str  # under which name the prepared data are
+    records: str  # the dataset of their records
+    benchmark: Benchmark
+    variants: Mapping[str, Variant]
+    factors: Mapping[str, Any] = {}  # in which it differs from a study's others
+    graph: Callable[[Experiment], Pipeline] = runs  # of its trainings and scores
