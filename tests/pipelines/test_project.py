@@ -1,6 +1,7 @@
 """The registered pipelines, and a run of the smallest through Kedro."""
 
 import contextlib
+import graphlib
 import re
 from pathlib import Path
 
@@ -64,6 +65,24 @@ def test_nodes_have_tags_to_filter_by():
         for node in pipeline.nodes:
             assert node.tags & {*stages, "recommendation"}, (name, node.name)
             assert node.outputs[0].partition(".")[0] in node.tags
+
+
+def test_every_pipeline_has_layers(project):
+    """Kedro-Viz shows none where one of them comes both before and after another."""
+    catalog = session(project).load_context().catalog
+
+    def layer(name):
+        marks = getattr(catalog.get(name), "metadata", None) or {}
+        return marks.get("kedro-viz", {}).get("layer")
+
+    for name, pipeline in PIPELINES.items():
+        before = {}  # layer -> those that it is made from
+        for node in pipeline.nodes:
+            for made in filter(None, map(layer, node.outputs)):
+                given = {layer(n) for n in node.inputs if "params:" not in n}
+                before.setdefault(made, set()).update(given - {made, None})
+        assert "reporting" in before, name
+        graphlib.TopologicalSorter(before).prepare()  # refuses circles
 
 
 def test_what_is_registered():
