@@ -288,5 +288,14 @@ def test_every_locked_file_but_torchs_has_its_hash() -> None:
         assert all(pin.startswith("torch==") for pin in bare), bare[:3]
 
 
+def test_the_python_of_pages_runs(capsys) -> None:
+    """Of those whose blocks, one after another, are a whole program."""
+    page = ROOT / "docs" / "how-to" / "add-a-metric.md"
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
+        exec(compile(block, page, "exec"), names)
+    assert float(capsys.readouterr().out) == pytest.approx(1 / 62, rel=0.2)
+
+
 def test_no_page_has_open_ends() -> None:
     assert [page.name for page in PAGES if "TODO(lead)" in page.read_text()] == []
