@@ -38,11 +38,21 @@ class Clock:
         self.said = now
         pace = (now - self.start) / (number - self.first)
         log.info(
-            "%s, round %d of %d: training loss %.3f, %.2f s a round, %.0f min to go",
+            "%s, round %d of %d: training loss %.3f, %.2f s a round, %s to go",
             self.name,
             number,
             self.rounds,
             loss,
             pace,
-            pace * (self.rounds - number) / 60,
+            duration(pace * (self.rounds - number)),
         )
+
+
+def duration(seconds: float) -> str:
+    """ "4.2 s", "12 min", "3 h 05 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return (
+        f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    )

@@ -34,13 +34,3 @@ def overwritten(cells: Sequence[Cell], results: Mapping[int, set[Path]]) -> list
             differ = [n for n in cell.given if cell.given[n] != other.given[n]]
             names |= dict.fromkeys(differ)
     return list(names)
-
-
-def duration(seconds: float) -> str:
-    """ "4.2 s", "12 min", "3 h 05 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return (
-        f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-    )

@@ -17,6 +17,7 @@ from fedmeta import identity
 from fedmeta.configuration import Source
 from fedmeta.data.federated import read_packed
 from fedmeta.identity import Settings
+from fedmeta.pipelines.progress import duration
 from fedmeta.session import Session, registered
 from fedmeta.sweep.cells import (
     Cell,
@@ -40,7 +41,7 @@ from fedmeta.sweep.execute import (
 )
 from fedmeta.sweep.grid import Given, label, nested, run_command
 from fedmeta.sweep.shared import DataPart, data_part, is_records, waves
-from fedmeta.sweep.show import duration, overwritten, plan_table
+from fedmeta.sweep.show import overwritten, plan_table
 
 log = logging.getLogger(__name__)
 

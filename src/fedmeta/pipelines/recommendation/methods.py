@@ -15,7 +15,7 @@ class Method(NamedTuple):
             place) or "meta" (federated).
         model: Whose parameters are counted, in the block "models" or "unified"; None
             if it has none.
-        algorithm: Of a federated one, in `ALGORITHMS`; the block of the method's name
+        algorithm: Of a federated one, in `ALGORITHMS`, else ""; the block of its name
             has its options.
         copies: Of the model's parameters, as the paper counts algorithm and model.
     """
@@ -23,7 +23,7 @@ class Method(NamedTuple):
     label: str
     kind: str
     model: str | None = None
-    algorithm: str | None = None
+    algorithm: str = ""
     copies: int = 1
 
 
