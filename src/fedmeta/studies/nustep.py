@@ -20,6 +20,13 @@ from fedmeta.studies.study import Study
 
 HOME, BY = "femnist_nustep", ["setting", "nu_train"]
 STEPS = (1, 2, 3, 5)  # nu in training
+
+
+def _name(nu: int) -> str:
+    return f"ν = {nu}"
+
+
+FIRST, LAST = _name(STEPS[0]), _name(STEPS[-1])
 VARIANTS = {f"nu{n}": Variant("nu_step", factors={"nu_train": n}) for n in STEPS}
 
 
@@ -40,16 +47,16 @@ def report(results: Results) -> Report:
         },
     ).astype({"round_reaching": "Int64"})
     claims, said, maps, ends = [], [], {}, {}
+    framed = [(i, steps.index(nu)) for i, nu in enumerate(STEPS) if nu in steps]
     for setting, found in results.by("setting").items():
-        trained = {nu: found.where(nu_train=nu) for nu in STEPS}
+        trained = {_name(nu): found.where(nu_train=nu) for nu in STEPS}
         right = {
-            n: {_name(nu): m.accuracy(r, epochs=n) for nu, r in trained.items()}
+            n: {name: m.accuracy(r, epochs=n) for name, r in trained.items()}
             for n in steps
         }
-        framed = [(i, steps.index(nu)) for i, nu in enumerate(STEPS) if nu in steps]
         maps[setting] = Map.of(right, "{:.1f}", [n for n in steps if n], framed)
-        ends[setting] = {_name(nu): trained[nu] for nu in (STEPS[0], STEPS[-1])}
-        claims += _claims(setting, right, ends[setting])
+        ends[setting] = {name: trained[name] for name in (FIRST, LAST)}
+        claims += _claims(setting.capitalize(), right, ends[setting])
         said.append(_outcome(setting, right))
     return Report(
         "Training for more than one step of fine-tuning",
@@ -63,7 +70,7 @@ def report(results: Results) -> Report:
                 nothing="no test user",
             ),
             "accuracy": curves(
-                by_round(ends, m.AFTER, shades([_name(STEPS[0]), _name(STEPS[-1])])),
+                by_round(ends, m.AFTER, shades([FIRST, LAST])),
                 f"Validation accuracy after ν steps, by round · {results.source}",
             ),
         },
@@ -89,30 +96,20 @@ def report(results: Results) -> Report:
     )
 
 
-def _claims(setting: str, right: dict, ends: dict[str, Results]) -> list[Claim]:
-    who, (first, last) = setting[:1].upper() + setting[1:], ends
-    most = counted(STEPS[-1], "step")
+def _claims(who: str, right: dict, ends: dict[str, Results]) -> list[Claim]:
     own = {
         f"{counted(nu, 'step')} at test": best(right[nu], _name(nu))
         for nu in STEPS
         if nu in right
     }
-    both = {last: ends[last], first: ends[first]}
-    return [
-        Claim(
-            f"{who}: with ν steps at test, the model trained for ν is the best",
-            *all_of(own),
-        ),
-        Claim(
-            f"{who}: with {most} at test, {last} beats {first}",
-            *beats(both, epochs=STEPS[-1]),
-        ),
-        Claim(
-            f"{who}: {last} reaches {first}'s final validation accuracy in fewer "
-            "rounds",
-            *sooner(both),
-        ),
-    ]
+    both = {LAST: ends[LAST], FIRST: ends[FIRST]}
+    most, end = counted(STEPS[-1], "step"), "final validation accuracy in fewer rounds"
+    found = {
+        "with ν steps at test, the model trained for ν is the best": all_of(own),
+        f"with {most} at test, {LAST} beats {FIRST}": beats(both, epochs=STEPS[-1]),
+        f"{LAST} reaches {FIRST}'s {end}": sooner(both),
+    }
+    return [Claim(f"{who}: {claim}", *outcome) for claim, outcome in found.items()]
 
 
 def _outcome(setting: str, right: dict[int, dict[str, m.Value]]) -> str:
@@ -125,10 +122,6 @@ def _outcome(setting: str, right: dict[int, dict[str, m.Value]]) -> str:
         f"{values[top]:.1f} % of the test users' query records are classified "
         "correctly."
     )
-
-
-def _name(nu: int) -> str:
-    return f"ν = {nu}"
 
 
 def _first(results: Results, found: Results) -> m.Value:

@@ -5,7 +5,6 @@ for none and taking that step all the same? Users hold few classes each; tau is 
 number of local steps a round.
 """
 
-import numpy as np
 import pandas as pd
 from kedro.pipeline import Node
 
@@ -32,6 +31,12 @@ METHODS = {
     "exact": ("Per-FedAvg (exact)", "per_fedavg", "exact"),
 }
 BASELINE, FO, HF, _ = LABELS = [label for label, _, _ in METHODS.values()]
+BETTER = {
+    "Hessian-free is at least as accurate as first-order": (HF, FO),
+    f"Hessian-free is more accurate than {BASELINE}": (HF, BASELINE),
+}
+FALLS = "the meta-gradient's norm falls more under Per-FedAvg than under FedAvg"
+FURTHER = "Users of mostly one class are further from each other than users of five"
 # Accuracies of the paper's table for MNIST, alpha = 0.01, in percent, by tau.
 MNIST = {
     "fedavg_update": {4: 60.18, 10: 75.96},
@@ -54,15 +59,7 @@ def report(results: Results, distances: pd.DataFrame) -> Report:
         tau: {label: found.where(method=label) for label in LABELS}
         for tau, found in taus.items()
     }
-
-    def right(found: Results) -> dict[str, m.Value]:
-        return {
-            f"{name}_{key}": value
-            for label, _, name in METHODS.values()
-            for key, value in _before_and_after(found.where(method=label)).items()
-        }
-
-    table = m.tabulate(results, ["tau"], right)
+    table = m.tabulate(results, ["tau"], _measured)
     for name, published in MNIST.items():
         table[f"paper_{name}"] = table["tau"].map(published)
     groups = {f"τ = {tau}": found for tau, found in methods.items()}
@@ -120,52 +117,34 @@ def report(results: Results, distances: pd.DataFrame) -> Report:
     )
 
 
-def _before_and_after(found: Results) -> dict[str, m.Value]:
-    return {
-        "before": m.accuracy(found, epochs=0),
-        "after": m.accuracy(found, epochs=1),
-        "se": m.standard_error(found, epochs=1),
-    }
+def _measured(results: Results) -> dict[str, m.Value]:
+    values = {}
+    for label, _, name in METHODS.values():
+        found = results.where(method=label)
+        values[f"{name}_before"] = m.accuracy(found, epochs=0)
+        values[f"{name}_after"] = m.accuracy(found, epochs=1)
+        values[f"{name}_se"] = m.standard_error(found, epochs=1)
+    return values
 
 
 def _claims(methods: dict[int, dict[str, Results]], apart: pd.DataFrame) -> list[Claim]:
+    found = [
+        Claim(f"τ = {tau}: {claim}", *beats({k: at[k] for k in both}, epochs=1))
+        for claim, both in BETTER.items()
+        for tau, at in methods.items()
+    ]
+    found += [
+        Claim(f"τ = {tau}: {FALLS}", *falls_more(at, NORM, BASELINE))
+        for tau, at in methods.items()
+    ]
     kinds = apart.set_index("kinds").reindex(["one – one", "five – five"])
     pairs = {
         name.partition(":")[0]: [m.known(x) for x in kinds[column]]
         for column, name in DISTANCES.items()
     }
-    return [
-        *(
-            Claim(
-                f"τ = {tau}: Hessian-free is at least as accurate as first-order",
-                *beats({HF: found[HF], FO: found[FO]}, epochs=1),
-            )
-            for tau, found in methods.items()
-        ),
-        *(
-            Claim(
-                f"τ = {tau}: Hessian-free is more accurate than {BASELINE}",
-                *beats({HF: found[HF], BASELINE: found[BASELINE]}, epochs=1),
-            )
-            for tau, found in methods.items()
-        ),
-        *(
-            Claim(
-                f"τ = {tau}: the meta-gradient's norm falls more under Per-FedAvg than "
-                "under FedAvg",
-                *falls_more(found, NORM, BASELINE),
-            )
-            for tau, found in methods.items()
-        ),
-        Claim(
-            "Users of mostly one class are further from each other than users of five",
-            "; ".join(
-                f"{k}: {one} among one, {five} among five"
-                for k, (one, five) in pairs.items()
-            ),
-            every(greater(one, five) for one, five in pairs.values()),
-        ),
-    ]
+    figures = (f"{k}: {a} among one, {b} among five" for k, (a, b) in pairs.items())
+    further = every(greater(one, five) for one, five in pairs.values())
+    return [*found, Claim(FURTHER, "; ".join(figures), further)]
 
 
 def _outcome(tau: int, found: dict[str, Results]) -> str:
@@ -173,28 +152,23 @@ def _outcome(tau: int, found: dict[str, Results]) -> str:
     if (top := greatest(right)) is None:
         return ""
     more = right[top] - right[BASELINE]
+    better = top != BASELINE and not more.missing
     return (
         f"With τ = {tau} local steps a round, {top} is best: {right[top]:.1f} % of the "
         "test users' query records are classified correctly after one epoch of "
         "personalisation"
-        + (
-            f", {more:.1f} points more than with {BASELINE}."
-            if top != BASELINE and not np.isnan(float(more))
-            else "."
-        )
+        + (f", {more:.1f} points more than with {BASELINE}." if better else ".")
     )
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
     """The results as words, a column a method."""
-    words = table[["tau"]].assign(
-        **{
-            label: [m.with_error(row, name) for _, row in table.iterrows()]
-            for label, _, name in METHODS.values()
-        }
-    )
+    words = {
+        label: [m.with_error(row, name) for _, row in table.iterrows()]
+        for label, _, name in METHODS.values()
+    }
     others = [n for n in table if n.startswith("paper_") or n == "training"]
-    return words.join(table[others])
+    return table[["tau"]].assign(**words).join(table[others])
 
 
 def _kind(user: str) -> str:
@@ -207,28 +181,22 @@ def _by_kinds(distances: pd.DataFrame, source: str) -> pd.DataFrame:
     users = zip(distances["first"], distances["second"], strict=True)
     kinds = [" – ".join(sorted(map(_kind, pair), key=KINDS.index)) for pair in users]
     groups = distances.assign(kinds=kinds).groupby("kinds", sort=False)
-    table = groups.agg(
-        pairs=("first", "size"),
-        label_tv=("label_tv", "mean"),
-        feature_w1=("feature_w1", "mean"),
-    ).reset_index()
-    table.insert(1, "source", source)
-    return table
+    sizes = pd.DataFrame({"source": source, "pairs": groups.size()})
+    return sizes.join(groups[[*DISTANCES]].mean()).reset_index()
 
 
 def _maps(distances: pd.DataFrame) -> dict[str, Map]:
     """The distances of all pairs of users, in the users' order."""
-    users = list(dict.fromkeys([*distances["first"], *distances["second"]]))
-    both = pd.concat(
-        [distances, distances.rename(columns={"first": "second", "second": "first"})]
-    )
+    users = pd.unique(distances[["first", "second"]].to_numpy().T.ravel())
+    kinds = [_kind(user) for user in users]
+    swapped = distances.rename(columns={"first": "second", "second": "first"})
+    both = pd.concat([distances, swapped])
     maps = {}
     for column, name in DISTANCES.items():
         square = both.pivot(index="first", columns="second", values=column)
-        kinds = [_kind(user) for user in users]
         square = square.reindex(index=users, columns=users)
-        highest = 1.0 if column == "label_tv" else float(distances[column].max())
         square = square.set_axis(kinds).set_axis(kinds, axis=1)
+        highest = 1.0 if column == "label_tv" else float(distances[column].max())
         maps[name] = Map(square, 0.0, highest, square=True)
     return maps
 

@@ -5,8 +5,6 @@ FedAvg with E local epochs is stage 1; stage 2 goes on from its model with Repti
 model trained in one place on all records is the comparison.
 """
 
-from collections.abc import Callable
-
 from fedmeta.pipelines.studies import writers
 from fedmeta.pipelines.studies.experiment import Experiment, Variant
 from fedmeta.reporting import measures as m
@@ -29,7 +27,7 @@ COLOURS = shades([NAMES[str(e)] for e in EPOCHS]) | {NAMES[CENTRAL]: "#444444"}
 
 def report(results: Results) -> Report:
     """Accuracies by epochs of personalisation, stability, initial against personal."""
-    source, epochs = results.source, counted(PERSONALISED, "epoch")
+    source = results.source
     stages = {s: results.where(training_stage=s) for s in STAGES}
     both = {s: {v: r.where(variant=v) for v in NAMES} for s, r in stages.items()}
     accuracy = m.tabulate(
@@ -101,54 +99,61 @@ def report(results: Results) -> Report:
                 shown(stability),
             ),
         ],
-        [
-            raised(
-                f"FedAvg(E): {epochs} of personalisation raise accuracy, for every E",
-                _pairs(lambda e, n: m.accuracy(first[e], epochs=n), 0, PERSONALISED),
-            ),
-            *(
-                raised(
-                    f"Reptile after FedAvg(E) raises the {what}, for every E",
-                    _pairs(lambda e, s: m.accuracy(both[s][e], epochs=n), 1, 2),  # noqa: B023
-                )
-                for n, what in (
-                    (0, "initial accuracy"),
-                    (PERSONALISED, f"accuracy after {epochs}"),
-                )
-            ),
-            *(
-                Claim(
-                    f"E = {e}: at equal initial accuracy, the centrally trained model "
-                    "personalises worse",
-                    *better_at_equal_initial(
-                        {NAMES[str(e)]: first[str(e)], "central": first[CENTRAL]}
-                    ),
-                )
-                for e in EPOCHS
-            ),
-        ],
+        _claims(both),
     )
 
 
-def _pairs(value: Callable, low: int, high: int) -> dict[str, tuple[m.Value, m.Value]]:
-    return {f"E = {e}": (value(str(e), low), value(str(e), high)) for e in EPOCHS}
+def _claims(both: dict[int, dict[str, Results]]) -> list[Claim]:
+    epochs, first = counted(PERSONALISED, "epoch"), both[1]
+
+    def pairs(*of: tuple[int, int]) -> dict[str, list[m.Value]]:
+        """Accuracies of each E at stages and numbers of epochs."""
+        return {
+            f"E = {e}": [m.accuracy(both[s][str(e)], epochs=n) for s, n in of]
+            for e in EPOCHS
+        }
+
+    return [
+        raised(
+            f"FedAvg(E): {epochs} of personalisation raise accuracy, for every E",
+            pairs((1, 0), (1, PERSONALISED)),
+        ),
+        *(
+            raised(
+                f"Reptile after FedAvg(E) raises the {what}, for every E",
+                pairs((1, n), (2, n)),
+            )
+            for n, what in (
+                (0, "initial accuracy"),
+                (PERSONALISED, f"accuracy after {epochs}"),
+            )
+        ),
+        *(
+            Claim(
+                f"E = {e}: at equal initial accuracy, the centrally trained model "
+                "personalises worse",
+                *better_at_equal_initial(
+                    {NAMES[str(e)]: first[str(e)], "central": first[CENTRAL]}
+                ),
+            )
+            for e in EPOCHS
+        ),
+    ]
 
 
 def _paths(found: dict[str, Results]) -> list[Scatter]:
-    pairs = {v: m.initial_and_personalised(r.histories) for v, r in found.items()}
-    panels = [Scatter("personalised accuracy", {}, "diagonal")]
-    panels += [Scatter("what personalisation adds, in points", {}, "zero")]
-    for variant, table in pairs.items():
-        label, name = (
-            f"{NAMES[variant]} {found[variant].diverged}".strip(),
-            NAMES[variant],
-        )
-        initial, after = table[m.BEFORE], table[m.AFTER]
-        for panel, height in zip(panels, (after, after - initial), strict=True):
-            panel.points[label] = Points(
-                initial, height, COLOURS[name], path=True, dashed=variant == CENTRAL
-            )
-    return panels
+    after, gained = {}, {}
+    for variant, results in found.items():
+        table = m.initial_and_personalised(results.histories)
+        name, x, y = NAMES[variant], table[m.BEFORE], table[m.AFTER]
+        style = {"path": True, "dashed": variant == CENTRAL}
+        label = f"{name} {results.diverged}".strip()
+        after[label] = Points(x, y, COLOURS[name], **style)
+        gained[label] = Points(x, y - x, COLOURS[name], **style)
+    return [
+        Scatter("personalised accuracy", after, "diagonal"),
+        Scatter("what personalisation adds, in points", gained, "zero"),
+    ]
 
 
 def _outcome(both: dict[int, dict[str, Results]]) -> str:

@@ -4,7 +4,8 @@ Each question has a reading that this project took and others beside it, of whic
 training differs from it in nothing else. All accuracies are of validation clients.
 """
 
-import numpy as np
+from math import isnan, nan
+
 import pandas as pd
 from kedro.pipeline import Node
 
@@ -27,6 +28,7 @@ from fedmeta.reporting.report import Report, Section
 from fedmeta.reporting.results import Results
 from fedmeta.reporting.shown import shown
 from fedmeta.reporting.verdicts import Claim
+from fedmeta.reporting.wording import label_of
 from fedmeta.studies.study import Study
 
 HOME, DATA = "femnist_readings", "femnist"
@@ -79,7 +81,7 @@ def report(results: Results, recipes: pd.DataFrame) -> Report:
     own = results.source == EXPERIMENT.benchmark.label  # else the paper has no number
     published = EXPERIMENT.benchmark.table2.get(recipes["support_fraction"].iloc[0], {})
     paper = {
-        a: published.get(ALGORITHMS[a].label, np.nan) if own else np.nan
+        a: published.get(ALGORITHMS[a].label, nan) if own else nan
         for a in (*TAKEN, "fedavg")
     }
     found = {name: results.where(reading=name) for name in READINGS}
@@ -90,13 +92,12 @@ def report(results: Results, recipes: pd.DataFrame) -> Report:
 
     def measured(reading: Results) -> dict[str, m.Value]:
         name, algorithm = reading.value("reading"), reading.value("algorithm")
-        taken = after[TAKEN[algorithm]]
+        taken = TAKEN[algorithm]
         return {
             "rounds": m.rounds(reading),
             "before": before[name],
             "after": after[name],
-            "against_taken": after[name]
-            - (np.nan if name == TAKEN[algorithm] else taken),
+            "against_taken": after[name] - (nan if name == taken else after[taken]),
             "minus_paper": after[name] - paper[algorithm],
         }
 
@@ -104,18 +105,13 @@ def report(results: Results, recipes: pd.DataFrame) -> Report:
     plain = recipes.loc[recipes["epochs"] == 0, "accuracy"]
     tuned = recipes[recipes["epochs"] > 0].reset_index(drop=True)
     tuned = tuned[["recipe", "epochs", "accuracy"]].assign(
-        gain=tuned["accuracy"] - (plain.iloc[0] if len(plain) else np.nan),
+        gain=tuned["accuracy"] - (plain.iloc[0] if len(plain) else nan),
         paper=paper["fedavg_meta"] - paper["fedavg"],
         source=results.source,
         **training_cell(recipes),
     )
     drawn = [
-        Dots(
-            f"{question} {answer}",
-            before[name],
-            after[name],
-            ALGORITHMS[algorithm].label,
-        )
+        Dots(f"{question} {answer}", before[name], after[name], label_of(algorithm))
         for name, (algorithm, question, answer) in READINGS.items()
     ]
     return Report(
@@ -170,7 +166,7 @@ def _outcome(after: dict[str, m.Value], found: dict[str, Results], paper: float)
         f"{reached[best]:.1f} % of the validation clients' query records are "
         "classified correctly after adaptation"
     )
-    if np.isnan(paper):
+    if isnan(paper):
         return f"{text}."
     closest = min(reached, key=lambda name: abs(float(reached[name]) - paper))
     return (
