@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import TablePreview  # Kedro-Viz goes by this name
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.pandas import CSVDataset, ParquetDataset
@@ -248,6 +249,13 @@ class AtomicParquetDataset(_Atomic, ParquetDataset):
         )
         table.attrs = json.loads(stored.schema.metadata.get(b"attrs", "{}"))
         return table
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """The first rows, for Kedro-Viz; arrays as texts, since JSON has none."""
+        head = self.load().head(nrows)
+        arrays = head.select_dtypes(pd.ArrowDtype)
+        told: TablePreview = head.assign(**arrays.map(str)).to_dict(orient="split")
+        return told
 
 
 class AtomicJSONDataset(_Atomic, JSONDataset):

@@ -36,6 +36,21 @@ def test_graph_shows_a_box_a_stage_and_algorithm(
     assert "train" not in labels  # folded
 
 
+def test_every_box_of_the_graph_opens(viz: str) -> None:
+    """No request fails, and the code of every node is shown."""
+    nodes = fetch(f"{viz}/api/pipelines/femnist_fedmeta")["nodes"]
+    details = {
+        (node["type"], node["name"]): fetch(f"{viz}/api/nodes/{node['id']}")
+        for node in nodes
+        if node["type"] != "modularPipeline"
+    }
+    assert {kind for kind, _ in details} == {"task", "data", "parameters"}
+    for (kind, name), shown in details.items():
+        assert kind != "task" or "def " in shown["code"], name
+    divided = details["data", "femnist.support_query"]["preview"]
+    assert divided["columns"] == ["client_id", "num_support", "num_query", "order"]
+
+
 @pytest.mark.parametrize("figure", FIGURES)
 def test_graph_previews_figures(
     figure: str, browser: Any, viz: str, see: Callable[..., Any]

@@ -10,16 +10,26 @@ def bind(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
     """``function`` with arguments fixed: its name, and a signature of the others.
 
     Kedro reads both: the name for the graph, the signature's annotations for typed
-    parameters. Give such a node its inputs by name.
+    parameters. Give such a node its inputs by name. It is a function, of which
+    Kedro-Viz shows the source, where it would show none of a `functools.partial`; as
+    in one, what is fixed is in ``keywords``.
 
     The chunks of a generator are let go once Kedro has saved them.
     """
-    called = _releasing(function) if inspect.isgeneratorfunction(function) else function
-    bound = update_wrapper(partial(called, **fixed), function)
-    del bound.__wrapped__  # or Kedro sees the signature before anything was fixed
+
+    def call(**inputs: Any) -> Any:
+        return function(**fixed, **inputs)
+
+    def generate(**inputs: Any) -> Iterator[Any]:
+        for chunk in function(**fixed, **inputs):
+            yield _Outputs(chunk) if isinstance(chunk, tuple) else chunk
+
+    bound: Any = generate if inspect.isgeneratorfunction(function) else call
+    bound = update_wrapper(bound, function)
     signature = inspect.signature(function)
     free = [p for name, p in signature.parameters.items() if name not in fixed]
     bound.__signature__ = signature.replace(parameters=free)
+    bound.keywords = fixed
     if hasattr(function, "check"):  # of its options: `fedmeta.pipelines.checks`
         bound.check = partial(function.check, **fixed)
     return bound
@@ -36,11 +46,3 @@ class _Outputs(list):
         value = super().__getitem__(place)
         self[place] = None
         return value
-
-
-def _releasing(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    def generator(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        for chunk in function(*args, **kwargs):
-            yield _Outputs(chunk) if isinstance(chunk, tuple) else chunk
-
-    return generator
