@@ -142,8 +142,8 @@ def test_a_poor_terminal_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
         "femnist.anil.local.support_size",  # null in the files
         "femnist.nu_step.hessians.difference",  # per_fedavg's
         "femnist.fedavgm_reptile.steps",  # reptile's
-        "femnist_perfedavg.hf_tau4.local.lr",
-        "femnist_perfedavg.training.probe.steps",
+        "femnist_per_fedavg_study.hf_tau4.local.lr",
+        "femnist_per_fedavg_study.training.probe.steps",
         "femnist_skewed.users.options.images",
     ],
 )
@@ -161,7 +161,10 @@ def test_options_that_a_block_has_from_another_are_known(
         ("femnist.fedavgm_reptile.epochs", "femnist.fedavgm_reptile.steps"),
         # Those of fedavg_meta's training are fedavg's, which alone decide.
         ("femnist.fedavg_meta.batch_size", "femnist.fedavg.batch_size"),
-        ("femnist_perfedavg.hf_tau4.steps", "femnist_perfedavg.fedavg_tau4.steps"),
+        (
+            "femnist_per_fedavg_study.hf_tau4.steps",
+            "femnist_per_fedavg_study.fedavg_tau4.steps",
+        ),
     ],
 )
 def test_options_that_no_block_gives_are_refused(

@@ -9,7 +9,7 @@ the second, give the accuracies of all and their mean and standard deviation,
 sample_seeds.csv. The report of a related paper's study, such as
 
     python tools/publish_results.py perfedavg \\
-        data/08_reporting/paper/femnist_perfedavg/p0.2_seed0
+        data/08_reporting/paper/femnist_per_fedavg_study/p0.2_seed0
 
 gives its claims and tables as CSV and its figures as SVG; an experiment's folder of
 `kedro reproduce`, data/08_reporting/reproduction/femnist, likewise. Numbers are rounded

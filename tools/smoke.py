@@ -19,7 +19,12 @@ from fedmeta.pipeline_registry import register_pipelines
 
 ROOT = Path(__file__).resolve().parent.parent
 GRID = {"femnist_fedmeta": "seed=0,1", "recommendation_fedmeta": "seed=0,1"}
-HOMES = ("femnist", "recommendation", "femnist_nustep_skewed", "femnist_nustep_writers")
+HOMES = (
+    "femnist",
+    "recommendation",
+    "femnist_nu_step_study_skewed",
+    "femnist_nu_step_study_writers",
+)
 EXPERIMENTS = [f"{home} (synthetic smoke)" for home in HOMES]
 
 

@@ -21,6 +21,10 @@ from yaml import YAMLError
 from fedmeta.data.files import remove_leftovers
 from fedmeta.stops import stop_behind, stoppable
 
+RENAMED = {  # pipelines: the name that somebody may still type -> the name now
+    "femnist_nustep": "femnist_nu_step_study",
+    "femnist_perfedavg": "femnist_per_fedavg_study",
+}
 KEPT = "Evaluated rounds are kept; the same command resumes from them."
 DETAILS = "error.log"  # in the project's folder; git ignores *.log
 # What a user can do something about; any other error is a defect, shown in full.
@@ -77,8 +81,11 @@ def registered(name: str) -> Pipeline:
     """The registered pipeline of that name.
 
     Raises:
-        ValueError: if there is none; it names those that are spelt alike.
+        ValueError: if there is none; it names those that are spelt alike, or the new
+            name.
     """
+    if name in RENAMED:
+        raise ValueError(f"the pipeline {name} is called {RENAMED[name]} now")
     if name not in pipelines:
         near = difflib.get_close_matches(name, pipelines.keys())
         hint = f"; did you mean {' or '.join(near)}?" if near else ""

@@ -133,14 +133,22 @@ def test_blocks_of_the_recommendation_study(block: str, option: str, told: str) 
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
-        ("femnist_perfedavg.hf_tau4.tau", 4, "unknown option 'tau'"),
-        ("femnist_perfedavg.fedavg_tau10.steps", "ten", "option 'steps': .*'ten'"),
-        ("femnist_perfedavg.exact_tau4.batches", "all", "'independent', 'reused'"),
-        ("femnist_perfedavg.fo_tau10.weights", "size", "unknown weights 'size'"),
-        ("femnist_perfedavg.model.channels", [2], "unknown option 'channels'"),
-        ("femnist_nustep_skewed.nu5.nu", 5, "unknown option 'nu'"),
-        ("femnist_nustep_writers.nu1.nu", 1, "unknown option 'nu'"),
-        ("femnist_nustep_writers.model.hiden", 8, "unknown option 'hiden'"),
+        ("femnist_per_fedavg_study.hf_tau4.tau", 4, "unknown option 'tau'"),
+        (
+            "femnist_per_fedavg_study.fedavg_tau10.steps",
+            "ten",
+            "option 'steps': .*'ten'",
+        ),
+        (
+            "femnist_per_fedavg_study.exact_tau4.batches",
+            "all",
+            "'independent', 'reused'",
+        ),
+        ("femnist_per_fedavg_study.fo_tau10.weights", "size", "unknown weights 'size'"),
+        ("femnist_per_fedavg_study.model.channels", [2], "unknown option 'channels'"),
+        ("femnist_nu_step_study_skewed.nu5.nu", 5, "unknown option 'nu'"),
+        ("femnist_nu_step_study_writers.nu1.nu", 1, "unknown option 'nu'"),
+        ("femnist_nu_step_study_writers.model.hiden", 8, "unknown option 'hiden'"),
         ("femnist_personalized_fedavg.e20.steps_", 1, "unknown option 'steps_'"),
         ("femnist_personalized_fedavg.e2_reptile.epochs", 1, "unknown option 'epochs'"),
         ("femnist_personalized_fedavg.central.server", 1, "one of sgd, momentum"),
@@ -191,7 +199,9 @@ UNFINISHED = {
 
 
 @pytest.mark.parametrize("state", UNFINISHED)
-@pytest.mark.parametrize("home", ["femnist", "recommendation", "femnist_nustep_skewed"])
+@pytest.mark.parametrize(
+    "home", ["femnist", "recommendation", "femnist_nu_step_study_skewed"]
+)
 def test_what_is_unfinished_stops_its_own_pipelines_alone(
     state: str, home: str
 ) -> None:

@@ -15,7 +15,7 @@ from fedmeta.checkpoints import read_checkpoint
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipeline_registry import COMPARED, register_pipelines
 from fedmeta.pipelines.training import nodes
-from fedmeta.session import TrainingDiverged
+from fedmeta.session import RENAMED, TrainingDiverged, registered
 from fedmeta.studies import OTHERS, STUDIES
 
 PIPELINES = register_pipelines()
@@ -65,6 +65,13 @@ def test_nodes_have_tags_to_filter_by():
         for node in pipeline.nodes:
             assert node.tags & {*stages, "recommendation"}, (name, node.name)
             assert node.outputs[0].partition(".")[0] in node.tags
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_the_old_name_of_a_pipeline_is_refused_with_the_new_one(old):
+    assert RENAMED[old] in PIPELINES and old not in PIPELINES
+    with pytest.raises(ValueError, match=f"{old} is called {RENAMED[old]} now"):
+        registered(old)
 
 
 def test_every_pipeline_has_layers(project):

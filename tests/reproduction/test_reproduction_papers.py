@@ -40,7 +40,7 @@ def runs(seeds, kind=""):
 
 def test_three_seeds_give_verdicts():
     (study,) = declared_studies(Store(), runs((0, 1, 2)))
-    assert study.name == "femnist_nustep, 20 % support" and not study.missing
+    assert study.name == "femnist_nu_step_study, 20 % support" and not study.missing
     verdicts = {c.claim: c.outcome for c in study.report.claims}
     beats = "Label skew: with 5 steps at test, ν = 5 beats ν = 1"
     assert verdicts[beats] == ("held", "for", 3)
@@ -56,7 +56,7 @@ def test_what_is_missing_is_told():
     (study,) = declared_studies(Store(), runs((0,)))
     assert {c.outcome.verdict for c in study.report.claims} == {"undecided"}
     assert study.missing[0][1] == (
-        "kedro sweep --pipeline femnist_nustep --env paper --params seed=1,2"
+        "kedro sweep --pipeline femnist_nu_step_study --env paper --params seed=1,2"
     )
 
 
@@ -64,8 +64,8 @@ def test_other_data_are_another_study():
     both = pd.concat([runs((0,)), runs((0,), " (synthetic smoke)")])
     found = [study.name for study in declared_studies(Store(), both)]
     assert found == [
-        "femnist_nustep, 20 % support",
-        "femnist_nustep (synthetic smoke), 20 % support",
+        "femnist_nu_step_study, 20 % support",
+        "femnist_nu_step_study (synthetic smoke), 20 % support",
     ]
 
 

@@ -191,7 +191,7 @@ def declared_studies(recorded: Recorded, runs: pd.DataFrame) -> Iterator[Study]:
     for declared in STUDIES.values():
         homes = {experiment.home for experiment in declared.experiments}
         own = runs[runs["benchmark"].isin(homes)]
-        # "femnist_nustep_skewed (synthetic smoke)": the data of an experiment
+        # "femnist_nu_step_study_skewed (synthetic smoke)": the data of an experiment
         data = [
             e.removeprefix(b)
             for e, b in zip(own["experiment"], own["benchmark"], strict=True)

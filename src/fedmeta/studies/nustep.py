@@ -18,7 +18,7 @@ from fedmeta.reporting.style import shades
 from fedmeta.reporting.verdicts import Claim
 from fedmeta.studies.study import Study
 
-HOME, BY = "femnist_nustep", ["setting", "nu_train"]
+HOME, BY = "femnist_nu_step_study", ["setting", "nu_train"]
 STEPS = (1, 2, 3, 5)  # nu in training
 
 

@@ -21,7 +21,7 @@ from fedmeta.reporting.shown import shown
 from fedmeta.reporting.verdicts import Claim, every, greater
 from fedmeta.studies.study import Study
 
-HOME, NORM = "femnist_perfedavg", "meta_gradient_norm"
+HOME, NORM = "femnist_per_fedavg_study", "meta_gradient_norm"
 TAUS = (4, 10)  # local steps a round
 # Label, algorithm, and the name of its columns.
 METHODS = {
