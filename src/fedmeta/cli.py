@@ -294,12 +294,19 @@ def sweep_command(
     """
     from fedmeta.configuration import Source  # noqa: PLC0415
     from fedmeta.session import KEPT, told_in_a_line  # noqa: PLC0415
-    from fedmeta.sweep.sweep import Where, sweep  # noqa: PLC0415
+    from fedmeta.sweep.sweep import sweep  # noqa: PLC0415
 
     if scheduler and workers > 1:
         raise click.UsageError("--workers and --scheduler: only one of them")
-    where, source = Where(workers, scheduler), Source(env, conf_source)
     with told_in_a_line(KEPT):
-        done = sweep(ctx.obj.project_path, pipeline, source, grid, where, dry=dry_run)
+        done = sweep(
+            ctx.obj.project_path,
+            pipeline,
+            Source(env, conf_source),
+            grid,
+            workers=workers,
+            scheduler=scheduler,
+            dry=dry_run,
+        )
     if not done:
         ctx.exit(1)

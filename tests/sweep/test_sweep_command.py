@@ -20,7 +20,7 @@ from fedmeta.pipelines.training import nodes
 from fedmeta.sweep import cells as cells_module
 from fedmeta.sweep.cells import read_record
 from fedmeta.sweep.grid import grid, parse_axis
-from fedmeta.sweep.sweep import Where, sweep
+from fedmeta.sweep.sweep import sweep
 
 PIPELINE, ENV = "femnist_maml", "smoke"
 SOURCE = Source(ENV)
@@ -41,9 +41,9 @@ def inside(project, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/mlflow.db")
 
 
-def run(project, *axes, where=Where(), dry=False):
+def run(project, *axes, workers=1, dry=False):
     given = grid(map(parse_axis, axes))
-    return sweep(project, PIPELINE, SOURCE, given, where, dry=dry)
+    return sweep(project, PIPELINE, SOURCE, given, workers=workers, dry=dry)
 
 
 def records(project):
@@ -193,7 +193,7 @@ def test_records_of_an_earlier_version_are_told(project, told):
 def test_cells_in_processes_are_what_kedro_run_makes(project, capsys):
     """Whatever else stands in the files that they share, meanwhile."""
     axes = ("support_fraction=0.2,1.5", "seed=5,6", "femnist.partition.seed=3,4")
-    assert not run(project, *axes, where=Where(workers=2))
+    assert not run(project, *axes, workers=2)
     out = " ".join(capsys.readouterr().out.split())
     assert "4 of 8 cells are finished, 4 failed" in out
     assert out.count("support_fraction=1.5,seed=5,") == 2

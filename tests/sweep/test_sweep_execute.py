@@ -17,8 +17,11 @@ from filelock import FileLock
 from sweep_work import noted, said, task
 
 from fedmeta.stops import Stop, stoppable
+from fedmeta.sweep import cluster as cluster_module
 from fedmeta.sweep import execute
-from fedmeta.sweep.execute import cluster, in_process, pool, run_cell
+from fedmeta.sweep.cluster import cluster
+from fedmeta.sweep.execute import in_process, run_cell
+from fedmeta.sweep.processes import pool
 
 HERE = Path(__file__).parent
 
@@ -81,7 +84,7 @@ def test_processes_do_not_outlive_their_parent(tmp_path, number):
     """However it ended: by a signal that nobody can heed, or one that nobody heeds."""
     code = (
         "import sys, pathlib, sweep_work as w\n"
-        "from fedmeta.sweep.execute import pool\n"
+        "from fedmeta.sweep.processes import pool\n"
         "with pool(2, 1, w.noted) as run:\n"
         "    tasks = [w.task(pathlib.Path(sys.argv[1]), n, seconds=600)"
         " for n in range(2)]\n"
@@ -305,7 +308,7 @@ def test_a_worker_of_several_threads_is_refused(scheduler, tmp_path):
 
 def test_no_scheduler_is_told_in_a_line(monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(execute, "ANSWER_S", 0.5)
+    monkeypatch.setattr(cluster_module, "ANSWER_S", 0.5)
     with (
         pytest.raises(ValueError, match=r"tcp://127.0.0.1:9.*dask scheduler"),
         cluster("tcp://127.0.0.1:9"),

@@ -4,9 +4,9 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from filelock import FileLock, Timeout
 from kedro.framework.project import pipelines
@@ -28,29 +28,24 @@ from fedmeta.sweep.cells import (
     record_path,
     settings_of,
 )
+from fedmeta.sweep.cluster import cluster
 from fedmeta.sweep.execute import (
     PASSED_ON,
     Execute,
     Outcome,
     Task,
-    cluster,
     in_process,
-    pool,
     silence_run_hints,
     told,
 )
 from fedmeta.sweep.grid import Given, label, nested, run_command
+from fedmeta.sweep.processes import pool
 from fedmeta.sweep.shared import DataPart, data_part, is_records, waves
 from fedmeta.sweep.show import overwritten, plan_table
 
 log = logging.getLogger(__name__)
 
-
-class Where(NamedTuple):
-    """Where cells run."""
-
-    workers: int = 1  # processes; 1: this one
-    scheduler: str | None = None  # of dask; counts instead
+Executor = contextlib.AbstractContextManager[Execute]
 
 
 def sweep(
@@ -58,8 +53,9 @@ def sweep(
     pipeline: str,
     source: Source,
     grid: list[Given],
-    where: Where = Where(),
     *,
+    workers: int = 1,
+    scheduler: str | None = None,
     dry: bool = False,
 ) -> bool:
     """Run a pipeline for every cell of a grid that is not finished yet.
@@ -69,7 +65,8 @@ def sweep(
         pipeline: name of a registered one.
         source: of the configuration.
         grid: the cells.
-        where: what they run on.
+        workers: how many processes at once; 1: this one.
+        scheduler: address of a dask scheduler, on whose workers they run instead.
         dry: only show what would be done; data count as they were last packed.
 
     Returns:
@@ -91,7 +88,7 @@ def sweep(
             cells.identify(run=True)
             cells.show(console)
             # Closed here, and not when it is forgotten, which ends its processes.
-            with contextlib.closing(cells.outcomes(where)) as outcomes:
+            with contextlib.closing(cells.outcomes(workers, scheduler)) as outcomes:
                 for number, outcome in enumerate(outcomes, start=1):
                     cells.note(outcome, number, time.monotonic() - began)
         except KeyboardInterrupt:
@@ -148,11 +145,13 @@ class _Cells:
                 words = identity.in_words(names, record, wanted)
                 log.info("%s: finished before, with %s", label(cell.given), words)
 
-    def outcomes(self, where: Where) -> Iterator[Outcome]:
+    def outcomes(self, workers: int, scheduler: str | None) -> Iterator[Outcome]:
         """Run the unfinished cells."""
-        if where.scheduler is None and where.workers == 1:
-            return in_process(self._one_by_one())
-        return self._at_once(where)
+        if scheduler is not None:
+            return self._at_once(lambda _: cluster(scheduler))
+        if workers > 1:
+            return self._at_once(lambda widest: _pool(workers, widest))
+        return in_process(self._one_by_one())
 
     def note(self, outcome: Outcome, number: int, seconds: float) -> None:
         """Log the outcome of a cell.
@@ -225,7 +224,7 @@ class _Cells:
             if cell.number not in self.errors:
                 self.data.note(cell, stale)
 
-    def _at_once(self, where: Where) -> Iterator[Outcome]:
+    def _at_once(self, start: Callable[[int], Executor]) -> Iterator[Outcome]:
         """Prepare all data first: tasks that run at once must not write them."""
         content: dict[int, Mapping[Path, Any]] = {}
         for cell in self.left:
@@ -238,7 +237,7 @@ class _Cells:
             lambda cell: self.results[cell.number],
         )
         nodes = {node.name for node in self.data.pipeline.nodes}
-        with _executor(where, max(map(len, found), default=1)) as execute:
+        with start(max(map(len, found), default=1)) as execute:
             for wave in found:
                 ready = []
                 for cell in wave:
@@ -301,11 +300,10 @@ class _Cells:
             log.error("%s: failed: %s", label(cell.given), self.errors[cell.number])
 
 
-def _executor(where: Where, widest: int) -> contextlib.AbstractContextManager[Execute]:
-    if where.scheduler is not None:
-        return cluster(where.scheduler)
-    size = min(where.workers, widest)
-    if size < where.workers:
+def _pool(workers: int, widest: int) -> Executor:
+    """As many processes as there is work for, which share the cores."""
+    size = min(workers, widest)
+    if size < workers:
         log.info("using %d processes: no more cells can run at once", size)
     return pool(size, max(1, _cores() // size))
 
