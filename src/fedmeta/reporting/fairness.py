@@ -60,25 +60,19 @@ def density(accuracies: np.ndarray, grid: np.ndarray = GRID) -> np.ndarray | Non
 
 def spread(after: np.ndarray) -> dict[str, float]:
     """Statistics of accuracies, [clients] fractions: in percent, indices in [0, 1]."""
-    names = ["mean", "variance", "sd", "minimum", "p5", "p10", "p25", "p50"]
-    names += ["worst_tenth", "best_tenth", "jain", "gini", "entropy", "kl_to_uniform"]
-    names += ["cosine_to_equal"]
-    if not len(after):
-        return dict.fromkeys(names, np.nan)
-    percent, n = np.sort(100 * after), len(after)
+    percent, n = pd.Series(100 * np.sort(after)), len(after)
     tenth = int(np.ceil(n / 10))
-    values = [
-        percent.mean(),
-        percent.var(),
-        percent.std(),
-        percent[0],
-        *np.percentile(percent, [5, 10, 25, 50]),
-        percent[:tenth].mean(),
-        percent[-tenth:].mean(),
-        jain(after),
-        gini(after),
-        entropy(after),
-        max(0.0, float(np.log(n)) - entropy(after)),
-        jain(after) ** 0.5,  # cosine(a, 1) = Σa / (√N ‖a‖), the root of Jain's index
-    ]
-    return dict(zip(names, values, strict=True))
+    indices = {f.__name__: f(after) if n else np.nan for f in (jain, gini, entropy)}
+    return {
+        "mean": percent.mean(),
+        "variance": percent.var(ddof=0),
+        "sd": percent.std(ddof=0),
+        "minimum": percent.min(),
+        **{f"p{q}": percent.quantile(q / 100) for q in (5, 10, 25, 50)},
+        "worst_tenth": percent.iloc[:tenth].mean(),
+        "best_tenth": percent.iloc[n - tenth :].mean(),
+        **indices,
+        "kl_to_uniform": max(0.0, np.log(n) - indices["entropy"]) if n else np.nan,
+        # cosine(a, 1) = Σa / (√N ‖a‖), the root of Jain's index
+        "cosine_to_equal": indices["jain"] ** 0.5,
+    }

@@ -141,20 +141,13 @@ def summary(accuracy: pd.DataFrame) -> str:
 def printed(accuracy: pd.DataFrame) -> Shown:
     """The few numbers of ``accuracy_table`` that a terminal has room for."""
     traffic = accuracy["bytes_down"] + accuracy["bytes_up"]
-    table = with_intervals(accuracy.assign(bytes_total=traffic))
+    words = accuracy.get("training", pd.Series(index=accuracy.index, dtype=str))
+    named = accuracy["algorithm"] + ("\n" + words).fillna("")
+    table = with_intervals(accuracy.assign(bytes_total=traffic, algorithm=named))
     place = PRINTED.index("paper")
     names = [*PRINTED[:place], *further_metrics(accuracy), *PRINTED[place:]]
-    table = table[[name for name in names if not table[name].isna().all()]]
-    found = shown(table, SHORT, best=["micro_after"])
-    words = accuracy.get("training", [None] * len(accuracy))
-    rows = [
-        [cell._replace(best=any(c.best for c in row)) for cell in row]
-        for row in found.bodies[0][1]
-    ]
-    for row, told in zip(rows, words, strict=True):
-        if isinstance(told, str):
-            row[0] = row[0]._replace(text=f"{row[0].text}\n{told}")
-    return found._replace(bodies=[("", rows)])
+    names = [name for name in names if not table[name].isna().all()]
+    return shown(table[names], SHORT, best=["micro_after"])
 
 
 def collect(
