@@ -32,11 +32,11 @@ def curves(path: Path) -> str:
     # Late: reading a table takes no plotting library.
     import pandas as pd  # noqa: PLC0415
 
-    from fedmeta.reporting import figure_kinds, measures  # noqa: PLC0415
+    from fedmeta.reporting import curves, measures  # noqa: PLC0415
 
     history = pd.read_csv(path)
     lines = {
-        label: figure_kinds.Line(
+        label: curves.Line(
             measures.curve(rows, measures.AFTER),
             beside=measures.curve(rows, measures.BEFORE),
         )
@@ -44,7 +44,7 @@ def curves(path: Path) -> str:
     }
     title = f"Validation accuracy by round · {history['source'].iloc[0]}"
     svg = StringIO()
-    figure_kinds.curves({"": lines}, title).savefig(svg, format="svg")
+    curves.curves({"": lines}, title).savefig(svg, format="svg")
     # Without the XML header, and without blank lines, at which Markdown would stop.
     text = svg.getvalue()
     drawing = [line for line in text[text.index("<svg") :].splitlines() if line.strip()]

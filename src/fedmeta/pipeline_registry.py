@@ -14,6 +14,7 @@ from fedmeta.pipelines import (
     training,
 )
 from fedmeta.studies import comparison, create_pipelines
+from fedmeta.studies.study import create_pipeline
 
 # The rows of Chen et al.'s tables. Other algorithms are run one at a time.
 COMPARED = ("fedavg", "fedavg_meta", "maml", "fomaml", "meta_sgd")
@@ -37,10 +38,9 @@ def register_pipelines() -> dict[str, Pipeline]:
         pipelines[f"{benchmark}_data"] = data
         for name, run in runs.items():
             pipelines[f"{benchmark}_{name}"] = data + run
-        pipelines[f"{benchmark}_fedmeta"] = (
-            data
-            + sum((runs[name] for name in COMPARED), Pipeline([]))
-            + comparison.create_pipeline(benchmark, COMPARED)
+        trained = sum((runs[name] for name in COMPARED), Pipeline([]))
+        pipelines[f"{benchmark}_fedmeta"] = create_pipeline(
+            comparison.study(benchmark, COMPARED, data, lambda _, graph=trained: graph)
         )
     pipelines |= create_pipelines()
     pipelines = {name: _tagged(pipeline) for name, pipeline in pipelines.items()}

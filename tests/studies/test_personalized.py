@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from study_samples import found, held, html_of, study_history, study_scores, words_in
 
-from fedmeta.reporting.measures import at_equal_initial
+from fedmeta.reporting.phrases import at_equal_initial
 from fedmeta.studies import personalized
 from fedmeta.studies.personalized import CENTRAL
 

@@ -63,15 +63,6 @@ def settings_of_results(results: Mapping[str, pd.DataFrame]) -> dict[str, Settin
     return {name: table.attrs["settings"] for name, table in results.items()}
 
 
-def parameters_of(settings: Settings) -> dict[str, Any]:
-    """The options among settings, as a page shows them."""
-    return {
-        name: value
-        for name, value in settings.items()
-        if not name.startswith(("code.", "data.")) and not name.endswith(".function")
-    }
-
-
 def source_of(benchmark: Benchmark, records: FederatedDataset) -> str:
     """What the data are, for titles."""
     if records.synthetic:

@@ -4,8 +4,6 @@ Its history and scores are marked: ``attrs["diverged"]`` has the round. The hist
 at the last evaluated round before, and there are no scores.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
@@ -39,18 +37,6 @@ def nonfinite(scores: pd.DataFrame | None) -> str:
         f" {bad.iloc[0]}: its loss is not finite, and records without a finite answer"
         " count as errors"
     )
-
-
-def lost_clients(scores: Mapping[str, pd.DataFrame | None]) -> list[str]:
-    """A sentence for each of some scores, by name, that have clients without a loss."""
-    told = {name: nonfinite(table) for name, table in scores.items()}
-    return [f"{name}: {words}." for name, words in told.items() if words]
-
-
-def training_cell(results: pd.DataFrame | None) -> dict[str, str]:
-    """The cell "training" of a table's row, where the training of results diverged."""
-    words = divergence(results)
-    return {"training": words} if words else {}
 
 
 def columns_in_sight(table: pd.DataFrame) -> list[str]:

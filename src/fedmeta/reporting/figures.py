@@ -6,20 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from fedmeta.reporting.curves import LOSS, Axis, Line, by_round, curves, densities
 from fedmeta.reporting.fairness import client_accuracies
-from fedmeta.reporting.figure_kinds import (
-    LOSS,
-    Axis,
-    Bar,
-    Line,
-    Points,
-    Scatter,
-    bars,
-    by_round,
-    curves,
-    densities,
-    scatter,
-)
+from fedmeta.reporting.figure_kinds import Bar, Points, Scatter, bars, scatter
 from fedmeta.reporting.measures import AFTER, BEFORE
 from fedmeta.reporting.results import Results
 from fedmeta.reporting.style import colours_of

@@ -78,8 +78,8 @@ def measure(compute: Callable[..., float]) -> Measure:
             seed: compute(
                 results._replace(
                     cells=cells,
-                    scores=_of(results.scores, seed),
-                    histories=_of(results.histories, seed),
+                    scores=of_seed(results.scores, seed),
+                    histories=of_seed(results.histories, seed),
                 ),
                 *args,
                 **options,
@@ -187,26 +187,6 @@ def deviation_at_end(run: Results, column: str) -> float:
 def evaluations_at_end(run: Results, column: str) -> float:
     """Number of evaluated rounds in the last quarter of them."""
     return len(_last_quarter(run, column))
-
-
-def at_equal_initial(one: Results, other: Results) -> tuple[Value, Value, Value]:
-    """Two trainings' personalised accuracies at the same initial accuracy.
-
-    That is the highest initial accuracy that both reach. Each personalised accuracy is
-    interpolated between the two evaluated rounds between which the training first
-    reaches it.
-
-    Returns:
-        The initial accuracy and the two personalised ones, percent; all nan if a
-        training has never been more accurate than when it began.
-    """
-    words = one.diverged or other.diverged
-    found = {}
-    for seed in one.cells["seed"].unique() if not words else ():
-        pairs = [initial_and_personalised(_of(r.histories, seed)) for r in (one, other)]
-        found[seed] = [100 * x for x in _meeting(*pairs)]
-    values = pd.DataFrame.from_dict(found, orient="index", columns=range(3))
-    return tuple(Value(values[i].astype(float), words) for i in range(3))
 
 
 def initial_and_personalised(history: pd.DataFrame) -> pd.DataFrame:
@@ -337,30 +317,10 @@ def _last_quarter(run: Results, column: str) -> pd.Series:
     return values.iloc[len(values) - int(np.ceil(len(values) / 4)) :]
 
 
-def _of(table: pd.DataFrame, seed: Any) -> pd.DataFrame:
+def of_seed(table: pd.DataFrame, seed: Any) -> pd.DataFrame:
+    """The rows of a seed, or of none."""
     same = table["seed"].isna() if pd.isna(seed) else table["seed"] == seed
     return table[same]
-
-
-def _meeting(one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, float, float]:
-    if min(len(one), len(other)) < 2:
-        return np.nan, np.nan, np.nan
-    initial = min(float(pairs[BEFORE].max()) for pairs in (one, other))
-    reached = [_when_reaching(pairs, initial) for pairs in (one, other)]
-    if np.isnan(reached).any():
-        return np.nan, np.nan, np.nan
-    return initial, reached[0], reached[1]
-
-
-def _when_reaching(pairs: pd.DataFrame, initial: float) -> float:
-    """Personalised accuracy where the initial one first rises to ``initial``."""
-    before, after = pairs[BEFORE].to_numpy(), pairs[AFTER].to_numpy()
-    place = int(np.argmax(before >= initial))
-    if place == 0:  # training has not raised it
-        return np.nan
-    low, high = before[place - 1], before[place]
-    share = (initial - low) / (high - low)
-    return float(after[place - 1] + share * (after[place] - after[place - 1]))
 
 
 def _spread_of_ratio(sums: pd.Series, counts: pd.Series) -> float:

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import numpy as np
+import pandas as pd
 
 from fedmeta.reporting import measures as m
 from fedmeta.reporting.measures import (
     AFTER,
+    BEFORE,
     Value,
     accuracy,
     at_end,
@@ -109,13 +111,57 @@ def falls_more(found: Mapping[str, Results], column: str, baseline: str) -> Foun
 
 def better_at_equal_initial(both: Mapping[str, Results]) -> Found:
     """Whether the first of two personalises better at the same initial accuracy."""
-    initial, own, other = m.at_equal_initial(*both.values())
+    initial, own, other = at_equal_initial(*both.values())
     if initial.diverged:
         lost = (f"{k} {r.diverged}." for k, r in both.items() if r.diverged)
         return " ".join(lost), greater(own, other)
     one, second = both
     figures = f"at {initial} initial: {one} {own}, {second} {other}"
     return MISSING if initial.missing else figures, greater(own, other)
+
+
+def at_equal_initial(one: Results, other: Results) -> tuple[Value, Value, Value]:
+    """Two trainings' personalised accuracies at the same initial accuracy.
+
+    That is the highest initial accuracy that both reach. Each personalised accuracy is
+    interpolated between the two evaluated rounds between which the training first
+    reaches it.
+
+    Returns:
+        The initial accuracy and the two personalised ones, percent; all nan if a
+        training has never been more accurate than when it began.
+    """
+    words = one.diverged or other.diverged
+    found = {}
+    for seed in one.cells["seed"].unique() if not words else ():
+        pairs = [
+            m.initial_and_personalised(m.of_seed(r.histories, seed))
+            for r in (one, other)
+        ]
+        found[seed] = [100 * x for x in _meeting(*pairs)]
+    values = pd.DataFrame.from_dict(found, orient="index", columns=range(3))
+    return tuple(Value(values[i].astype(float), words) for i in range(3))
+
+
+def _meeting(one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, float, float]:
+    if min(len(one), len(other)) < 2:
+        return np.nan, np.nan, np.nan
+    initial = min(float(pairs[BEFORE].max()) for pairs in (one, other))
+    reached = [_when_reaching(pairs, initial) for pairs in (one, other)]
+    if np.isnan(reached).any():
+        return np.nan, np.nan, np.nan
+    return initial, reached[0], reached[1]
+
+
+def _when_reaching(pairs: pd.DataFrame, initial: float) -> float:
+    """Personalised accuracy where the initial one first rises to ``initial``."""
+    before, after = pairs[BEFORE].to_numpy(), pairs[AFTER].to_numpy()
+    place = int(np.argmax(before >= initial))
+    if place == 0:  # training has not raised it
+        return np.nan
+    low, high = before[place - 1], before[place]
+    share = (initial - low) / (high - low)
+    return float(after[place - 1] + share * (after[place] - after[place - 1]))
 
 
 def ahead(own: Value, base: Mapping[str, Value], paper: float) -> Found:

@@ -4,29 +4,22 @@ A study whose factor is the algorithm (Chen et al. 2018, arXiv 1802.07876). What
 seeds and support fractions of it say is `fedmeta.reproduction.table2`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import pandas as pd
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
-from fedmeta.pipelines.binding import bind
 from fedmeta.pipelines.options import PartitionOptions, ReportOptions
-from fedmeta.pipelines.reporting import (
-    compared,
-    marked,
-    parameters_of,
-    partition_notes,
-    settings_of_results,
-    source_of,
-)
+from fedmeta.pipelines.reporting import partition_notes
+from fedmeta.pipelines.studies.experiment import Experiment, Variant
 from fedmeta.reporting import figures, tables
-from fedmeta.reporting.divergence import lost_clients
-from fedmeta.reporting.report import Data, Report, Section, render
-from fedmeta.reporting.results import Results, Run, restored, stored, tidy
+from fedmeta.reporting.report import Report, Section
+from fedmeta.reporting.results import Results
 from fedmeta.reporting.shown import Shown, show, shown, sideways
 from fedmeta.reporting.wording import (
     further_metrics,
@@ -34,6 +27,7 @@ from fedmeta.reporting.wording import (
     label_of,
     with_intervals,
 )
+from fedmeta.studies.study import Study
 
 TABLES = ("accuracy", "fairness", "overhead", "targets")
 FIGURES = ("accuracy", "loss", "density", "adaptation", "overhead", "targets")
@@ -119,22 +113,18 @@ def summary(accuracy: pd.DataFrame) -> str:
     """The outcome in one or two sentences."""
     baseline = label_of(tables.BASELINE)
     measured = accuracy.dropna(subset=["micro_after"])
-    lost = (
-        accuracy.dropna(subset="training") if "training" in accuracy else measured[:0]
-    )
-    diverged = "".join(f" {row.algorithm} {row.training}." for row in lost.itertuples())
     if measured.empty:
-        return f"No test client has been evaluated.{diverged}"
+        return "No test client has been evaluated."
     best = measured.loc[measured["micro_after"].idxmax()]
     text = (
         f"After adapting to each test client, {best['algorithm']} classifies "
         f"{best['micro_after']:.1f} % of the query records correctly"
     )
     if best["algorithm"] == baseline or pd.isna(best["gain"]):
-        return f"{text}.{diverged}"
+        return f"{text}."
     return (
         f"{text}, {best['gain']:.1f} points more than {baseline}, "
-        f"whose model all clients share as it is.{diverged}"
+        "whose model all clients share as it is."
     )
 
 
@@ -150,129 +140,75 @@ def printed(accuracy: pd.DataFrame) -> Shown:
     return shown(table[names], SHORT, best=["micro_after"])
 
 
-def collect(
+def report(
     benchmark: Benchmark,
-    names: Sequence[str],
+    results: Results,
     records: FederatedDataset,
+    options: dict[str, float],
     partition: PartitionOptions,
-    report: ReportOptions,
-    **results: pd.DataFrame,
-) -> list[pd.DataFrame]:
-    """The tidy tables of scores and histories: `fedmeta.reporting.results`.
-
-    Raises:
-        ValueError: if results differ in more than the algorithm: `compared`.
-    """
-    made = settings_of_results(results)
-    made_with = compared(records, made, partition=partition, report=report)
-    runs = {
-        name: Run({}, results[f"{name}_scores"], results[f"{name}_history"])
-        for name in names
-    }
-    return stored(tidy(runs.items(), source_of(benchmark, records)), made_with)
-
-
-def compose(
-    benchmark: Benchmark,
-    records: FederatedDataset,
-    partition: PartitionOptions,
-    report: ReportOptions,
-    results: pd.DataFrame,
-    histories: pd.DataFrame,
-    statistics: pd.DataFrame,
     clients: pd.DataFrame,
     support_query: pd.DataFrame,
     codebook: Codebook,
+    statistics: pd.DataFrame,
     **validation: pd.DataFrame,
-) -> tuple:
-    """The tables, figures and page; the headline table is printed too.
+) -> Report:
+    """The report of a run; the headline table is printed too."""
+    published = benchmark.table2.get(partition.support_fraction)
+    found = comparison(
+        results,
+        {name.removesuffix(VALIDATION): table for name, table in validation.items()},
+        options["target_accuracy"],
+        None if records.stands_in else published,
+    )
+    title = f"Test accuracy before and after adaptation · {results.source}"
+    show(printed(found.tables["accuracy"]), title)
+    parted = partition_notes(benchmark, partition, clients, support_query)
+    return found._replace(
+        notes=[codebook.note, *parted], statistics=shown(statistics, plain=True)
+    )
 
-    Raises:
-        ValueError: if results differ in more than the algorithm: `compared`.
+
+def study(
+    benchmark: str,
+    algorithms: Sequence[str],
+    data: Pipeline,
+    trained: Callable[[Experiment], Pipeline],
+) -> Study:
+    """The comparison of some algorithms on a benchmark.
+
+    Args:
+        benchmark: Its name.
+        algorithms: Their names.
+        data: The graph that prepares its clients.
+        trained: The graph of the trainings, with their scores.
     """
-    inputs = {"results": results, "histories": histories, "statistics": statistics}
-    made = settings_of_results({**inputs, **validation})
-    made_with = compared(records, made, partition=partition, report=report)
-    source = source_of(benchmark, records)
-    found, _ = restored(results, histories, source)
-    made_report = comparison(
-        found,
-        {k.removesuffix(VALIDATION): table for k, table in validation.items()},
-        report.target_accuracy,
-        None if records.stands_in else benchmark.table2.get(partition.support_fraction),
-    )
-    accuracy = made_report.tables["accuracy"]
-    show(printed(accuracy), f"Test accuracy before and after adaptation · {source}")
-    by_label = {label_of(k): v.at("after") for k, v in found.by("algorithm").items()}
-    page = render(
-        made_report,
-        Data(
-            benchmark.label,
-            source,
-            records.synthetic,
-            records.stands_in,
-            parameters_of(made_with),
-            [
-                codebook.note,
-                *partition_notes(benchmark, partition, clients, support_query),
-                *lost_clients(by_label),
-            ],
-            shown(statistics, plain=True),
-        ),
-    )
-    saved = marked(made_with, *made_report.tables.values())
-    return (*saved, *made_report.figures.values(), page)
-
-
-def create_pipeline(benchmark: str, algorithms: Sequence[str]) -> Pipeline:
-    """Histories and scores of some algorithms -> tidy tables -> figures, one page."""
-    entry, home = BENCHMARKS[benchmark], f"{benchmark}.report"
-    shared = {
-        "records": f"{benchmark}.records",
-        "partition": f"params:{benchmark}.partition",
-        "report": f"params:{benchmark}.report",
+    entry = BENCHMARKS[benchmark]
+    variants = {
+        name: Variant(name, factors={"label": label_of(name)}) for name in algorithms
     }
-    tidied = {name: f"{home}.{name}" for name in ("results", "histories")}
-    return Pipeline(
-        [
-            Node(
-                bind(collect, benchmark=entry, names=algorithms),
-                {
-                    **shared,
-                    **{
-                        f"{name}_{kind}": f"{benchmark}.{name}.{kind}"
-                        for name in algorithms
-                        for kind in ("history", "scores")
-                    },
-                },
-                list(tidied.values()),
-                name=f"collect_{benchmark}",
-                namespace="report",
-            ),
-            Node(
-                bind(compose, benchmark=entry),
-                {
-                    **shared,
-                    **tidied,
-                    **{
-                        name: f"{benchmark}.{name}"
-                        for name in ("statistics", "clients", "support_query")
-                    },
-                    "codebook": f"{benchmark}.codebook",
-                    **{
-                        f"{name}{VALIDATION}": f"{benchmark}.{name}.validation_scores"
-                        for name in algorithms
-                    },
-                },
-                [
-                    *(f"{home}.{table}_table" for table in TABLES),
-                    *(f"{home}.{figure}_figure" for figure in FIGURES),
-                    f"{home}.page",
-                ],
-                name=f"compose_{benchmark}",
-                namespace="report",
-            ),
-        ]
+    inputs = ("clients", "support_query", "codebook", "statistics")
+    records = f"{benchmark}.records"
+    return Study(
+        benchmark,
+        entry,
+        [Experiment(benchmark, benchmark, records, entry, variants, graph=trained)],
+        data=[lambda: data],
+        report=partial(report, entry),
+        tables=TABLES,
+        figures=FIGURES,
+        notes=(),
+        further={
+            "records": records,
+            "options": f"params:{benchmark}.report",
+            "partition": f"params:{benchmark}.partition",
+            **{name: f"{benchmark}.{name}" for name in inputs},
+            **{
+                f"{name}{VALIDATION}": f"{benchmark}.{name}.validation_scores"
+                for name in algorithms
+            },
+        },
+        options={"options": ReportOptions},
+        claims=False,
     )
 
 

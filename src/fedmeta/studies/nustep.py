@@ -9,7 +9,8 @@ from fedmeta.models.mlp import mlp
 from fedmeta.pipelines.studies import label_skew, writers
 from fedmeta.pipelines.studies.experiment import Experiment, Variant
 from fedmeta.reporting import measures as m
-from fedmeta.reporting.figure_kinds import Map, by_round, curves, heat_maps
+from fedmeta.reporting.curves import by_round, curves
+from fedmeta.reporting.figure_kinds import Map, heat_maps
 from fedmeta.reporting.phrases import all_of, beats, best, counted, greatest, sooner
 from fedmeta.reporting.report import Report, Section
 from fedmeta.reporting.results import Results

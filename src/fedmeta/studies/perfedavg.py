@@ -13,7 +13,8 @@ from fedmeta.pipelines.studies import label_skew, writers
 from fedmeta.pipelines.studies.experiment import Experiment, Variant
 from fedmeta.pipelines.studies.nodes import measure
 from fedmeta.reporting import measures as m
-from fedmeta.reporting.figure_kinds import Axis, Map, by_round, curves, heat_maps
+from fedmeta.reporting.curves import Axis, by_round, curves
+from fedmeta.reporting.figure_kinds import Map, heat_maps
 from fedmeta.reporting.phrases import beats, falls_more, greatest
 from fedmeta.reporting.report import Report, Section
 from fedmeta.reporting.results import Results

@@ -8,7 +8,8 @@ model trained in one place on all records is the comparison.
 from fedmeta.pipelines.studies import writers
 from fedmeta.pipelines.studies.experiment import Experiment, Variant
 from fedmeta.reporting import measures as m
-from fedmeta.reporting.figure_kinds import Axis, Line, Points, Scatter, curves, scatter
+from fedmeta.reporting.curves import Axis, Line, curves
+from fedmeta.reporting.figure_kinds import Points, Scatter, scatter
 from fedmeta.reporting.phrases import better_at_equal_initial, counted, greatest, raised
 from fedmeta.reporting.report import Report, Section
 from fedmeta.reporting.results import Results

@@ -21,7 +21,7 @@ from fedmeta.pipelines.studies.experiment import (
 )
 from fedmeta.pipelines.studies.nodes import fine_tune
 from fedmeta.reporting import measures as m
-from fedmeta.reporting.divergence import training_cell
+from fedmeta.reporting.divergence import divergence
 from fedmeta.reporting.figure_kinds import Dots, dots
 from fedmeta.reporting.phrases import ahead, greatest
 from fedmeta.reporting.report import Report, Section
@@ -108,7 +108,7 @@ def report(results: Results, recipes: pd.DataFrame) -> Report:
         gain=tuned["accuracy"] - (plain.iloc[0] if len(plain) else nan),
         paper=paper["fedavg_meta"] - paper["fedavg"],
         source=results.source,
-        **training_cell(recipes),
+        **({"training": words} if (words := divergence(recipes)) else {}),
     )
     drawn = [
         Dots(f"{question} {answer}", before[name], after[name], label_of(algorithm))

@@ -20,7 +20,7 @@ from fedmeta.pipelines.recommendation.methods import METHODS, PAPER, TRAINED
 from fedmeta.pipelines.recommendation.pipeline import BENCHMARK, EXPERIMENT, HOME, data
 from fedmeta.reporting import measures as m
 from fedmeta.reporting import recommendation as r
-from fedmeta.reporting.figure_kinds import Axis, by_round, curves
+from fedmeta.reporting.curves import Axis, by_round, curves
 from fedmeta.reporting.recommendation import TOPS, Row, column
 from fedmeta.reporting.report import TABLES, Report, Section
 from fedmeta.reporting.results import Results

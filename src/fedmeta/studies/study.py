@@ -1,6 +1,6 @@
 """A study: trainings that differ in factors, and how their results become a report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -8,11 +8,12 @@ from kedro.pipeline import Node, Pipeline
 
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.configuration import value_of
-from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.configuration import PARAMETERS
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.identity import Settings
 from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.checks import Block, checked_by
+from fedmeta.pipelines.options import checked
 from fedmeta.pipelines.reporting import (
     AGAIN,
     compared,
@@ -28,6 +29,9 @@ from fedmeta.reporting.verdicts import Claim, claims_frame
 KINDS = ("scores", "history")  # what a training leaves, as far as its graph has it
 # Blocks of options that all results of an experiment share.
 COMMON = {"personalisation", "distances", "recipes", "partition", "study"}
+Blocks = Mapping[
+    str, tuple[str, str]
+]  # argument -> home and name of a block of options
 
 
 class Study(NamedTuple):
@@ -44,6 +48,8 @@ class Study(NamedTuple):
         notes: Sentences on the data.
         more: Further nodes.
         further: Argument of `report` -> dataset.
+        options: Argument among these -> the type of its options.
+        claims: Whether the report checks what a paper says.
     """
 
     home: str
@@ -56,6 +62,8 @@ class Study(NamedTuple):
     notes: Sequence[str]
     more: Sequence[Callable[[], Node]] = ()
     further: Mapping[str, str] = {}
+    options: Mapping[str, type] = {}
+    claims: bool = True
 
 
 def create_pipeline(study: Study) -> Pipeline:
@@ -72,22 +80,32 @@ def create_pipeline(study: Study) -> Pipeline:
         for kind in KINDS
         if (dataset := f"{e.home}.{name}.{kind}") in trained.all_outputs()
     }
-    blocks = {f"{e.home}__parameters": f"params:{e.home}" for e in study.experiments}
+    read = {name for name in (data + trained + more).inputs() if PARAMETERS in name}
+    own = [
+        (e.home, name.removeprefix(f"{PARAMETERS}{e.home}."))
+        for e in study.experiments
+        for name in sorted(read)
+        # wherever raw files lie, their records are the same
+        if name.startswith(f"{PARAMETERS}{e.home}.") and not name.endswith(".raw")
+    ]
+    blocks = {f"block_{number}": block for number, block in enumerate(own)}
+    options = {k: f"{PARAMETERS}{home}.{name}" for k, (home, name) in blocks.items()}
+    tables = [*study.tables, *(["claims"] if study.claims else [])]
     tidied = {name: f"{home}.{name}" for name in ("results", "histories")}
     reported = Pipeline(
         [
             Node(
-                bind(collect, study=study),
-                {**records, **study.further, **blocks, **results},
+                bind(collect, study=study, blocks=blocks),
+                {**records, **study.further, **options, **results},
                 list(tidied.values()),
                 name=f"collect_{study.home}",
                 namespace="report",
             ),
             Node(
-                bind(compose, study=study),
-                {**records, **study.further, **blocks, **tidied},
+                bind(compose, study=study, blocks=blocks),
+                {**records, **study.further, **options, **tidied},
                 [
-                    *(f"{home}.{table}_table" for table in (*study.tables, "claims")),
+                    *(f"{home}.{table}_table" for table in tables),
                     *(f"{home}.{figure}_figure" for figure in study.figures),
                     f"{home}.page",
                 ],
@@ -99,7 +117,9 @@ def create_pipeline(study: Study) -> Pipeline:
     return data + trained + more + reported
 
 
-def collect(study: Study, records: FederatedDataset, **results: Any) -> tuple:
+def collect(
+    study: Study, blocks: Blocks, records: FederatedDataset, **results: Any
+) -> tuple:
     """The tidy tables of scores and histories of all trainings.
 
     Raises:
@@ -108,9 +128,14 @@ def collect(study: Study, records: FederatedDataset, **results: Any) -> tuple:
     """
     made: Settings = {}
     for experiment in study.experiments:
-        sources = _of_other_sources(experiment, study, results)
+        own = _options(blocks, results)[experiment.home]
+        held = _of_this_run(experiment, study, own, results)
+        sources = {
+            result: {k: v for k, v in found.items() if k.startswith(("code.", "data."))}
+            for result, found in held.items()
+        }
         if experiment.records == study.experiments[0].records:
-            made |= compared(records, sources)
+            made |= compared(records, sources) | _agreed(held.values())
         else:
             identity.refuse_mixed(sources, AGAIN)
     found = {
@@ -125,16 +150,37 @@ def collect(study: Study, records: FederatedDataset, **results: Any) -> tuple:
     return tuple(stored(tidy(found.items(), source_of(study.benchmark, records)), made))
 
 
+def check_options(study: Study, blocks: Blocks, **given: Block) -> None:
+    """Options that the report alone reads."""
+    for argument, kind in study.options.items():
+        checked(kind, given[argument].options, given[argument].name)
+
+
+@checked_by(check_options)
 def compose(
-    study: Study, records: FederatedDataset, results: Any, histories: Any, **inputs: Any
+    study: Study,
+    blocks: Blocks,
+    records: FederatedDataset,
+    results: pd.DataFrame,
+    histories: pd.DataFrame,
+    **inputs: Any,
 ) -> tuple:
-    """The tables, figures and page; what became of the claims is printed too."""
+    """The tables, figures and page; what became of the claims is printed too.
+
+    Raises:
+        ValueError: for results of other settings than this run's.
+    """
     source = source_of(study.benchmark, records)
+    options = _options(blocks, inputs)
+    tables = {k: v for k, v in inputs.items() if isinstance(v, pd.DataFrame)}
+    made = settings_of_results({"results": results, "histories": histories, **tables})
+    compared(records, made, **options[study.experiments[0].home])
     found, _ = restored(results, histories, source)
     further = {name: {"records": records, **inputs}[name] for name in study.further}
     report = study.report(found, **further)
     report = report._replace(summary=f"{report.summary} {diverged(found)}".strip())
-    show(claims_shown(report.claims), f"Claims of the paper · {source}", wrapped=1)
+    if study.claims:
+        show(claims_shown(report.claims), f"Claims of the paper · {source}", wrapped=1)
     page = render(
         report,
         Data(
@@ -142,24 +188,35 @@ def compose(
             source,
             records.synthetic,
             records.stands_in,
-            {
-                experiment.home: {
-                    name: block
-                    for name, block in inputs[f"{experiment.home}__parameters"].items()
-                    if name in experiment.variants or name not in ALGORITHMS
-                }
-                for experiment in study.experiments
-            },
+            options,
             [*study.notes, *report.notes],
             report.statistics,
         ),
     )
     return (
         *(report.tables[name] for name in study.tables),
-        claims_frame(report.claims),
+        *([claims_frame(report.claims)] if study.claims else []),
         *(report.figures[name] for name in study.figures),
         page,
     )
+
+
+def _options(blocks: Blocks, inputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Blocks of options by home and name."""
+    found: dict[str, dict[str, Any]] = {}
+    for argument, (home, name) in blocks.items():
+        found.setdefault(home, {})[name] = inputs[argument]
+    return found
+
+
+def _agreed(held: Iterable[Settings]) -> Settings:
+    """Settings that none has with another value."""
+    found: Settings = {}
+    apart: set[str] = set()
+    for settings in held:
+        apart |= set(identity.conflicts(settings, found))
+        found |= settings
+    return {name: value for name, value in found.items() if name not in apart}
 
 
 def table_of(dataset: str) -> str:
@@ -187,21 +244,23 @@ def claims_shown(claims: Sequence[Claim]) -> Shown:
     return Shown(["Claim", "Here"], [("", rows)])
 
 
-def _of_other_sources(
-    experiment: Experiment, study: Study, results: Mapping[str, Any]
+def _of_this_run(
+    experiment: Experiment,
+    study: Study,
+    blocks: Mapping[str, Any],
+    results: Mapping[str, Any],
 ) -> dict[str, Settings]:
-    """Data and code that results were made with, once their options are this run's.
+    """What results were made with, once their options are this run's.
 
     The parameters say in which options the variants of a study differ.
     """
     home = experiment.home
-    blocks = results[f"{home}__parameters"]
     shared = {name: blocks[name] for name in COMMON & blocks.keys()}
-    whole = {**shared, "training": blocks["training"], "model": blocks["model"]}
+    whole = {**shared, **{name: blocks.get(name, {}) for name in ("training", "model")}}
     tables, wanted = {}, {}
     for name, variant in experiment.variants.items():
-        own = {"training": blocks[variant.training], name: blocks.get(name, {})}
-        own["model"] = value_of(blocks, variant.model)
+        own = {"training": blocks.get(variant.training, {}), name: blocks.get(name, {})}
+        own["model"] = blocks.get(variant.model, {})
         for kind in KINDS:
             if (table := results.get(f"{home}__{name}__{kind}")) is not None:
                 tables[f"{name} {kind}"] = table
@@ -216,7 +275,4 @@ def _of_other_sources(
         if names := identity.conflicts(held, wanted[name]):
             words = identity.in_words(names, held, wanted[name])
             raise ValueError(f"{home}: {name} was made with {words}; {AGAIN}")
-    return {
-        result: {k: v for k, v in held.items() if k.startswith(("code.", "data."))}
-        for result, held in made.items()
-    }
+    return made

@@ -1,0 +1,325 @@
+"""Kinds of figures of lines: curves with bands, and densities.
+
+Each draws named values under the labels that it is given, and knows of no study.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
+
+from fedmeta.reporting.fairness import GRID, density
+from fedmeta.reporting.measures import over_seeds
+from fedmeta.reporting.results import Results
+from fedmeta.reporting.style import (
+    INK,
+    LABEL_SIZE,
+    SMALL_SIZE,
+    colours_of,
+    label_ends,
+    say,
+    titled,
+    write_beside,
+)
+from fedmeta.reporting.wording import NOT_FINITE
+
+FEW = 25  # a curve of so few points shows each of them
+MOST_WITH_ENDS = 2  # panels that have room for labels at the ends of curves
+BAND = 0.18  # opacity
+DASHES = (0, (4, 2))
+
+
+class Line(NamedTuple):
+    """A curve.
+
+    Attributes:
+        values: By what is on the horizontal axis, with gaps where they are not finite.
+        low: Lower end of the band around it; or None.
+        high: Its upper end.
+        beside: Another curve of the same training, thin and dashed; or None.
+        words: At its end in place of its last value, such as of a divergence.
+        dashed: Whether it is dashed itself.
+        colour: Of its label, unless given.
+    """
+
+    values: pd.Series
+    low: pd.Series | None = None
+    high: pd.Series | None = None
+    beside: pd.Series | None = None
+    words: str = ""
+    dashed: bool = False
+    colour: str = ""
+
+
+Lines = Mapping[str, Line]  # by label
+
+
+class Axis(NamedTuple):
+    """How a vertical axis is drawn and written.
+
+    Attributes:
+        title: What it shows.
+        last: The format of a curve's last value; empty: it is not written.
+        log: Whether it is logarithmic.
+        zero: Whether it begins at zero; else a little below the lowest value.
+        text: How its values are written; None: as percent.
+    """
+
+    title: str
+    last: str
+    log: bool = False
+    zero: bool = True
+    text: Callable[[float], str] | None = None
+
+
+ACCURACY = Axis("query records classified correctly", "{:.1%}")
+LOSS = Axis("nats a record (log scale)", "{:.2f}", log=True)
+
+
+def by_round(
+    groups: Mapping[str, Mapping[str, Results]],
+    column: str,
+    colours: Mapping[str, str] | None = None,
+    beside: str | None = None,
+) -> dict[str, dict[str, Line]]:
+    """Curves of a column of histories, the mean over seeds with its deviation.
+
+    Args:
+        groups: Results by the panels' titles and the curves' labels.
+        column: Of the histories.
+        colours: By label.
+        beside: A column whose curve is thin and dashed.
+    """
+    return {
+        title: {
+            label: _line(found, column, beside, (colours or {}).get(label, ""))
+            for label, found in group.items()
+        }
+        for title, group in groups.items()
+    }
+
+
+def _line(found: Results, column: str, beside: str | None, colour: str) -> Line:
+    curve = over_seeds(found, column)
+    mean, sd = curve["mean"], curve["sd"]
+    band = (mean - sd, mean + sd) if found.seeds > 1 else (None, None)
+    other = over_seeds(found, beside)["mean"] if beside else None
+    bad = mean.empty and found.histories["round"].nunique() > 1
+    words = found.diverged or (NOT_FINITE if bad else "")
+    return Line(mean, *band, other, words, colour=colour)
+
+
+def curves(
+    groups: Mapping[str, Lines],
+    title: str,
+    axis: Axis | Mapping[str, Axis] = ACCURACY,
+    x: str = "round",
+    nothing: str = "no round has been evaluated",
+    *,
+    rows: int = 1,
+    target: float | None = None,
+) -> Figure:
+    """Curves with bands, a panel a group.
+
+    A line has gaps where a value is not finite. Its label and last value stand at its
+    end, or, where there is no room for that, its label in a legend below. Where a
+    training diverged, that is said in place of a value.
+
+    Args:
+        groups: By the panels' titles.
+        title: Of the figure.
+        axis: The vertical one, or one a group; panels of equal ones share their scale.
+        x: What is on the horizontal axis.
+        nothing: Said in a panel without curves.
+        rows: Of panels.
+        target: To mark with a line.
+    """
+    count = max(len(groups), 1)
+    size = (9, 4.6) if count == 1 else (11.5, 0.9 + 3.5 * rows)
+    figure, drawn = titled(groups, title, size, x, nothing, rows=rows)
+    vertical = {n: axis if isinstance(axis, Axis) else axis[n] for n in groups}
+    room = count <= MOST_WITH_ENDS
+    seen: set[Axis] = set()
+    for panel, name, lines in drawn:
+        own = vertical[name]
+        same = [v for n, g in groups.items() if vertical[n] == own for v in g.values()]
+        _vertical(panel, own, same, target)
+        if own in seen:
+            panel.tick_params(labelleft=False)
+        else:
+            panel.set_ylabel(own.title, fontsize=LABEL_SIZE)
+        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        ends = _draw(panel, lines, own, x)
+        if not ends:
+            say(panel, nothing)
+        panel.margins(x=0.01)
+        if room and ends:
+            bottom = panel.get_ylim()[0]
+            placed = [(t, c, bottom if np.isnan(y) else y) for t, c, y in ends.values()]
+            label_ends(panel, placed)
+        for label, (_, colour, y) in ends.items() if not room else ():
+            one = lines[label]
+            if one.words and len(one.values):
+                write_beside(panel, one.words, one.values.index[-1], y, color=colour)
+        if target is not None and ends:
+            panel.axhline(target, color=INK, linewidth=0.8, linestyle=":")
+            told = "" if own in seen else f"target {target:.0%}"
+            write_beside(panel, told, panel.get_xlim()[0], target, va="bottom")
+        seen.add(own)
+    _legend(figure, list(groups.values()), labelled=not room)
+    return figure
+
+
+def densities(
+    groups: Mapping[str, Mapping[str, tuple[np.ndarray, str]]],
+    title: str,
+    x: str,
+    nothing: str = "nothing was measured",
+) -> Figure:
+    """How values in [0, 1] are spread, a panel a group with a legend of its own.
+
+    A Gaussian kernel density with Scott's bandwidth; values that are all equal have
+    none and become an upright line. Triangles mark means.
+
+    Args:
+        groups: Values, and words that stand beside their label, such as of a
+            divergence, by the panels' titles and the labels.
+        title: Of the figure.
+        x: What the values are.
+        nothing: Said in a panel without values.
+    """
+    count = max(len(groups), 1)
+    size = (9, 4.6) if count == 1 else (11.5, 4.9)
+    figure, drawn = titled(groups, title, size, x, nothing, share_y=True)
+    everything = [v for found in groups.values() for v, _ in found.values() if len(v)]
+    lowest = min((np.quantile(v, 0.01) for v in everything), default=1.0)
+    for panel, _, found in drawn:
+        colours = colours_of(found)
+        for label, (values, words) in found.items():
+            style = {"color": colours[label], "linewidth": 2}
+            if not len(values):
+                if words:
+                    panel.plot([], label=f"{label} {words}", **style)
+                continue
+            style["label"] = f"{label} {words}".strip() + f", mean {values.mean():.1%}"
+            if (curve := density(values)) is None:
+                panel.axvline(values.mean(), **style)
+            else:
+                panel.plot(GRID, curve, **style)
+            panel.plot(
+                values.mean(),
+                0,
+                "^",
+                markersize=8,
+                color=colours[label],
+                clip_on=False,
+                transform=panel.get_xaxis_transform(),
+            )
+        if panel.lines:
+            below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}
+            columns = 3 if count == 1 else 1
+            panel.legend(frameon=False, fontsize=SMALL_SIZE, ncols=columns, **below)
+        else:
+            say(panel, nothing)
+        if all(density(values) is None for values in everything):  # uprights alone
+            panel.set_yticks([])
+        panel.set_xlim(max(0.0, np.floor(10 * lowest - 0.5) / 10), 1)
+        panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        panel.set_ylim(bottom=0)
+    figure.supylabel("density of clients", fontsize=LABEL_SIZE)
+    return figure
+
+
+def _legend(figure: Figure, groups: Sequence[Lines], *, labelled: bool) -> None:
+    """What the styles of lines mean, and with ``labelled`` also their colours."""
+    labels: dict[str, str] = {}
+    for lines in groups if labelled else ():
+        for label, one in lines.items():
+            lost = f"{label} {one.words}".strip() if one.values.empty else label
+            labels[label] = max(labels.get(label, ""), lost, key=len)
+    handles = [
+        Line2D([], [], color=colour, linewidth=2, label=labels[label])
+        for label, colour in colours_of(labels).items()
+    ]
+    if any(v.beside is not None for lines in groups for v in lines.values()):
+        after, before = {"linewidth": 2}, {"linewidth": 1.1, "linestyle": DASHES}
+        handles += [
+            Line2D([], [], color=INK, label="after adaptation", **after),
+            Line2D([], [], color=INK, label="before", **before),
+        ]
+    if handles:
+        place = {"loc": "outside lower left", "ncols": 4, "frameon": False}
+        figure.legend(handles=handles, fontsize=SMALL_SIZE, **place)
+
+
+def _vertical(
+    panel: Axes, axis: Axis, lines: Sequence[Line], target: float | None = None
+) -> None:
+    """Scale and ticks; before labels are placed."""
+    drawn = [c for v in lines for c in v[:4] if c is not None]
+    values = np.concatenate([[], *(c.dropna() for c in drawn)])
+    if axis.log:
+        panel.set_yscale("log")
+        if len(positive := values[values > 0]):
+            low, high = positive.min(), positive.max()
+            room = max((high / low) ** 0.06, 1.0005)
+            panel.set_ylim(low / room, high * room)
+        panel.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        panel.yaxis.set_minor_locator(LogLocator(subs=[]))
+        return
+    decimals = 0 if axis.zero else None
+    panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
+    if axis.text is not None:
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda v, _: axis.text(v)))
+        panel.set_ylim(0, 1.08 * max([*values, 1e-9]))
+    elif axis.zero:
+        panel.set_ylim(0, min(1.0, 1.08 * max([0.05, target or 0, *values])))
+    elif len(values):
+        margin = max(0.08 * np.ptp(values), 0.005)
+        panel.set_ylim(values.min() - margin, values.max() + margin)
+
+
+def _draw(
+    panel: Axes, lines: Lines, axis: Axis, x: str
+) -> dict[str, tuple[str, str, float]]:
+    """Draw curves; returns the text at each one's end, its colour and height."""
+    colours, ends, drawn = colours_of(lines), {}, []
+    for label, one in lines.items():
+        colour, values, words = one.colour or colours[label], one.values, one.words
+        if values.empty:
+            if words:
+                ends[label] = f"{label} {words}", colour, np.nan
+            continue
+        panel.plot(
+            values,
+            color=colour,
+            linewidth=2,
+            linestyle=DASHES if one.dashed else "-",
+            marker="o" if len(values) <= FEW else None,
+            markersize=3.5,
+        )
+        drawn.append(values)
+        if one.low is not None:
+            style = {"color": colour, "alpha": BAND, "linewidth": 0}
+            panel.fill_between(values.index, one.low, one.high, **style)
+        finite = values.dropna()
+        if not words and len(finite) < len(values):
+            gaps = values.index[values.isna()]
+            more = " and on" if len(gaps) > 1 else ""
+            words = f"{NOT_FINITE} at {x} {gaps[0]:,.0f}{more}"
+        text = words or axis.last.format(finite.iloc[-1])
+        ends[label] = f"{label} {text}".strip(), colour, float(finite.iloc[-1])
+    for label, one in lines.items():
+        # FedAvg(Meta) before adapting is FedAvg: its dashes would cover that line
+        if one.beside is not None and not any(
+            np.array_equal(one.beside, other, equal_nan=True) for other in drawn
+        ):
+            colour = one.colour or colours[label]
+            panel.plot(one.beside, color=colour, linewidth=1.1, linestyle=DASHES)
+    return ends
