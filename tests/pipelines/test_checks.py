@@ -93,6 +93,7 @@ def test_parameters_of_every_environment_pass(env: str) -> None:
         ("raw.sample.writer", 8, "femnist.raw.sample: unknown option 'writer'"),
         ("selection.min_record", 8, "femnist.selection: unknown option 'min_record'"),
         ("encoding.inverted", "maybe", "femnist.encoding: option 'inverted'"),
+        ("report.target_accuracy", 74, "femnist.report: option 'target_accuracy'"),
     ],
 )
 def test_a_wrong_option_is_named(path: str, value: object, told: str) -> None:
