@@ -7,7 +7,7 @@ from kedro.pipeline import Node, Pipeline
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.pipelines import ingestion, preparation
 from fedmeta.pipelines.binding import bind
-from fedmeta.pipelines.recommendation import nodes
+from fedmeta.pipelines.recommendation import nodes, unified
 from fedmeta.pipelines.recommendation.methods import (
     COUNTED,
     FEDERATED,
@@ -93,7 +93,7 @@ def _unified() -> list[Node]:
     del inputs["model"]
     return [
         Node(
-            bind(nodes.pretrain, benchmark=BENCHMARK),
+            bind(unified.pretrain, benchmark=BENCHMARK),
             inputs,
             [f"{home}.checkpoint", f"{home}.history"],
             name=f"train_{HOME}",
@@ -101,7 +101,7 @@ def _unified() -> list[Node]:
         ),
         _scored(
             "unified",
-            nodes.score_unified,
+            unified.score_unified,
             {**shared, "checkpoint": f"{home}.checkpoint"},
         ),
     ]

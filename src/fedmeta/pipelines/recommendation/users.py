@@ -7,11 +7,15 @@ import numpy as np
 import pandas as pd
 import torch
 
+from fedmeta import identity
 from fedmeta.core.types import ClientId
 from fedmeta.data.encoding import Encoding
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.partition import partition_examples
+from fedmeta.identity import Settings
 from fedmeta.pipelines.options import PartitionOptions
+from fedmeta.pipelines.recommendation.options import StudyOptions
+from fedmeta.pipelines.training.setup import Data
 from fedmeta.recommenders.unified import Records, RecordsOf
 
 
@@ -41,6 +45,14 @@ def divided(
         query_fraction=partition.query_fraction,
         min_query=partition.min_query,
     )
+
+
+def judged_on(data: Data, partition: PartitionOptions, study: StudyOptions) -> Settings:
+    """The settings that all methods share."""
+    return {
+        **data.settings(),
+        **identity.settings(partition=partition, study=study),
+    }
 
 
 class TestUser(NamedTuple):
