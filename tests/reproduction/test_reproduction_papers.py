@@ -72,3 +72,11 @@ def test_other_data_are_another_study():
 def test_no_run_of_a_study():
     none = frame([recorded("maml")])
     assert list(declared_studies(Store(), none)) == []
+
+
+def test_runs_that_have_all_lost_their_files():
+    class Empty(Store):
+        def table(self, run, path):
+            return None
+
+    assert list(declared_studies(Empty(), runs((0,)))) == []

@@ -139,7 +139,7 @@ def table2_study(name: str, runs: Runs, configured: Mapping[str, Any]) -> Study:
     expected = [a for a, e in ALGORITHMS.items() if e.label in rows]
     algorithms = sorted(
         {*expected, *table["algorithm"]},
-        key=lambda a: (list(ALGORITHMS).index(a) if a in ALGORITHMS else 99, a),
+        key=lambda name: ([*ALGORITHMS, name].index(name), name),
     )
     fractions = sorted({*benchmark.table2, *table["support_fraction"]})
     results = runs.results(source_of(table, benchmark))
@@ -211,8 +211,10 @@ def declared_studies(recorded: Recorded, runs: pd.DataFrame) -> Iterator[Study]:
 def _declared(
     recorded: Recorded, declared: Declared, name: str, chosen: dict[str, Chosen]
 ) -> Iterator[Study]:
-    """A declared study, unless its report has never been made."""
+    """A declared study, unless its report has never been made, or no file is left."""
     runs = read(recorded, chosen)
+    if runs.table.empty:
+        return
     newest = runs.newest
     further = {
         argument: recorded.table(newest, f"report/{table_of(dataset)}.csv")
