@@ -1,5 +1,7 @@
 """Studies of related papers, over the seeds that were recorded."""
 
+import re
+
 import pandas as pd
 import pytest
 from made_up_runs import frame, history, recorded
@@ -74,9 +76,10 @@ def test_no_run_of_a_study():
     assert list(declared_studies(Store(), none)) == []
 
 
-def test_runs_that_have_all_lost_their_files():
+def test_runs_that_have_all_lost_their_files_are_told(caplog):
     class Empty(Store):
         def table(self, run, path):
             return None
 
     assert list(declared_studies(Empty(), runs((0,)))) == []
+    assert re.search("left out [0-9]+ runs? of .*kedro track logs again", caplog.text)

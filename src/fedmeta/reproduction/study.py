@@ -5,6 +5,7 @@ that `fedmeta.studies` declares. Of each the runs that belong together are chose
 into `Results` with the seed as one more factor, and handed to the report.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -13,7 +14,6 @@ import pandas as pd
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.identity import in_words
 from fedmeta.pipelines.reporting import source_words
 from fedmeta.reporting.measures import Value
 from fedmeta.reporting.report import Data, Report
@@ -30,6 +30,7 @@ from fedmeta.reproduction.commands import (
     seed_words,
     wanted_seeds,
 )
+from fedmeta.reproduction.notes import counted, notes_on
 from fedmeta.reproduction.runs import Recorded
 from fedmeta.reproduction.settings import CELL, OWN, Chosen, choose
 from fedmeta.reproduction.table2 import accuracies, table2_report
@@ -37,6 +38,8 @@ from fedmeta.reproduction.table3 import CELLS, table3_report
 from fedmeta.studies import STUDIES
 from fedmeta.studies import Study as Declared
 from fedmeta.studies.study import table_of
+
+log = logging.getLogger(__name__)
 
 NOTHING = Given({}, {})
 
@@ -121,7 +124,16 @@ def read(recorded: Recorded, chosen: Mapping[str, Chosen]) -> Runs:
         home: c._replace(runs=c.runs[c.runs["run_id"].isin(there)])
         for home, c in chosen.items()
     }
-    bare = runs.loc[~runs["run_id"].isin(there), "algorithm"].tolist()
+    left_out = runs[~runs["run_id"].isin(there)]
+    bare = left_out["algorithm"].tolist()
+    for experiment, rows in left_out.groupby("experiment"):
+        log.warning(
+            "%s: left out %s of %s, whose history and scores MLflow has lost; kedro"
+            " track logs again what is under data/",
+            experiment,
+            counted(len(rows)),
+            ", ".join(dict.fromkeys(map(label_of, rows["algorithm"]))),
+        )
     return Runs(kept, histories, scores, bare)
 
 
@@ -252,7 +264,7 @@ def _study(
 ) -> Study:
     table = runs.table.sort_values(["benchmark", *CELL], kind="stable")
     labels = ", ".join(dict.fromkeys(map(label_of, runs.bare)))
-    bare = f"{_counted(len(runs.bare))} of {labels}"
+    bare = f"{counted(len(runs.bare))} of {labels}"
     data = Data(
         benchmark.label,
         source_of(table, benchmark),
@@ -306,41 +318,3 @@ def _synthetic(runs: pd.DataFrame) -> bool:
 
 def _stands_in(runs: pd.DataFrame) -> bool:
     return _synthetic(runs) or bool(runs["data_name"].iloc[0])
-
-
-def notes_on(chosen: Chosen) -> list[str]:
-    """Which runs count, which are left out and why."""
-    runs = chosen.runs
-    commits = sorted({commit[:12] for commit in runs["commit"] if commit})
-    dirty = any("dirty" in commit for commit in runs["commit"])
-    made = f", made by the commits {', '.join(commits)}" if commits else ""
-    changed = ", some of them with local changes" if commits and dirty else ""
-    notes = [f"{_counted(len(runs))} count{made}{changed}."]
-    if chosen.repeated:
-        notes.append(
-            f"{_counted(chosen.repeated)} of the same cells left out: newer ones count."
-        )
-    notes += [
-        f"{label_of(run.algorithm)}, {percent(run.support_fraction)} support"
-        f"{'' if pd.isna(run.seed) else f', seed {run.seed}'}: {run.diverged}; no mean"
-        " is taken over what is left."
-        for run in runs[runs["diverged"] != ""].itertuples()
-    ]
-    if chosen.unfinished:
-        notes.append(f"{_counted(chosen.unfinished)} did not finish, or still go on.")
-    for other in chosen.others:
-        who = ", ".join(map(label_of, other.algorithms))
-        pairs = other.differs.items()
-        theirs, ours = ({name: pair[i] for name, pair in pairs} for i in (0, 1))
-        differs = in_words(other.differs, theirs, ours)
-        notes.append(f"Left out: {_counted(other.runs)} of {who} with {differs}.")
-    if chosen.others:
-        notes.append(
-            "kedro reproduce --where NAME=VALUE takes the runs with another value."
-        )
-    return notes
-
-
-def _counted(runs: int) -> str:
-    """ "1 run", "2 runs"."""
-    return f"{runs} run{'s' * (runs != 1)}"
