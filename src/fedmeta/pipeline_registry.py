@@ -3,6 +3,9 @@
 Written out as a dictionary: Kedro's `find_pipelines` does not allow composed names.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from kedro.pipeline import Node, Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
@@ -40,12 +43,16 @@ def register_pipelines() -> dict[str, Pipeline]:
             pipelines[f"{benchmark}_{name}"] = data + run
         trained = sum((runs[name] for name in COMPARED), Pipeline([]))
         pipelines[f"{benchmark}_fedmeta"] = create_pipeline(
-            comparison.study(benchmark, COMPARED, data, lambda _, graph=trained: graph)
+            comparison.study(benchmark, COMPARED, data, _always(trained))
         )
     pipelines |= create_pipelines()
     pipelines = {name: _tagged(pipeline) for name, pipeline in pipelines.items()}
     pipelines["__default__"] = pipelines["femnist_fedmeta"]
     return pipelines
+
+
+def _always(graph: Pipeline) -> Callable[[Any], Pipeline]:
+    return lambda _: graph
 
 
 def _tagged(pipeline: Pipeline) -> Pipeline:

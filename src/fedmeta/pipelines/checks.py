@@ -33,7 +33,7 @@ def checked_by(check: Callable[..., None]) -> Callable[[Callable], Callable]:
     """
 
     def tie(function: Callable) -> Callable:
-        function.check = check
+        function.check = check  # type: ignore[attr-defined]
         return function
 
     return tie

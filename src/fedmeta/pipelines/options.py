@@ -97,13 +97,13 @@ class PartitionOptions(Options):
     # A client to whom the gap leaves fewer query records takes no part.
     min_query: PositiveInt = 5
     query_fraction: Fraction | None = None  # the last so many; None: all but support
-    seed: Seed
+    seed: Seed  # type: ignore[valid-type]
 
 
 class ProbeOptions(Options):
     """The norm of the meta-gradient, recorded along training."""
 
-    inner_lr: Weight  # alpha of the objective that is differentiated; 0: no step
+    inner_lr: Weight  # type: ignore[valid-type]  # alpha of the objective that is differentiated; 0: no step
     steps: PositiveInt = 1  # its nu
     clients: PositiveInt | None = None  # the first so many training ones; None: all
 
@@ -127,7 +127,7 @@ class TrainingOptions(Options):
     # The parameters that are judged at the end and used: those after the last round, or
     # their average over the last quarter of the rounds.
     iterate: Literal["last", "average"] = "last"
-    seed: Seed
+    seed: Seed  # type: ignore[valid-type]
     device: Literal["auto", "cpu", "cuda"]
     backend: Literal["auto", "sequential", "threaded", "vectorized"]
     # Where a client's update is not finite, the training stops, or goes on without.
@@ -231,7 +231,8 @@ def checked(
         for p in parameters
         if p.name not in fixed
     }
-    schema = create_model(what, __config__=STRICT, **fields)
+    make: Any = create_model  # its overloads know of no computed fields
+    schema = make(what, __config__=STRICT, **fields)
     try:
         accepted = schema(**options)
     except ValidationError as error:

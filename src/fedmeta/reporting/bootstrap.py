@@ -60,11 +60,13 @@ def first_reaching(scores: pd.DataFrame, targets: np.ndarray) -> dict[str, np.nd
         accuracy = (drawn @ sums.to_numpy()) / (drawn @ counts.to_numpy())
     never = len(sums.columns)
     reached = (accuracy >= target for target in targets)
-    first = [np.where(there.any(1), there.argmax(1), never) for there in reached]
-    first = np.array(first).reshape(len(targets), len(drawn))
+    places = [np.where(there.any(1), there.argmax(1), never) for there in reached]
+    first = np.array(places).reshape(len(targets), len(drawn))
     found = {"": first[:, 0]}
     for end, at in ENDS.items():
-        found[end] = np.quantile(first[:, 1:], at, axis=1, method="inverted_cdf")
+        found[end] = np.quantile(
+            first[:, 1:].astype(float), at, axis=1, method="inverted_cdf"
+        ).astype(int)
     lost = (first[:, 0] == never) | ((first[:, 1:] == never).mean(1) > 0.5)  # noqa: PLR2004
     rounds = np.append(sums.columns.to_numpy(float), np.nan)
     return {end: np.where(lost, np.nan, rounds[at]) for end, at in found.items()}

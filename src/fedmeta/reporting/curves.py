@@ -4,7 +4,7 @@ Each draws named values under the labels that it is given, and knows of no study
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from fedmeta.reporting.style import (
     INK,
     LABEL_SIZE,
     SMALL_SIZE,
+    Keywords,
     colours_of,
     label_ends,
     say,
@@ -84,7 +85,7 @@ LOSS = Axis("nats a record (log scale)", "{:.2f}", log=True)
 def by_round(
     groups: Mapping[str, Mapping[str, Results]],
     column: str,
-    colours: Mapping[str, str] | None = None,
+    colours: Mapping[Any, str] | None = None,
     beside: str | None = None,
 ) -> dict[str, dict[str, Line]]:
     """Curves of a column of histories, the mean over seeds with its deviation.
@@ -107,11 +108,11 @@ def by_round(
 def _line(found: Results, column: str, beside: str | None, colour: str) -> Line:
     curve = over_seeds(found, column)
     mean, sd = curve["mean"], curve["sd"]
-    band = (mean - sd, mean + sd) if found.seeds > 1 else (None, None)
+    low, high = (mean - sd, mean + sd) if found.seeds > 1 else (None, None)
     other = over_seeds(found, beside)["mean"] if beside else None
     bad = mean.empty and found.histories["round"].nunique() > 1
     words = found.diverged or (NOT_FINITE if bad else "")
-    return Line(mean, *band, other, words, colour=colour)
+    return Line(mean, low, high, other, words, colour=colour)
 
 
 def curves(
@@ -201,7 +202,7 @@ def densities(
     for panel, _, found in drawn:
         colours = colours_of(found)
         for label, (values, words) in found.items():
-            style = {"color": colours[label], "linewidth": 2}
+            style: Keywords = {"color": colours[label], "linewidth": 2}
             if not len(values):
                 if words:
                     panel.plot([], label=f"{label} {words}", **style)
@@ -221,7 +222,10 @@ def densities(
                 transform=panel.get_xaxis_transform(),
             )
         if panel.lines:
-            below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}
+            below: Keywords = {
+                "loc": "upper center",
+                "bbox_to_anchor": (0.5, -0.18),
+            }
             columns = 3 if count == 1 else 1
             panel.legend(frameon=False, fontsize=SMALL_SIZE, ncols=columns, **below)
         else:
@@ -247,13 +251,17 @@ def _legend(figure: Figure, groups: Sequence[Lines], *, labelled: bool) -> None:
         for label, colour in colours_of(labels).items()
     ]
     if any(v.beside is not None for lines in groups for v in lines.values()):
-        after, before = {"linewidth": 2}, {"linewidth": 1.1, "linestyle": DASHES}
+        thin: Any = {"linewidth": 1.1, "linestyle": DASHES}
         handles += [
-            Line2D([], [], color=INK, label="after adaptation", **after),
-            Line2D([], [], color=INK, label="before", **before),
+            Line2D([], [], color=INK, label="after adaptation", linewidth=2),
+            Line2D([], [], color=INK, label="before", **thin),
         ]
     if handles:
-        place = {"loc": "outside lower left", "ncols": 4, "frameon": False}
+        place: Keywords = {
+            "loc": "outside lower left",
+            "ncols": 4,
+            "frameon": False,
+        }
         figure.legend(handles=handles, fontsize=SMALL_SIZE, **place)
 
 
@@ -275,8 +283,8 @@ def _vertical(
         return
     decimals = 0 if axis.zero else None
     panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
-    if axis.text is not None:
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda v, _: axis.text(v)))
+    if (text := axis.text) is not None:
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda v, _: text(v)))
         panel.set_ylim(0, 1.08 * max([*values, 1e-9]))
     elif axis.zero:
         panel.set_ylim(0, min(1.0, 1.08 * max([0.05, target or 0, *values])))
@@ -305,9 +313,10 @@ def _draw(
             markersize=3.5,
         )
         drawn.append(values)
-        if one.low is not None:
-            style = {"color": colour, "alpha": BAND, "linewidth": 0}
-            panel.fill_between(values.index, one.low, one.high, **style)
+        low, high = one.low, one.high
+        if low is not None and high is not None:
+            style: Keywords = {"color": colour, "alpha": BAND, "linewidth": 0}
+            panel.fill_between(values.index, low, high, **style)
         finite = values.dropna()
         if not words and len(finite) < len(values):
             gaps = values.index[values.isna()]

@@ -21,6 +21,7 @@ from fedmeta.reporting.style import (
     LABEL_SIZE,
     SMALL_SIZE,
     WORSE,
+    Keywords,
     colours_of,
     panels,
     say,
@@ -54,7 +55,9 @@ def bars(groups: Mapping[str, Mapping[str, Bar]], title: str) -> Figure:
             measured = np.isfinite(value)
             if measured:
                 panel.barh(place, value, height=0.62, color=colours[label])
-            style = {} if measured else {"color": "#777777", "style": "italic"}
+            style: Keywords = (
+                {} if measured else {"color": "#777777", "style": "italic"}
+            )
             write_beside(panel, words, value if measured else 0, place, **style)
         longest = max((bar.value for bar in found.values() if bar.value > 0), default=1)
         room = (
@@ -119,7 +122,10 @@ def scatter(
         for label, (xs, ys, colour, path, dashed) in points.items():
             if not len(xs):
                 continue
-            style = {"color": colour, "linestyle": "--" if dashed else "-"}
+            style: Keywords = {
+                "color": colour,
+                "linestyle": "--" if dashed else "-",
+            }
             if path:
                 panel.plot(xs, ys, linewidth=1.6, label=label, **style)
             shown = slice(-1, None) if path else slice(None)
@@ -137,7 +143,7 @@ def scatter(
             panel.axline((0, 0), slope=1, color="#888888", linewidth=0.8)
     axes[0].set_ylabel(y, fontsize=LABEL_SIZE)
     if axes[-1].get_legend_handles_labels()[0]:
-        place = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+        place: Keywords = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
         axes[-1].legend(frameon=False, fontsize=SMALL_SIZE, **place)
     return figure
 
@@ -203,7 +209,7 @@ class Map(NamedTuple):
     @classmethod
     def of(
         cls,
-        values: Mapping[Hashable, Mapping[Hashable, Value]],
+        values: Mapping[Any, Mapping[Any, Value]],
         text: str,
         scaled_by: Sequence[Hashable],
         framed: Sequence[tuple[int, int]] = (),
@@ -259,7 +265,11 @@ def heat_maps(
         if drawn.text:
             _write_cells(panel, image, values, drawn.text)
         for row, column in drawn.framed:
-            frame = {"fill": False, "edgecolor": WORSE, "linewidth": 2.5}
+            frame: Keywords = {
+                "fill": False,
+                "edgecolor": WORSE,
+                "linewidth": 2.5,
+            }
             corner = (column - 0.5, row - 0.5)
             panel.add_patch(Rectangle(corner, 1, 1, **frame, clip_on=False))
         poorer = np.nanmin(values) < drawn.lowest

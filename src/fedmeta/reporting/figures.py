@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedmeta.reporting.curves import LOSS, Axis, Line, by_round, curves, densities
+from fedmeta.reporting.curves import (
+    LOSS,
+    Axis,
+    Line,
+    Lines,
+    by_round,
+    curves,
+    densities,
+)
 from fedmeta.reporting.fairness import client_accuracies
 from fedmeta.reporting.figure_kinds import Bar, Points, Scatter, bars, scatter
 from fedmeta.reporting.measures import AFTER, BEFORE
@@ -38,7 +46,8 @@ def accuracy_curves(results: Results, target: float | None = None) -> Figure:
 
 def loss_curves(results: Results) -> Figure:
     """Loss by round: above on validation clients, below on those being trained."""
-    groups, axes = {}, {}
+    groups: dict[str, Lines] = {}
+    axes: dict[str, Axis] = {}
     for who, column, beside in (
         ("validation", "validation_loss_after", "validation_loss_before"),
         ("training clients", "train_loss", None),

@@ -59,7 +59,7 @@ class Value(NamedTuple):
         words = self.diverged or other.diverged
         return Value(one - second, words, float(self) - float(other))
 
-    def __mul__(self, by: float) -> Value:
+    def __mul__(self, by: float) -> Value:  # type: ignore[override]  # no repetition
         apart = None if self.apart is None else self.apart * by
         return Value(self.by_seed * by, self.diverged, apart)
 

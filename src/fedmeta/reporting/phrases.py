@@ -1,7 +1,7 @@
 """Phrases that several studies share: the figures of a claim and its verdict."""
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -50,11 +50,12 @@ def best(values: Mapping[str, Value], own: str) -> Found:
     return figures, every(greater(values[own], v) for v in measured.values())
 
 
-def beats(both: Mapping[str, Results], **stage: int) -> Found:
+def beats(both: Mapping[str, Results], **stage: Any) -> Found:
     """Whether the first of two is more accurate than the second, by label."""
     one, other = (accuracy(found, **stage) for found in both.values())
     figures = ", ".join(f"{k} {accuracy(r, **stage)}" for k, r in both.items())
-    points, error = over_the_same(*both.values(), **stage)
+    first, second = both.values()
+    points, error = over_the_same(first, second, **stage)
     if len(one.by_seed) > 1:
         low, high = interval(one - other)
         figures += f"; difference {one - other:+.2f} points" + (
@@ -140,7 +141,8 @@ def at_equal_initial(one: Results, other: Results) -> tuple[Value, Value, Value]
         ]
         found[seed] = [100 * x for x in _meeting(*pairs)]
     values = pd.DataFrame.from_dict(found, orient="index", columns=range(3))
-    return tuple(Value(values[i].astype(float), words) for i in range(3))
+    first, second, third = (Value(values[i].astype(float), words) for i in range(3))
+    return first, second, third
 
 
 def _meeting(one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, float, float]:
@@ -175,7 +177,7 @@ def ahead(own: Value, base: Mapping[str, Value], paper: float) -> Found:
     return figures, greater(own, other)
 
 
-def raised(claim: str, pairs: Mapping[str, tuple[Value, Value]]) -> Claim:
+def raised(claim: str, pairs: Mapping[str, Sequence[Value]]) -> Claim:
     """Whether the second of every pair is above the first."""
     figures = "; ".join(f"{k}: {low} → {high}" for k, (low, high) in pairs.items())
     held = every(greater(high, low) for low, high in pairs.values())

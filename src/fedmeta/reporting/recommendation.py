@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from fedmeta.reporting.style import (
     INK,
     LABEL_SIZE,
     SMALL_SIZE,
+    Keywords,
     colours_of,
     label_ends,
     panels,
@@ -40,7 +42,7 @@ TRAINED_ALONE = ("lr", "nn")  # the methods with a curve of their own
 
 
 @m.measure
-def hits(run: Results, top: str, **stage: float) -> float:
+def hits(run: Results, top: str, **stage: Any) -> float:
     """Share of all test users' query records among whose suggestions is the answer."""
     rows = run.at(**stage)
     return 100 * rows[top].sum() / rows["num_query"].sum() if len(rows) else np.nan
@@ -52,12 +54,12 @@ def user_accuracies(scores: pd.DataFrame) -> pd.DataFrame:
     return kept[[*TOPS]].div(kept["num_query"], axis=0)
 
 
-def accuracies(results: Results, found: Results, **stage: float) -> dict[str, m.Value]:
+def accuracies(results: Results, found: Results, **stage: Any) -> dict[str, m.Value]:
     """Top-1 and Top-4 over records."""
     return {top: hits(found, top, **stage) for top in TOPS}
 
 
-def of_users(results: Results, found: Results, **stage: float) -> dict[str, m.Value]:
+def of_users(results: Results, found: Results, **stage: Any) -> dict[str, m.Value]:
     """What single users get, every user counting the same.
 
     Returns:
@@ -72,12 +74,12 @@ def of_users(results: Results, found: Results, **stage: float) -> dict[str, m.Va
         one = m.measure(lambda run: compute(user_accuracies(run.at(**stage))))
         return one(found)
 
+    def mean(top: str) -> m.Value:
+        return measured(lambda users: 100 * users[top].mean())
+
     return {
         "users": measured(len),
-        **{
-            f"mean_{top}": measured(lambda users, top=top: 100 * users[top].mean())
-            for top in TOPS
-        },
+        **{f"mean_{top}": mean(top) for top in TOPS},
         "p10_top1": measured(lambda users: 100 * users["top1"].quantile(0.1)),
         "beats_mru": measured(
             lambda users: 100 * ((users["top1"] - naive).dropna() > 0).mean()
@@ -216,7 +218,7 @@ def equal(
         for top in tops
     }
     texts = [f"{top}: {figures.format(*pair)}" for top, pair in pairs.items()]
-    held = every(close(*pair, within) for pair in pairs.values())
+    held = every(close(here, there, within) for here, there in pairs.values())
     return Claim(claim, "; ".join(texts), held)
 
 
@@ -260,7 +262,8 @@ def _by_steps(panel: Axes, results: Results, fraction: float, top: str) -> None:
         curve = pd.Series(curve, dtype=float).dropna()
         if curve.empty:
             continue
-        last, style = curve.iloc[-1], {"color": colours[label], "marker": "o"}
+        last = curve.iloc[-1]
+        style: Keywords = {"color": colours[label], "marker": "o"}
         taken = curve[curve.index > 0]
         if method in TRAINED_ALONE:
             panel.plot(taken, linewidth=2, markersize=3.5, **style)

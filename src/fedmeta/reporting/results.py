@@ -62,9 +62,8 @@ class Results(NamedTuple):
 
     def where(self, **factors: Any) -> Results:
         """The cells of these factors; a factor that none has is of no cell."""
-        return Results(
-            *(_where(table, factors) for table in self[:3]), source=self.source
-        )
+        cells, scores, histories = (_where(table, factors) for table in self[:3])
+        return Results(cells, scores, histories, self.source)
 
     def by(self, *names: str) -> dict[Any, Results]:
         """The cells by a factor, or a tuple of several, in the order of the cells."""
@@ -91,7 +90,7 @@ class Results(NamedTuple):
         found = self.scores[name].dropna() if name in self.scores else []
         return sorted({int(n) for n in found})
 
-    def at(self, stage: str | None = None, **count: int) -> pd.DataFrame:
+    def at(self, stage: str | None = None, **count: Any) -> pd.DataFrame:
         """Scores of one stage, or number of epochs or steps; with a query record."""
         wanted = count if stage is None else {"stage": stage, **count}
         rows = _where(self.scores, wanted)

@@ -64,7 +64,7 @@ def shown(
         for name in columns_in_sight(table)
         if name != HIDDEN and not (str(name).endswith("_sd") and name[:-3] in table)
     ]
-    known = {} if plain else None
+    known: dict | None = {} if plain else None
     columns = {name: column_of((alias or {}).get(name, name), known) for name in names}
 
     def cells(name: str) -> list[Cell]:

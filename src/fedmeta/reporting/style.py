@@ -15,6 +15,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+Keywords = dict[str, Any]  # arguments of matplotlib
+
 # Okabe and Ito's palette, distinguishable with any colour vision; the baseline is grey.
 COLOURS = {
     "FedAvg": "#595959",

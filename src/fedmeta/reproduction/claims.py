@@ -7,6 +7,7 @@ rounds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -66,13 +67,13 @@ def headline(sources: str, ours: Sequence[Value], theirs: Sequence[float]) -> st
     """
     paper = f"the paper's is {_range(theirs)}, over {len(theirs)} cells"
     lost = sum(bool(gain.diverged) for gain in ours)
-    ours = [float(gain) for gain in ours if not gain.diverged]
+    points = [float(gain) for gain in ours if not gain.diverged]
     paper += f"; of {lost} more, a training diverged" if lost else ""
-    if not ours:
+    if not points:
         return f"FedMeta's gain over FedAvg is not measured on {sources}; {paper}."
     return (
-        f"FedMeta's gain over FedAvg on {sources} is {_range(ours)} points, over "
-        f"{len(ours)} cell{'s' * (len(ours) > 1)} of Table 2; {paper}."
+        f"FedMeta's gain over FedAvg on {sources} is {_range(points)} points, over "
+        f"{len(points)} cell{'s' * (len(points) > 1)} of Table 2; {paper}."
     )
 
 
@@ -171,7 +172,7 @@ def fewer_rounds(
     return _claim(f"(d) FedMeta reaches{target} in fewer rounds than FedAvg", found)
 
 
-def _claim(claim: str, found: Mapping[float | str, Sequence[Figure]]) -> Claim:
+def _claim(claim: str, found: Mapping[Any, Sequence[Figure]]) -> Claim:
     """All figures behind what they are of, and one verdict on those that decide."""
     figures = "; ".join(
         f"{of if isinstance(of, str) else percent(of)}: "

@@ -123,7 +123,9 @@ def given_parameters(
             they are not known, and then nothing is found.
         benchmark: Its name, with which the names begin.
     """
-    plain, typed, written = flatten(configured), {}, {}
+    plain = flatten(configured)
+    typed: dict[str, str] = {}
+    written: dict[str, str] = {}
     for algorithm, parameters in recorded.items() if configured else ():
         for name, value in parameters.items():
             key = _key(name, algorithm, plain)

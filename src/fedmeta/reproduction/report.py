@@ -35,7 +35,7 @@ from fedmeta.tracking.uri import tracking_uri
 STUDY = "Table 3 and Figures 6 and 7"  # of the benchmark that is not in Table 2
 TABLE2, TABLE3 = "test/accuracy_after", "test/top1_"  # metrics, or how they begin
 # Words in a figure stay words: they can be found, and a journal's editor can set them.
-PAPER = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "fedmeta"}
+PAPER: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "fedmeta"}
 SAVE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # the same every time
 
 

@@ -23,8 +23,10 @@ from fedmeta.tracking.sender import told
 from fedmeta.tracking.uri import database_file, shown
 
 PAGE = 1000  # runs a query
-TAGS = ("benchmark", "algorithm", "source", "data_name", "data_checksum", "store")
-TAGS += ("diverged",)  # where: a `fedmeta.core.types.Divergence` in words
+TAGS = (
+    *("benchmark", "algorithm", "source", "data_name", "data_checksum", "store"),
+    "diverged",  # where: a `fedmeta.core.types.Divergence` in words
+)
 FINISHED = "FINISHED"
 EARLIER = {
     f"{earlier}_{when}": f"{metric}_sum_{when}"

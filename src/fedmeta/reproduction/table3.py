@@ -44,4 +44,5 @@ def table3_report(
         figures={name: report.figures[name] for name, _ in curves.figures},
         sections=sections,
     )
+    assert table.table is not None  # the section is that of the table
     return report, {"table3": table.table}

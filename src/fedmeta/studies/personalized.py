@@ -5,6 +5,8 @@ FedAvg with E local epochs is stage 1; stage 2 goes on from its model with Repti
 model trained in one place on all records is the comparison.
 """
 
+from collections.abc import Sequence
+
 from fedmeta.pipelines.studies import writers
 from fedmeta.pipelines.studies.experiment import Experiment, Variant
 from fedmeta.reporting import measures as m
@@ -107,7 +109,7 @@ def report(results: Results) -> Report:
 def _claims(both: dict[int, dict[str, Results]]) -> list[Claim]:
     epochs, first = counted(PERSONALISED, "epoch"), both[1]
 
-    def pairs(*of: tuple[int, int]) -> dict[str, list[m.Value]]:
+    def pairs(*of: tuple[int, int]) -> dict[str, Sequence[m.Value]]:
         """Accuracies of each E at stages and numbers of epochs."""
         return {
             f"E = {e}": [m.accuracy(both[s][str(e)], epochs=n) for s, n in of]

@@ -125,8 +125,11 @@ def report(
 
 def parameters(counts: Mapping[str, int]) -> dict[str, int]:
     """Number of parameters of each method that has any, from those of its model."""
-    models = {name: method for name, method in METHODS.items() if method.model}
-    return {name: m_.copies * counts[m_.model] for name, m_ in models.items()}
+    return {
+        name: method.copies * counts[method.model]
+        for name, method in METHODS.items()
+        if method.model
+    }
 
 
 def report_on(results: Results, sizes: Mapping[str, int]) -> Report:
@@ -205,7 +208,8 @@ def outcome(results: Results, table: pd.DataFrame) -> str:
         table: Table 3.
     """
     names = r.rows_of(results)
-    best, behind = [], []
+    best: list[str] = []
+    behind: list[str] = []
     for p in r.support_fractions(results):
         tops = [table.loc[table[column(top, p)].idxmax()] for top in TOPS]
         first, second = (names[row["id"], row["steps"]] for row in tops)

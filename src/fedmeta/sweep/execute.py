@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -111,7 +111,9 @@ def _run(task: Task) -> None:
     write_record(task.record, record)
 
 
-def in_process(tasks: Iterable[Task], work: Work = run_cell) -> Iterator[Outcome]:
+def in_process(
+    tasks: Iterable[Task], work: Work = run_cell
+) -> Generator[Outcome, None, None]:
     """Run tasks one after another in this process."""
     for task in tasks:
         log.info("%s: started", task.name)

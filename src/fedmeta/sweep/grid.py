@@ -88,7 +88,8 @@ def typed(given: Mapping[str, Any]) -> dict[str, Any]:
 def nested(given: Mapping[str, str]) -> dict[str, Any]:
     """Runtime parameters, typed as Kedro's own `--params` are."""
     pairs = [f"{name}={value}" for name, value in given.items()]
-    return OmegaConf.to_container(OmegaConf.from_dotlist(pairs))
+    found: Any = OmegaConf.to_container(OmegaConf.from_dotlist(pairs))
+    return found
 
 
 def label(given: Mapping[str, str]) -> str:

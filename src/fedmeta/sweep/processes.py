@@ -39,7 +39,7 @@ def pool(size: int, threads: int, work: Work = run_cell) -> Iterator[Execute]:
         work: what is done with a task; importable.
     """
     idle: list[_Process] = []
-    busy: dict[connection.Connection, _Process] = {}
+    busy: dict[Any, _Process] = {}  # by its connection
 
     def execute(tasks: Iterable[Task]) -> Iterator[Outcome]:
         waiting = deque(tasks)
@@ -48,6 +48,7 @@ def pool(size: int, threads: int, work: Work = run_cell) -> Iterator[Execute]:
                 process = idle.pop() if idle else _Process(threads, work)
                 process.give(waiting.popleft())
                 busy[process.connection] = process
+            ready: Any
             for ready in connection.wait(list(busy)):
                 process = busy[ready]
                 try:
@@ -113,7 +114,7 @@ class _Process:
     def ending(self) -> Outcome:
         """Outcome of the task of a process that has ended."""
         self._process.join()
-        code = self._process.exitcode
+        code = self._process.exitcode or 0
         number = -code if code < 0 else code - STOPPED
         names = {s.value: s.name for s in signal.Signals}
         why = names.get(number, f"exit code {code}")
@@ -148,7 +149,9 @@ def _serve(tasks: connection.Connection, work: Work) -> None:
 
 def _end_with_parent() -> None:
     """Stop this process when its parent is gone, however that ended."""
-    connection.wait([multiprocessing.parent_process().sentinel])
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # only a process of the pool runs this
+    connection.wait([parent.sentinel])
     stop_main_thread()
     time.sleep(GRACE_S)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -104,6 +104,7 @@ class Remaining(SequentialRunner):
     ) -> None:
         for node in pipeline.nodes:
             for name in node.outputs if node.name in self._done else ():
+                assert hook_manager is not None  # a session has one
                 hook_manager.hook.after_dataset_saved(
                     dataset_name=name, data=catalog.load(name), node=node
                 )

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,9 @@ class _Cells:
                 words = identity.in_words(names, record, wanted)
                 log.info("%s: finished before, with %s", label(cell.given), words)
 
-    def outcomes(self, workers: int, scheduler: str | None) -> Iterator[Outcome]:
+    def outcomes(
+        self, workers: int, scheduler: str | None
+    ) -> Generator[Outcome, None, None]:
         """Run the unfinished cells."""
         if scheduler is not None:
             return self._at_once(lambda _: cluster(scheduler))
@@ -224,7 +226,9 @@ class _Cells:
             if cell.number not in self.errors:
                 self.data.note(cell, stale)
 
-    def _at_once(self, start: Callable[[int], Executor]) -> Iterator[Outcome]:
+    def _at_once(
+        self, start: Callable[[int], Executor]
+    ) -> Generator[Outcome, None, None]:
         """Prepare all data first: tasks that run at once must not write them."""
         content: dict[int, Mapping[Path, Any]] = {}
         for cell in self.left:

@@ -219,7 +219,7 @@ class _Supports(Mapping[ClientId, tuple[Tensor, Tensor]]):
 
 
 def _row(
-    user: TestUser, fraction: float, steps: int, top1: int, top4: int
+    user: TestUser, fraction: float, steps: int, top1: float, top4: float
 ) -> dict[str, Any]:
     return {
         "client_id": user.client,

@@ -56,7 +56,7 @@ def pretrain(
 
     checkpoint = earlier.own(identity.fingerprint(settings), options.steps)
     found = None if checkpoint is None else checkpoint.diverged
-    if found is not None and found.round > options.steps:
+    if checkpoint is not None and found is not None and found.round > options.steps:
         checkpoint, found = checkpoint._replace(diverged=None), None
     if checkpoint is not None:
         log.info("unified: resuming after step %d", checkpoint.state.round)

@@ -139,7 +139,8 @@ def tune(
 
     def judged(checkpoint: Checkpoint, blocks: Blocks) -> pd.DataFrame:
         """Judge a finished training, reusing judgements that its checkpoint has."""
-        iterates = {"last": checkpoint.state.meta, "average": checkpoint.average}
+        # A finished training has both.
+        iterates: Any = {"last": checkpoint.state.meta, "average": checkpoint.average}
         wanted = [
             (name, words, own, iterate)
             for name in names
