@@ -8,6 +8,7 @@ import stat
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -138,6 +139,23 @@ def test_a_stop_while_waiting_to_write_leaves_no_litter(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [taken]
 
 
+@pytest.mark.parametrize("step", ["unlink", "rmdir"])
+def test_a_stop_while_tidying_leaves_no_litter(tmp_path, monkeypatch, step):
+    genuine, stops = getattr(Path, step), [KeyboardInterrupt()]
+
+    def stopped_once(path, *args, **kwargs):
+        if stops:
+            raise stops.pop()
+        return genuine(path, *args, **kwargs)
+
+    path = tmp_path / "a.txt"
+    with pytest.raises(KeyboardInterrupt), whole_path(path) as temporary:
+        temporary.write_text("whole")
+        monkeypatch.setattr(Path, step, stopped_once)
+    assert not stops
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_files_can_be_read_by_those_who_may_read_new_files(tmp_path):
     """Not the mode of temporary files, which is their owner's alone."""
     with whole_path(tmp_path / "a") as temporary:
@@ -177,6 +195,7 @@ def test_leftovers_are_removed_but_for_those_of_processes_at_work(tmp_path):
     download = tmp_path / ".tweets.zip.partial"  # to be gone on with
     download.write_text("half")
     at_work = tmp_path / "b.txt"
+    (tmp_path / ".c.txt.partial").mkdir()  # killed just before it was removed
     with whole_path(at_work) as temporary:
         temporary.write_text("mine")
         remove_leftovers(tmp_path)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 
 UNFINISHED, LOCK = ".partial", "lock"
 
@@ -86,10 +86,14 @@ def remove_leftovers(folder: Path) -> None:
     for place, names, _ in os.walk(folder):
         for name in names:
             left = Path(place, name)
-            if name.endswith(UNFINISHED) and (left / LOCK).exists():
-                # Not that of one at work, whose lock times out, nor of another user.
-                with suppress(OSError), _alone(left, timeout=0):
-                    pass
+            if not (name.startswith(".") and name.endswith(UNFINISHED)):
+                continue
+            # Not that of one at work, whose lock times out, nor of another user.
+            with suppress(OSError):
+                if (left / LOCK).exists():
+                    with _alone(left, timeout=0):
+                        pass
+                left.rmdir()  # one that was empty, and whose lock was gone
 
 
 @contextmanager
@@ -109,14 +113,24 @@ def _alone(folder: Path, timeout: float = -1) -> Iterator[Path]:
         _empty(folder)
         yield folder
     finally:
+        try:
+            _remove(folder, lock)
+        except KeyboardInterrupt:  # in the middle of it, and only once
+            _remove(folder, lock)
+            raise
+        finally:
+            lock.release()
+
+
+def _remove(folder: Path, lock: BaseFileLock) -> None:
+    """Remove a folder and, where it is ours, what is in it."""
+    with suppress(OSError):
         # The lock's file first: whoever waits for it sees that it is gone, and begins
         # again, perhaps before the folder can be removed.
-        with suppress(OSError):
-            if lock.is_locked:
-                _empty(folder)
-                (folder / LOCK).unlink()
-            folder.rmdir()  # another's is not empty
-        lock.release()
+        if lock.is_locked:
+            _empty(folder)
+            (folder / LOCK).unlink(missing_ok=True)
+        folder.rmdir()  # another's is not empty
 
 
 def _empty(folder: Path) -> None:
