@@ -294,7 +294,7 @@ def test_options_had_from_another_block_can_be_given_on_the_command_line(finishe
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"femnist": {"training": {"rounds": 0}}}, "rounds.*greater than 0"),
+        ({"femnist": {"training": {"rounds": 0}}}, "rounds.*more than 0"),
         (
             {"femnist": {"training": {"clients_per_round": 99}}},
             "clients_per_round is 99",

@@ -248,7 +248,8 @@ def wait_for(count: int, address: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_cluster_that_loses_a_worker_loses_no_cell(scheduler, tmp_path, number):
-    tasks = [task(tmp_path, n, seconds=0.5) for n in range(6)]
+    # The first two last until one of their workers is gone, however slow the machine.
+    tasks = [task(tmp_path, n, seconds=4 if n < 2 else 0.2) for n in range(6)]
     tasks[5] = task(tmp_path, 5, error="no")
     with worker(scheduler, tmp_path) as first, worker(scheduler, tmp_path) as second:
         wait_for(2, scheduler)
