@@ -79,14 +79,13 @@ def _is_whole(item: str) -> bool:
 
 def _adapted(command: click.Command) -> click.Command:
     """Kedro's `run`, with lists in --params, and no warning for --pipeline."""
-
-    kedros: Any = command.callback
+    run_pipelines: Any = command.callback
 
     def callback(**given: Any) -> Any:
-        # Kedro calls one of the two spellings deprecated. Both given: it refuses them.
+        # Kedro warns of --pipeline, and refuses it together with --pipelines.
         if given["pipeline"] and not given["pipelines"]:
             given |= {"pipelines": [given["pipeline"]], "pipeline": None}
-        return kedros(**given)
+        return run_pipelines(**given)
 
     adapted = copy.copy(command)
     adapted.callback = callback

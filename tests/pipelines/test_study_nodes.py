@@ -11,6 +11,7 @@ from fedmeta.pipelines.studies.nodes import measure, personalise, repartition_us
 from fedmeta.pipelines.studies.options import (
     DistanceOptions,
     PersonalisationOptions,
+    RecipesOptions,
     UserOptions,
 )
 from fedmeta.session import message_of
@@ -165,6 +166,16 @@ def test_pairs_of_training_users_are_measured(data):
         ),
         (PersonalisationOptions, {"optimizer": {"name": "sgd"}}, ["lr", "missing"]),
         (PersonalisationOptions, {"optimiser": SGD}, ["optimiser", "known are"]),
+        (
+            RecipesOptions,
+            {"sgd": {**PERSONALISATION, "batch_size": 0}},
+            ["option 'sgd.batch_size': expected more than 0 (given: 0)"],
+        ),
+        (
+            RecipesOptions,
+            {"sgd": {**PERSONALISATION, "batchsize": 1}},
+            ["unknown option 'sgd.batchsize'"],
+        ),
     ],
 )
 def test_nonsense_is_refused_in_one_line(options, given, parts):
@@ -173,5 +184,5 @@ def test_nonsense_is_refused_in_one_line(options, given, parts):
     with pytest.raises(ValueError) as error:
         options.model_validate(given)
     told = message_of(error.value)
-    assert "\n" not in told
+    assert "\n" not in told and "pydantic" not in told
     assert all(part in told for part in parts)

@@ -36,7 +36,7 @@ def in_words(error: ValidationError, known: Iterable[str]) -> str:
 
     Args:
         error: pydantic's.
-        known: names of the options that there are.
+        known: names of the options that there are, without those within others.
     """
     phrases = [_phrase(problem, known) for problem in error.errors()]
     return "; ".join(dict.fromkeys(phrases))
@@ -46,7 +46,9 @@ def _phrase(problem: Any, known: Iterable[str]) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     kind, context = problem["type"], problem.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"unknown option {path!r}; known are {', '.join(known)}"
+        within = len(problem["loc"]) > 1
+        there = "" if within else f"; known are {', '.join(known)}"
+        return f"unknown option {path!r}{there}"
     if kind == "missing":
         return f"option {path!r} is missing"
     if kind in EXPECTED:

@@ -61,14 +61,12 @@ STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
-class Options(BaseModel):
-    """Options that refuse unknown keys."""
-
-    model_config = STRICT
+class Explained(BaseModel):
+    """Options whose errors are told in the words of the others."""
 
     @classmethod
     def model_validate(cls, obj: Any, **how: Any) -> Self:
-        """As pydantic's, which Kedro calls, with errors in the words of this project.
+        """As pydantic's, which Kedro calls.
 
         Raises:
             ValueError: for an unknown option, a missing one, or an impossible value.
@@ -77,6 +75,12 @@ class Options(BaseModel):
             return super().model_validate(obj, **how)
         except ValidationError as error:
             raise ValueError(in_words(error, cls.model_fields)) from None
+
+
+class Options(Explained):
+    """Options that refuse unknown keys."""
+
+    model_config = STRICT
 
 
 class RawOptions(Options):

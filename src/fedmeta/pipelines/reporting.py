@@ -44,13 +44,6 @@ def united(made: Mapping[str, Settings]) -> Settings:
     return {name: value for held in made.values() for name, value in held.items()}
 
 
-def marked(made_with: Settings, *tables: pd.DataFrame) -> tuple[pd.DataFrame, ...]:
-    """Attach settings to tables."""
-    for table in tables:
-        table.attrs["settings"] = made_with
-    return tables
-
-
 def settings_of_results(results: Mapping[str, pd.DataFrame]) -> dict[str, Settings]:
     """Settings of each result.
 

@@ -199,6 +199,7 @@ def densities(
     figure, drawn = titled(groups, title, size, x, nothing, share_y=True)
     everything = [v for found in groups.values() for v, _ in found.values() if len(v)]
     lowest = min((np.quantile(v, 0.01) for v in everything), default=1.0)
+    uprights_alone = all(density(values) is None for values in everything)
     for panel, _, found in drawn:
         colours = colours_of(found)
         for label, (values, words) in found.items():
@@ -230,7 +231,7 @@ def densities(
             panel.legend(frameon=False, fontsize=SMALL_SIZE, ncols=columns, **below)
         else:
             say(panel, nothing)
-        if all(density(values) is None for values in everything):  # uprights alone
+        if uprights_alone:
             panel.set_yticks([])
         panel.set_xlim(max(0.0, np.floor(10 * lowest - 0.5) / 10), 1)
         panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

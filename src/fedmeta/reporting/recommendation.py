@@ -29,6 +29,7 @@ from fedmeta.reporting.style import (
     label_ends,
     panels,
     say,
+    titled,
 )
 from fedmeta.reporting.verdicts import Claim, close, every, greater
 
@@ -241,7 +242,8 @@ def step_curves(results: Results) -> Figure:
         panel.xaxis.set_minor_locator(LogLocator(subs=[]))
         panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         _by_steps(panel, results, p, top)
-        _title(panel, f"{TOPS[top]}, {p:.0%} support")
+        words = f"{TOPS[top]}, {p:.0%} support"
+        panel.set_title(words, fontsize=LABEL_SIZE, loc="left", color=INK)
     for panel in axes[-2:]:
         panel.set_xlabel("steps (log scale)", fontsize=LABEL_SIZE)
     return figure
@@ -292,21 +294,25 @@ def user_spread(results: Results) -> Figure:
     ]
     title = f"Top-1 accuracy of each test user · {results.source}"
     size = (11.5, 1.2 + 0.45 * max(len(last), 2))
-    figure, axes = panels(max(len(fractions), 1), title, size, share_y=True)
+    figure, drawn = titled(
+        {f"{p:.0%} support": p for p in fractions},
+        title,
+        size,
+        "share of the user's query records right",
+        "no test user",
+        share_y=True,
+    )
     colours = colours_of(results.values("label"))
-    if not fractions:
-        say(axes[0], "no test user")
-    for panel, p in zip(axes, fractions, strict=False):
+    for panel, _, p in drawn:
         for place, (steps, found) in enumerate(last.values()):
             users = user_accuracies(found.at(support_fraction=p, steps=steps))
             colour = colours[found.value("label")]
             _ridge(panel, place, users["top1"].to_numpy(float), colour)
-        _title(panel, f"{p:.0%} support")
         panel.set_xlim(0, 1)
         panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        panel.set_xlabel("share of the user's query records right", fontsize=LABEL_SIZE)
-    axes[0].set_yticks(range(len(last)), names)
-    axes[0].set_ylim(len(last) - 0.7, -1)  # the first method on top
+    first = figure.axes[0]
+    first.set_yticks(range(len(last)), names)
+    first.set_ylim(len(last) - 0.7, -1)  # the first method on top
     return figure
 
 
@@ -331,7 +337,3 @@ def _ridge(panel: Axes, place: int, users: np.ndarray, colour: str) -> None:
         fontsize=SMALL_SIZE,
         color=INK,
     )
-
-
-def _title(panel: Axes, text: str) -> None:
-    panel.set_title(text, fontsize=LABEL_SIZE, loc="left", color=INK)

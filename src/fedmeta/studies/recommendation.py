@@ -240,21 +240,16 @@ def grouped(table: pd.DataFrame) -> Shown:
     return shown(
         columns,
         best=[name for name in columns if MEASURED.fullmatch(name)],
-        group=lambda name: (
-            MEASURED.sub(
-                lambda x: f"Paper, {x[2]} %" if x[1] else f"{x[2]} % support", name
-            )
-            if MEASURED.fullmatch(name)
-            else ""
-        ),
+        group=_support,
         kinds=table["kind"].map(KINDS),
     )
 
 
 def _support(name: str) -> str:
-    found = MEASURED.fullmatch(name)
-    over = f"Paper, {found[2]} %" if found and found[1] else "{} % support"
-    return over.format(found[2]) if found else ""
+    """What stands over a column."""
+    if (found := MEASURED.fullmatch(name)) is None:
+        return ""
+    return f"Paper, {found[2]} %" if found[1] else f"{found[2]} % support"
 
 
 def _advantage(best: pd.Series) -> str:

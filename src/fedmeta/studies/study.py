@@ -29,9 +29,8 @@ from fedmeta.reporting.verdicts import Claim, claims_frame
 KINDS = ("scores", "history")  # what a training leaves, as far as its graph has it
 # Blocks of options that all results of an experiment share.
 COMMON = {"personalisation", "distances", "recipes", "partition", "study"}
-Blocks = Mapping[
-    str, tuple[str, str]
-]  # argument -> home and name of a block of options
+# argument -> home and name of a block of options
+Blocks = Mapping[str, tuple[str, str]]
 
 
 class Study(NamedTuple):

@@ -300,7 +300,7 @@ def _stay_lengths(
     total = np.bincount(user, weight.sum(axis=1))
     extra = np.maximum(left - np.bincount(user, there.sum(axis=1)).astype(int), 0)
     share = _running_sum(weight.ravel(), np.repeat(user, STAYS)).reshape(stays.shape)
-    # a hair above, for the last to be all that is left and not one less
+    # 1e-6 more, so that rounding errors do not cost a user the last record.
     upto = np.floor(share / total[user, None] * extra[user, None] + 1e-6).astype(int)
     before = np.append(0, upto.ravel()[:-1]).reshape(stays.shape)
     before[np.diff(user, prepend=-1) != 0, 0] = 0

@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from fedmeta.data.repartition import DIVISIONS
-from fedmeta.pipelines.options import Options, Seed, optimizer_from
+from fedmeta.pipelines.options import Explained, Options, Seed, optimizer_from
 
 
 class UserOptions(Options):
@@ -58,7 +58,7 @@ class PersonalisationOptions(Options):
         return f"{', '.join(values)}, {f'batches of {size}' if size else 'all at once'}"
 
 
-class RecipesOptions(RootModel[dict[str, PersonalisationOptions]]):
+class RecipesOptions(Explained, RootModel[dict[str, PersonalisationOptions]]):
     """Several ways to personalise, by name."""
 
 

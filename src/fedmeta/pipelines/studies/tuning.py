@@ -7,7 +7,7 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines import ingestion, preparation
 from fedmeta.pipelines.binding import bind
-from fedmeta.pipelines.reporting import marked, settings_of_results, united
+from fedmeta.pipelines.reporting import settings_of_results, united
 from fedmeta.pipelines.studies.halving import tune
 from fedmeta.pipelines.training.pipeline import (
     data_inputs,
@@ -69,5 +69,5 @@ def choose(**tables: pd.DataFrame) -> pd.DataFrame:
         work=table["work"].round(2),
         chosen=table["kept"] & last,
     )
-    (labelled,) = marked(made_with, table)
-    return labelled
+    table.attrs["settings"] = made_with
+    return table
