@@ -1,5 +1,6 @@
 """Signals that stop: each once, none lost, none where it was ignored."""
 
+import contextlib
 import gc
 import os
 import signal
@@ -11,10 +12,13 @@ import weakref
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from omegaconf import OmegaConf
 
 from fedmeta.session import Session, Stopped, told_in_a_line
 from fedmeta.stops import SIGNALS, Stop, stoppable
@@ -104,6 +108,42 @@ def test_no_stop_is_lost_where_python_ignores_exceptions(where):
     assert time.monotonic() - began < 20
 
 
+def test_no_stop_is_lost_where_a_function_in_c_drops_it():
+    """`int` of a string that is no number, asked until the signal comes in it."""
+
+    def ask():
+        ends = time.monotonic() + 2
+        while time.monotonic() < ends:
+            with contextlib.suppress(ValueError):
+                for _ in range(1000):
+                    int("x")
+
+    for seconds in np.linspace(0.001, 0.01, 20):
+        began = time.monotonic()
+        timer = threading.Timer(seconds, os.kill, [os.getpid(), signal.SIGTERM])
+        with pytest.raises(Stop), stoppable():
+            timer.start()
+            ask()
+        timer.join()
+        assert time.monotonic() - began < 1
+
+
+def test_no_stop_is_lost_while_configuration_is_read():
+    """OmegaConf fails over what a stop has left half done, and hides the stop."""
+    text = yaml.dump({f"block {n}": {"rate": 0.1, "sizes": [1, 2]} for n in range(100)})
+
+    def read():
+        while True:
+            OmegaConf.create(text)
+
+    for seconds in np.linspace(0.001, 0.05, 100):
+        timer = threading.Timer(seconds, os.kill, [os.getpid(), signal.SIGTERM])
+        with pytest.raises(Stop), stoppable():
+            timer.start()
+            read()
+        timer.join()
+
+
 def test_what_else_is_ignored_is_told_as_ever(monkeypatch):
     told = []
     monkeypatch.setattr(sys, "unraisablehook", told.append)
@@ -166,7 +206,15 @@ def tidies():
         raise KeyError("half done")
 
 
-@pytest.mark.parametrize("fails", [wraps, tidies])
+def hides():
+    try:
+        tidies()
+    except KeyError as error:
+        error.__context__ = None
+        raise
+
+
+@pytest.mark.parametrize("fails", [wraps, tidies, hides])
 def test_an_error_that_came_of_a_stop_is_one(fails):
     @click.command()
     def command():

@@ -64,11 +64,10 @@ class Session(KedroSession):
         super().__exit__(exc_type, exc_value, tb_)
         if click.get_current_context(silent=True) is None:
             return  # used from Python, where an exception is what is wanted
-        stop = stop_behind(exc_value)
-        if stop is not None:
-            came_of_it = exc_value is not stop
-            details = _keep_details(exc_value, self._project_path) if came_of_it else ""
-            raise Stopped(stop, KEPT + details) from None
+        if isinstance(exc_value, KeyboardInterrupt):
+            failed = exc_value.__cause__ is not None
+            details = _keep_details(exc_value, self._project_path) if failed else ""
+            raise Stopped(exc_value, KEPT + details) from None
         if isinstance(exc_value, TrainingDiverged):
             raise click.ClickException(str(exc_value)) from None
         if is_user_error(exc_value):
@@ -129,16 +128,15 @@ def told_in_a_line(kept: str) -> Iterator[None]:
     Raises:
         ClickException: for an error that a user can act on; `Stopped` after a signal.
     """
-    with stoppable():
-        try:
+    try:
+        with stoppable():
             yield
-        except BaseException as error:
-            stop = stop_behind(error)
-            if stop is not None:
-                raise Stopped(stop, kept) from None
-            if not is_user_error(error):
-                raise
-            raise click.ClickException(message_of(error)) from None
+    except KeyboardInterrupt as stop:
+        raise Stopped(stop, kept) from None
+    except BaseException as error:
+        if not is_user_error(error):
+            raise
+        raise click.ClickException(message_of(error)) from None
 
 
 def message_of(error: BaseException) -> str:

@@ -24,7 +24,7 @@ SIGNALS = tuple(
 # `timeout`, a terminal or a batch system signals a whole group of processes, and then
 # each again through its parent: that is one stop. A later one is somebody's impatience.
 ONE_STOP_S = 2.0
-RAISED_AGAIN_S = 0.05
+LOOKED_FOR_EVERY_S = 0.1
 
 
 class Stop(KeyboardInterrupt):
@@ -39,8 +39,18 @@ def stop_behind(error: BaseException | None) -> KeyboardInterrupt | None:
     """The stop that an error is, or came of.
 
     Python wraps what is raised in `__set_name__`, so while a module with enumerations
-    is imported, and what tidies up may fail over what a stop has left half done.
+    is imported, and what tidies up may fail over what a stop has left half done. Some
+    libraries cut the chain of causes (OmegaConf does): inside `stoppable`, whatever is
+    raised after a stop came of it.
     """
+    found = _in_chain(error)
+    if found is None and error is not None:
+        handlers = map(signal.getsignal, SIGNALS)
+        return next((h.stop for h in handlers if isinstance(h, _Handler)), None)
+    return found
+
+
+def _in_chain(error: BaseException | None) -> KeyboardInterrupt | None:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error
@@ -55,6 +65,9 @@ def stoppable() -> Iterator[None]:
 
     A signal that was ignored before stays ignored (``nohup``, a shell's background
     job). Outside the main thread, and inside another `stoppable`, this does nothing.
+
+    Raises:
+        Stop: after a signal, for whatever else was raised because of it too.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or any(isinstance(signal.getsignal(s), _Handler) for s in SIGNALS):
@@ -64,10 +77,15 @@ def stoppable() -> Iterator[None]:
     ours = [n for n, h in before.items() if h not in (signal.SIG_IGN, None)]
     handler, hook = _Handler(sys.unraisablehook), sys.unraisablehook
     try:
-        sys.unraisablehook = handler.dropped
+        sys.unraisablehook = handler.unraisable
         for number in ours:
             signal.signal(number, handler)
         yield
+    except Exception as error:
+        stop = stop_behind(error)
+        if stop is None:
+            raise
+        raise Stop(getattr(stop, "number", signal.SIGINT)) from error
     finally:
         handler.close()
         for number in ours:
@@ -81,46 +99,42 @@ class _Handler:
     def __init__(self, hook: Any) -> None:
         self._hook = hook
         self._came: float | None = None  # when the first one did
-        self._again: threading.Thread | None = None
+        self._alarm: Any = None  # the handler before, of the signal that looks again
+        self.stop: Stop | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._came is None:
-            self._came = now
-            raise Stop(number)
+            self._came, self.stop = now, Stop(number)
+            if hasattr(signal, "setitimer"):  # Windows has none
+                self._alarm = signal.signal(signal.SIGALRM, self._look)
+                every = LOOKED_FOR_EVERY_S
+                signal.setitimer(signal.ITIMER_REAL, every, every)
+            raise self.stop
         if now - self._came > ONE_STOP_S:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
-    def dropped(self, unraisable: Any) -> None:
-        """Called with what is raised in destructors and weak references' callbacks.
+    def _look(self, number: int, frame: FrameType | None) -> None:
+        """Raise the stop again if it is lost.
 
-        Python continues there. A stop that comes in the middle of one must not be lost:
-        it is raised again a little later.
+        Python drops what is raised in a destructor or a weak reference's callback, and
+        so do some functions in C (`int` of a string that is no number). While the stop
+        is on its way out, whatever runs does so because of it.
         """
-        if not issubclass(unraisable.exc_type, Stop):
-            self._hook(unraisable)
-            return
-        self._came = None
-        number = unraisable.exc_value.number
-        if self._again is None or not self._again.is_alive():
-            self._again = threading.Thread(target=self._raise_again, args=[number])
-            self._again.start()
+        if self.stop is not None and _in_chain(sys.exc_info()[1]) is None:
+            raise Stop(self.stop.number)
 
-    def _raise_again(self, number: int) -> None:
-        # Until it takes effect: Python looks for signals before a call that waits, and
-        # one that comes just then is not seen until the call returns.
-        while True:
-            time.sleep(RAISED_AGAIN_S)
-            if self._came is not None:
-                return
-            stop_main_thread(number)
+    def unraisable(self, unraisable: Any) -> None:
+        """Tell of what Python drops, but for a stop, which is raised again."""
+        if not isinstance(unraisable.exc_value, Stop):
+            self._hook(unraisable)
 
     def close(self) -> None:
         """Stop raising."""
-        self._came = time.monotonic()
-        if self._again is not None:
-            self._again.join()
+        if self._alarm is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self._alarm)
 
 
 def stop_main_thread(number: int = signal.SIGTERM) -> None:
