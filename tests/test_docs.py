@@ -38,6 +38,15 @@ SECTIONS = [
 ]
 
 
+@cache
+def hook() -> Any:
+    """What MkDocs calls for every page."""
+    spec = importlib.util.spec_from_file_location("hook", ROOT / "docs/hook.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def commands(page: Path) -> Iterator[str]:
     """The lines of a page's bash fences, without comments."""
     for fence in re.findall(r"^```bash\n(.*?)^```", page.read_text(), re.M | re.S):
@@ -252,12 +261,9 @@ def test_relative_links_of_the_readme() -> None:
 
 
 def test_readme_tables_are_those_of_the_csv_files() -> None:
-    spec = importlib.util.spec_from_file_location("hook", ROOT / "docs/from_csv.py")
-    hook = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hook)
     text = PAGES[0].read_text()
     for path in re.findall(r"<!-- table: (\S+) -->", text):
-        shown = f"<!-- table: {path} -->\n\n{hook.table(ROOT / path)}\n"
+        shown = f"<!-- table: {path} -->\n\n{hook().table(ROOT / path)}\n"
         assert shown in text, f"README.md should show:\n{shown}"
 
 
@@ -299,3 +305,15 @@ def test_the_python_of_pages_runs(capsys) -> None:
 
 def test_no_page_has_open_ends() -> None:
     assert [page.name for page in PAGES if "TODO(lead)" in page.read_text()] == []
+
+
+def test_the_notebook_is_shown_with_what_it_puts_out() -> None:
+    """The one that is committed was executed, and its figures are pictures."""
+    page = (ROOT / "docs/notebook.md").read_text()
+    (path,) = re.findall(r"<!-- notebook: (\S+) -->", page)
+    shown = hook().notebook(ROOT / "docs" / path)
+    assert shown.startswith("# Explore a finished run")
+    assert shown.count("](data:image/png;base64,") == 2
+    assert shown.count("<table") == 4
+    assert "\x1b" not in shown
+    assert str(ROOT) not in shown

@@ -12,7 +12,7 @@ from fedmeta.reporting.figures import (
     cost_curves,
     overhead_bars,
 )
-from fedmeta.reporting.style import COLOURS, colours_of, spaced
+from fedmeta.reporting.style import COLOURS, colours_of, panels, spaced
 from fedmeta.reporting.tables import overhead_table
 
 
@@ -119,6 +119,11 @@ def test_labels_are_moved_apart_in_order():
     assert placed[2] - placed[1] == pytest.approx(0.1)
     assert placed[1] + placed[2] == pytest.approx(1.01)
     assert spaced([], 0.1) == []
+
+
+def test_a_notebook_shows_figures():
+    """As a picture: it shows figures of pyplot alone by itself."""
+    assert panels(1, "", (2, 1))[0]._repr_png_().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("name", ["$in_$out.csv", "cost in $ and $", "$", r"\$x^{"])

@@ -5,6 +5,7 @@ and any thread may draw.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from io import BytesIO
 from itertools import cycle
 from typing import Any, TypeVar
 
@@ -60,6 +61,12 @@ class PlainFigure(Figure):
         for text in self.findobj(Text):
             text.set_parse_math(False)
         super().draw(renderer)
+
+    def _repr_png_(self) -> bytes:
+        """Shown by notebooks, which know the figures of pyplot alone."""
+        file = BytesIO()
+        self.savefig(file, format="png")
+        return file.getvalue()
 
 
 def colours_of(labels: Iterable[str]) -> dict[str, str]:

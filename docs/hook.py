@@ -1,16 +1,19 @@
-"""Build the result pages from CSV files: a hook of MkDocs.
+"""Build pages from what runs left behind: a hook of MkDocs.
 
 `<!-- table: results/x.csv -->` in a page becomes that file as a table,
-`<!-- curves: results/x.csv -->` its accuracy curves. The CSV files are what the runs
-left behind, so that no number on a page was typed by hand.
+`<!-- curves: results/x.csv -->` its accuracy curves, and `<!-- notebook: x.ipynb -->`
+the notebook of that name with its outputs. So no number on a page was typed by hand.
 """
 
 import csv
+import json
 import re
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
-MARKER = re.compile(r"<!-- (table|curves): (\S+\.csv) -->")
+MARKER = re.compile(r"<!-- (table|curves|notebook): (\S+) -->")
+TERMINAL = re.compile(r"\x1b\[[0-9;]*m")  # colours
 
 
 def table(path: Path) -> str:
@@ -51,10 +54,35 @@ def curves(path: Path) -> str:
     return '<div class="curves">\n' + "\n".join(drawing) + "\n</div>"
 
 
+def notebook(path: Path) -> str:
+    """A notebook: its text, its code, and what the code has put out."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return "\n\n".join(part for cell in cells for part in _parts(cell))
+
+
+def _parts(cell: dict) -> Iterator[str]:
+    source = "".join(cell["source"])
+    if cell["cell_type"] == "markdown":
+        yield source
+        return
+    yield f"```python\n{source}\n```"
+    for output in cell["outputs"]:
+        found = {kind: "".join(lines) for kind, lines in output.get("data", {}).items()}
+        if "image/png" in found:
+            picture = found["image/png"].replace("\n", "")
+            yield f"![What the code above draws](data:image/png;base64,{picture})"
+        elif re.sub(r"<[^>]*>|\s", "", found.get("text/html", "")):
+            # Without blank lines, at which Markdown would take it for text.
+            yield re.sub(r"\n\s*\n", "\n", found["text/html"])
+        elif output["output_type"] == "execute_result":
+            text = TERMINAL.sub("", found["text/plain"])
+            yield f"```text\n{text}\n```"
+
+
 def on_page_markdown(markdown: str, config: dict, **_: object) -> str:
     """Called by MkDocs for every page."""
     folder = Path(config["docs_dir"])
-    make = {"table": table, "curves": curves}
+    make = {"table": table, "curves": curves, "notebook": notebook}
     return MARKER.sub(lambda found: make[found[1]](folder / found[2]), markdown)
 
 
