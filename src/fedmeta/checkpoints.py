@@ -1,6 +1,6 @@
 """Checkpoints of trainings: safetensors files that hold no code."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +34,8 @@ class Checkpoint(NamedTuple):
     # algorithm -> a row a validation client and evaluated round: what the means of the
     # history are of
     validation: dict[str, pd.DataFrame] = {}
+    # a row an evaluated round: `fedmeta.pipelines.progress.Clock.at`
+    timing: Sequence[dict[str, float]] = ()
 
     @property
     def learned(self) -> MetaParams:
@@ -80,6 +82,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "shared": checkpoint.shared,
         "diverged": checkpoint.diverged,
         "averaged": checkpoint.averaged,
+        "timing": list(checkpoint.timing),
         "history": {name: frame.to_dict(orient="list") for name, frame in histories},
     }
     validation, header["validation"] = _numbered(checkpoint.validation)
@@ -122,6 +125,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         tree.get("average"),
         header["averaged"],
         _named(tree.get("validation", {}), header["validation"]),
+        header.get("timing", ()),
     )
 
 

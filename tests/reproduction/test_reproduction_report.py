@@ -303,6 +303,6 @@ def test_files_of_a_store_elsewhere_come_through_mlflow(project):
     elsewhere = run._replace(artifacts="mlflow-artifacts:/0/artifacts")
     assert store.table(elsewhere, "maml_scores.csv").equals(scores(run))
     assert store.table(run, "maml_scores.csv").equals(scores(run))
-    assert store.table(elsewhere, "report/table3.csv") is None
+    assert store.report(elsewhere, "table3.csv") is None
     assert run.support_fraction == 0.2
     assert run.metrics["test/accuracy_after"] == 0.88

@@ -23,7 +23,9 @@ def wait_for_points(project: Path, runs: int = 2) -> None:
 
     def there() -> bool:
         held = [
-            run["metrics"].get("cost/bytes_up") for run in content(project).values()
+            run["metrics"].get("cost/bytes_up")
+            for run in content(project).values()
+            if "algorithm" in run["tags"]
         ]
         return len(held) == runs and all(p is not None and len(p) == 2 for p in held)
 
@@ -36,12 +38,26 @@ def client(project: Path) -> MlflowClient:
 
 def runs(project: Path, experiment: str = "toy (synthetic demo)") -> dict[str, Run]:
     """By the name of the algorithm; there is one of each."""
-    found = client(project).get_experiment_by_name(experiment)
-    assert found is not None
-    listed = client(project).search_runs([found.experiment_id])
+    listed = search(project, experiment=experiment)
     named = {run.data.tags["algorithm"]: run for run in listed}
     assert len(named) == len(listed)
     return named
+
+
+def search(
+    project: Path,
+    wanted: str = "tags.algorithm LIKE '%'",
+    experiment: str = "toy (synthetic demo)",
+) -> list[Run]:
+    """Runs of trainings, or those that are wanted."""
+    found = client(project).get_experiment_by_name(experiment)
+    assert found is not None
+    return client(project).search_runs([found.experiment_id], wanted)
+
+
+def reports(project: Path) -> list[Run]:
+    """Runs that hold what others have in common."""
+    return search(project, "tags.runs LIKE '%'")
 
 
 def steps(project: Path, run: Run, metric: str) -> list[int]:
@@ -70,6 +86,10 @@ def content(project: Path) -> dict[str, dict[str, Any]]:
                 "times": (run.info.start_time, run.info.end_time),
                 "tags": run.data.tags,
                 "parameters": run.data.params,
+                "inputs": {
+                    data.dataset.name: data.dataset.to_dictionary()
+                    for data in run.inputs.dataset_inputs
+                },
                 "metrics": {
                     name: sorted(
                         (point.step, point.value, point.timestamp)

@@ -3,12 +3,23 @@
 import logging
 import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 
+import mlflow
 import pytest
 import toy_pipeline as toy
 from filelock import FileLock
-from held import client, content, files, runs, steps, wait_for_points
+from held import (
+    client,
+    content,
+    files,
+    reports,
+    runs,
+    search,
+    steps,
+    wait_for_points,
+)
 from safetensors import safe_open
 
 from fedmeta.core.types import Divergence
@@ -72,6 +83,7 @@ def test_parameters_are_flat_and_of_one_algorithm(project: Path) -> None:
         "training.rounds": "4",
         "training.seed": "7",
         "training.device": "cpu",
+        "training.clients_per_round": "2",
         "algorithm.lr": "0.1",
         "algorithm.server.name": "sgd",
     }
@@ -88,14 +100,99 @@ def test_artifacts(project: Path) -> None:
         "beta_scores.csv",
         "beta_scores.json",
         "parameters.safetensors",
-        "report",
     }
-    assert files(project, run, "report") == {"report/table.csv"}
     learned = client(project).download_artifacts(
         run.info.run_id, "parameters.safetensors", str(project)
     )
     with safe_open(learned, "pt") as file:
         assert list(file.keys()) == ["theta/w"]
+
+
+def test_what_runs_have_in_common_is_in_a_run_of_its_own(project: Path) -> None:
+    toy.run(project)
+    (report,) = reports(project)
+    assert report.info.run_name == "report p0.2 s7"
+    assert files(project, report, "report") == {"report/table.csv"}
+    assert not report.data.metrics
+    assert report.data.tags["runs"].count("alpha-") == 1
+    held = [report, *runs(project).values()]
+    assert {run.data.tags["group"] for run in held} == {"demo/toy"}
+    toy.run(project, lr=0.2)  # compares other runs, in the same folder
+    assert len({run.data.tags["runs"] for run in reports(project)}) == 2
+    recorded = Recorded(tracking_uri(project))
+    for run in recorded.runs().itertuples():  # each finds the report that it is in
+        assert recorded.report(run, "table.csv") is not None
+        assert recorded.report(run, "other.csv") is None
+
+
+def test_a_run_lasts_as_long_as_its_training(project: Path) -> None:
+    """Not until the end of the pipeline, and not over the night between two halves."""
+    with pytest.raises(ValueError, match="cut"):
+        toy.run(project, fails=ValueError("cut"))
+    toy.run(project, begin=2)
+    for run in (runs(project)[name] for name in ("alpha", "beta")):
+        assert run.info.end_time - run.info.start_time == 4 * 90_000
+        for metric, values in {
+            "cost/training_seconds": [0.0, 180.0, 360.0],
+            "cost/seconds_per_round": [90.0, 90.0],
+            "cost/evaluation_seconds": [1.0, 1.0, 1.0],
+        }.items():
+            points = client(project).get_metric_history(run.info.run_id, metric)
+            assert [p.value for p in sorted(points, key=lambda p: p.step)] == values
+        points = client(project).get_metric_history(run.info.run_id, "cost/bytes_up")
+        moments = {p.step: p.timestamp - run.info.start_time for p in points}
+        assert moments == {0: 0, 2: 180_000, 4: 360_000}
+
+
+def test_what_is_evaluated_alone_belongs_to_its_training(project: Path) -> None:
+    """Whatever the evaluating node says of rounds and seeds, which is nothing here."""
+    toy.run(project)
+    before = content(project)
+    toy.run(project, nodes=("evaluate_alpha",))
+    assert content(project) == before
+
+    (project / "mlflow.db").unlink()
+    shutil.rmtree(project / toy.RESULTS / "runs")
+    toy.run(project, nodes=("evaluate_alpha",))
+    run = runs(project)["alpha"]
+    assert run.info.run_name == "alpha p0.2 s7"
+    assert [run.data.tags[name] for name in ("seed", "rounds")] == ["7", "4"]
+
+
+def test_data_sets_are_inputs_with_their_digests(project: Path) -> None:
+    toy.run(project)
+    for run in (runs(project)[name] for name in ("alpha", "beta")):
+        data = {i.dataset.name: i for i in run.inputs.dataset_inputs}
+        digests = {name: i.dataset.digest for name, i in data.items()}
+        assert digests == {
+            "toy.records": "data-checksum",
+            "toy.client_split": "split-checksum",
+        }
+        (tag,) = data["toy.records"].tags
+        assert (tag.key, tag.value) == ("mlflow.data.context", "training")
+        source = mlflow.data.get_source(data["toy.records"])
+        assert source.to_dict() == {"uri": "toy.records"}  # of the project's folder
+
+
+def test_source_and_commit_are_in_mlflow_s_own_columns(project: Path) -> None:
+    for words in ("init -q", "commit -q --allow-empty -m x"):
+        identity = ("-c", "user.name=x", "-c", "user.email=x")
+        subprocess.run(["git", *identity, *words.split()], cwd=project, check=True)
+    toy.run(project)
+    tags = runs(project)["alpha"].data.tags
+    assert tags["mlflow.source.name"] == "kedro run --pipeline toy"
+    assert tags["mlflow.source.type"] == "PROJECT"
+    assert len(tags["mlflow.source.git.commit"]) == 40
+
+
+def test_a_project_that_was_moved_is_tracked_again(project: Path) -> None:
+    toy.run(project)
+    before = content(project)
+    moved = project.rename(project.with_name(f"{project.name} moved"))
+    (moved / "mlflow.db").unlink()
+    shutil.rmtree(moved / "mlartifacts")
+    track(moved, print)
+    assert content(moved) == before
 
 
 def test_synthetic_data_never_go_under_the_real_name(project: Path) -> None:
@@ -162,10 +259,7 @@ def test_other_rounds_are_another_run(project: Path) -> None:
     """MLflow would keep the number of rounds that was asked for first."""
     toy.run(project)
     toy.run(project, begin=2, rounds=6)
-    found = client(project).get_experiment_by_name("toy (synthetic demo)")
-    listed = client(project).search_runs(
-        [found.experiment_id], "tags.algorithm = 'alpha'"
-    )
+    listed = search(project, "tags.algorithm = 'alpha'")
     asked = {run.data.params["training.rounds"]: run for run in listed}
     assert asked.keys() == {"4", "6"}
     assert len(listed) == 2
@@ -177,8 +271,7 @@ def test_other_rounds_are_another_run(project: Path) -> None:
 def test_other_options_are_another_run(project: Path) -> None:
     toy.run(project)
     toy.run(project, lr=0.2)
-    experiment = client(project).get_experiment_by_name("toy (synthetic demo)")
-    assert len(client(project).search_runs([experiment.experiment_id])) == 4
+    assert len(search(project)) == 4
 
 
 def test_training_anew_is_the_same_run(project: Path) -> None:
@@ -195,8 +288,7 @@ def test_training_anew_with_another_outcome_is_another_run(project: Path) -> Non
     toy.run(project)
     for _ in range(2):
         toy.run(project, worse=1e-9)  # as on another machine
-    experiment = client(project).get_experiment_by_name("toy (synthetic demo)")
-    listed = client(project).search_runs([experiment.experiment_id])
+    listed = search(project)
     assert len(listed) == 4
     assert all(steps(project, run, "cost/bytes_up") == [0, 2, 4] for run in listed)
 
@@ -222,15 +314,12 @@ def test_a_run_that_was_killed_is_ended_by_the_next(project: Path) -> None:
     with pytest.raises(SystemExit):
         toy.run(project, pause=die, lr=0.3)
     toy.run(project)  # other options: the one that was killed is not taken up
-    experiment = client(project).get_experiment_by_name("toy (synthetic demo)")
-    listed = client(project).search_runs([experiment.experiment_id])
+    listed = search(project)
     ends = sorted((r.data.params["algorithm.lr"], r.info.status) for r in listed)
     assert ends == [("0.1", "FINISHED")] * 2 + [("0.3", "KILLED")] * 2
 
     toy.run(project, begin=2, lr=0.3)
-    taken_up = client(project).search_runs(
-        [experiment.experiment_id], "params.`algorithm.lr` = '0.3'"
-    )
+    taken_up = [r for r in search(project) if r.data.params["algorithm.lr"] == "0.3"]
     assert [run.info.status for run in taken_up] == ["FINISHED"] * 2
     assert not [run for run in taken_up if "error" in run.data.tags]
 
@@ -243,7 +332,7 @@ def test_everything_is_made_again_from_data(project: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         toy.run(project, lr=0.5, fails=KeyboardInterrupt())
     before = content(project)
-    assert len(before) == 8
+    assert len(before) == 10  # two of them are reports
     assert {run["status"] for run in before.values()} == {
         "FINISHED",
         "FAILED",
@@ -254,7 +343,7 @@ def test_everything_is_made_again_from_data(project: Path) -> None:
     said = []
     track(project, said.append)
     assert content(project) == before
-    assert said[-1].startswith("8 runs") and "8 were not complete" in said[-1]
+    assert said[-1].startswith("10 runs") and "10 were not complete" in said[-1]
     track(project, said.append)
     assert content(project) == before
     assert "0 were not complete" in said[-1]
@@ -270,7 +359,7 @@ def test_checkpoints_that_were_deleted_are_all_that_is_lost(
         path.unlink()
     track(project, print)
     for run in before.values():
-        del run["files"]["parameters.safetensors"]
+        run["files"].pop("parameters.safetensors", None)
     assert content(project) == before
     assert "learned by alpha p0.2 s7 are not logged" in caplog.text
 

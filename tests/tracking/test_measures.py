@@ -59,8 +59,9 @@ def test_equal_options_of_two_algorithms_meet_in_one_column() -> None:
 
 
 def test_names() -> None:
-    parameters = {"partition.support_fraction": "0.2"}
-    assert len(run_name("fedavg_meta", parameters, "0")) <= 20
+    named = {"store": "sample", "support_fraction": 0.2, "seed": 0}
+    assert run_name("fedavg_meta", named) == "fedavg_meta p0.2 s0"
+    assert len(run_name("fedavg_meta", named)) <= 20
     assert (
         experiment_name("femnist", "synthetic sample") == "femnist (synthetic sample)"
     )
@@ -103,13 +104,6 @@ def test_scores_of_several_epochs() -> None:
             "test/macro_loss_epochs5": 0.25,
         }
     )
-
-
-def test_a_run_of_several_supports_is_named_by_those_it_is_tested_on() -> None:
-    parameters = {"partition.support_fraction": "0.2"}
-    tested = {"study.support_fractions": "[0.8, 0.05]"}
-    assert run_name("mfu", parameters, "") == "mfu p0.2"
-    assert run_name("nn", {**parameters, **tested}, "3") == "nn p0.8,0.05 s3"
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -21,10 +21,11 @@ from fedmeta.tracking import MlflowHook
 from fedmeta.turns import TakeTurns
 
 RESULTS = Path("data", "07_model_output", "demo", "toy")
+GLOBALS = {"store": "demo", "seed": 7, "support_fraction": 0.2}
 PARAMETERS = {
     "toy": {
         "partition": {"support_fraction": 0.2},
-        "training": {"rounds": 4, "seed": 7, "device": "cpu"},
+        "training": {"rounds": 4, "seed": 7, "device": "cpu", "clients_per_round": 2},
         "alpha": {"lr": 0.1, "server": {"name": "sgd"}},
         "beta": {"steps": 2},  # shares alpha's training
     }
@@ -55,6 +56,14 @@ def history(last: int, worse: float = 0) -> pd.DataFrame:
     )
 
 
+def timing(last: int) -> list[dict[str, float]]:
+    """90 seconds a round."""
+    return [
+        {"round": number, "training": 90.0 * number, "evaluation": 1.0}
+        for number in range(0, last + 1, 2)
+    ]
+
+
 def train(
     records: Records,
     split: dict,
@@ -74,8 +83,10 @@ def train(
         pause(last)
         state = ServerState({"theta": {"w": torch.full((2,), last)}}, {}, last)
         table = history(last, worse)
+        table.attrs = {"timing": timing(last)}
         if diverged and last == diverged.round:
             table = marked(history(last - 2), diverged)
+            table.attrs["timing"] = timing(last - 2)
         yield (
             Checkpoint(alpha, state, {}, training["rounds"], "", diverged),
             table,
@@ -111,6 +122,7 @@ def run(
     worse: float = 0,
     pause: Callable[[int], None] = lambda last: None,
     diverged: Divergence | None = None,
+    nodes: tuple[str, ...] = (),
 ) -> None:
     """As `KedroSession.run` does it: the hooks are told, the runner runs.
 
@@ -126,6 +138,7 @@ def run(
         worse: added to the loss, as another machine might.
         pause: called before every evaluation, with its round.
         diverged: at its round, an evaluated one.
+        nodes: the only ones that run; none: all.
     """
     blocks = PARAMETERS["toy"]
     blocks = {
@@ -172,6 +185,8 @@ def run(
             ),
         ]
     )
+    if nodes:
+        pipeline = pipeline.only_nodes(*nodes)
     origin = {"synthetic": str(synthetic and not called).lower(), "name": called}
     records = Records(origin, "data-checksum")
     catalog = DataCatalog(
@@ -194,7 +209,7 @@ def run(
     hook.after_context_created(
         SimpleNamespace(
             project_path=project,
-            config_loader=Config(parameters={"toy": blocks}, globals={"store": "demo"}),
+            config_loader=Config(parameters={"toy": blocks}, globals=GLOBALS),
         )
     )
     hooks = _create_hook_manager()

@@ -1,51 +1,164 @@
-"""Progress of long work: a line now and then, so that it reads well in a log too."""
+"""Progress of long work: lines in the log, and what a display shows in their place.
+
+A `Clock` times a training, `progress` counts whatever else takes long. Both are in
+`UNDER_WAY` as long as they work; `fedmeta.display` reads them there.
+"""
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 EVERY_S = 20.0  # seconds between two lines on a training
+# Of log lines that repeat what a display shows: it drops them from the terminal.
+REPEATED = {"extra": {"progress": True}}
+NODE: ContextVar[str] = ContextVar("node", default="")  # that runs in this thread
+UNDER_WAY: "dict[int, Clock | Count]" = {}  # by the object's id, in order
 
 
-def progress(items: Iterable[T], what: str, every_s: float = 5.0) -> Iterator[T]:
-    """The same items, with a log line every ``every_s`` seconds and at the end."""
-    start = last = time.monotonic()
-    count = 0
-    for count, item in enumerate(items, start=1):
-        yield item
-        now = time.monotonic()
-        if now - last >= every_s:
-            log.info("%d %s in %.0f s", count, what, now - start)
-            last = now
-    log.info("%d %s in %.1f s", count, what, time.monotonic() - start)
+class Count:
+    """How many items are done, of a number that is not known."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.done, self.start = name, 0, time.monotonic()
 
 
 class Clock:
-    """Logs progress and remaining time of a training now and then."""
+    """Times the rounds of a training and logs its progress now and then.
 
-    def __init__(self, name: str, first: int, rounds: int) -> None:
-        self.name, self.first, self.rounds = name, first, rounds
+    Args:
+        name: of the training.
+        rounds: that are wanted, those before a resumption included.
+        timing: rows of earlier `at`, of the training that is resumed.
+    """
+
+    def __init__(
+        self, name: str, rounds: int, timing: Sequence[dict[str, float]] = ()
+    ) -> None:
+        self.name, self.rounds, self.node = name, rounds, NODE.get()
+        self.loss: float | None = None
+        self.accuracy: float | None = None  # the last validation one, in percent
+        self.first = self.number = 0  # the rounds of before, and the last one
         self.start = self.said = time.monotonic()
+        self._rows = list(timing)
+        last = self._rows[-1] if self._rows else {}
+        self._spent = {key: last.get(key, 0.0) for key in ("training", "evaluation")}
+
+    @property
+    def pace(self) -> float | None:
+        """Seconds a round of this process, evaluations included; None before one."""
+        done = self.number - self.first
+        return (time.monotonic() - self.start) / done if done else None
+
+    @property
+    def to_go(self) -> float | None:
+        """Seconds until the last round; None before the first."""
+        return None if self.pace is None else self.pace * (self.rounds - self.number)
+
+    def timed(self, rounds: Iterable[T], first: int) -> Iterator[T]:
+        """The same rounds; the time that they take is counted as training.
+
+        Args:
+            rounds: lazy.
+            first: the round that the training has come to before.
+        """
+        self.start = self.said = time.monotonic()
+        self.first = self.number = first
+        waiting = iter(rounds)
+        with _under_way(self):
+            while True:
+                with self._counted("training"):
+                    try:
+                        item = next(waiting)
+                    except StopIteration:
+                        return
+                yield item
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Count the time of an evaluation on validation clients."""
+        with self._counted("evaluation"):
+            yield
 
     def tick(self, number: int, loss: float) -> None:
+        """Note a round, and log a line if the last one is long ago."""
+        self.number, self.loss = number, loss
         now = time.monotonic()
         if now - self.said < EVERY_S:
             return
         self.said = now
-        pace = (now - self.start) / (number - self.first)
         log.info(
             "%s, round %d of %d: training loss %.3f, %.2f s a round, %s to go",
             self.name,
             number,
             self.rounds,
             loss,
-            pace,
-            duration(pace * (self.rounds - number)),
+            self.pace,
+            duration(self.to_go or 0),
+            **REPEATED,
         )
+
+    def validated(self, number: int, before: float, after: float) -> None:
+        """Note and log accuracies on validation clients, in percent."""
+        self.accuracy = after
+        log.info(
+            "%s, round %d of %d: validation accuracy %.1f %% before, %.1f %% after"
+            " adaptation",
+            self.name,
+            number,
+            self.rounds,
+            before,
+            after,
+            **REPEATED,
+        )
+
+    def at(self, number: int) -> list[dict[str, float]]:
+        """Wall-clock seconds at every evaluated round until this one.
+
+        Returns:
+            Rows of ``round``, ``training`` (seconds in rounds) and ``evaluation``
+            (seconds in evaluations), both since round 0, stops not counted.
+        """
+        spent = {key: round(value, 3) for key, value in self._spent.items()}
+        self._rows = [*self._rows, {"round": number, **spent}]
+        return self._rows
+
+    @contextmanager
+    def _counted(self, kind: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self._spent[kind] += time.monotonic() - began
+
+
+def progress(items: Iterable[T], what: str, every_s: float = 5.0) -> Iterator[T]:
+    """The same items, with a log line every ``every_s`` seconds and at the end."""
+    count = Count(what)
+    last = count.start
+    with _under_way(count):
+        for item in items:
+            count.done += 1
+            yield item
+            now = time.monotonic()
+            if now - last >= every_s:
+                log.info(
+                    "%d %s in %.0f s", count.done, what, now - count.start, **REPEATED
+                )
+                last = now
+    log.info("%d %s in %.1f s", count.done, what, time.monotonic() - count.start)
+
+
+@contextmanager
+def _under_way(work: Any) -> Iterator[None]:
+    UNDER_WAY[id(work)] = work
+    try:
+        yield
+    finally:
+        UNDER_WAY.pop(id(work), None)
 
 
 def duration(seconds: float) -> str:

@@ -102,7 +102,7 @@ def read_studies(recorded: Recorded, runs: pd.DataFrame, project: Path) -> list[
             if metric == TABLE2:
                 studies.append(table2_study(name, found, given))
             else:
-                described = recorded.table(found.newest, "report/table3.csv")
+                described = recorded.report(found.newest, "table3.csv")
                 studies.append(table3_study(name, found, given, described))
     labels = [benchmark.label for benchmark in BENCHMARKS.values()]
 

@@ -9,8 +9,9 @@ import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlparse
 
 import pandas as pd
@@ -19,12 +20,14 @@ from fedmeta.data.cells import read_table
 from fedmeta.data.errors import DataError
 from fedmeta.data.names import listed
 from fedmeta.reproduction.settings import agree
+from fedmeta.tracking.record import REPORTED
 from fedmeta.tracking.sender import told
 from fedmeta.tracking.uri import database_file, shown
 
 PAGE = 1000  # runs a query
 TAGS = (
     *("benchmark", "algorithm", "source", "data_name", "data_checksum", "store"),
+    "record",  # where it is in the project, quoted
     "diverged",  # where: a `fedmeta.core.types.Divergence` in words
 )
 FINISHED = "FINISHED"
@@ -33,6 +36,13 @@ EARLIER = {
     for earlier, metric in (("correct", "accuracy"), ("loss", "loss"))
     for when in ("before", "after")
 }
+
+
+class _Report(NamedTuple):
+    run_id: str
+    artifacts: str
+    ended: int
+    compared: str  # the names of the records, with commas
 
 
 class Recorded:
@@ -134,11 +144,39 @@ class Recorded:
             file = self._client.download_artifacts(run.run_id, path, here)
             return _renamed(read_table(file))
 
-    def _search(self, ids: Iterable[str]) -> Iterator[Any]:
+    def report(self, run: Any, name: str) -> pd.DataFrame | None:
+        """A CSV file of the newest report that compares a run, if it is there.
+
+        Runs of earlier versions of this project have their report among their own
+        files.
+
+        Args:
+            run: With ``run_id``, ``artifacts`` and ``record``.
+            name: Of the file.
+        """
+        among = Path(unquote(run.record)).name
+        reports = [r for r in self._reports if among in r.compared.split(", ")]
+        newest = max(reports, key=lambda report: report.ended, default=run)
+        return self.table(newest, f"report/{name}")
+
+    @cached_property
+    def _reports(self) -> list["_Report"]:
+        ids = [e.experiment_id for e in self._client.search_experiments()]
+        return [
+            _Report(
+                run.info.run_id,
+                run.info.artifact_uri,
+                run.info.end_time or 0,
+                run.data.tags[REPORTED],
+            )
+            for run in self._search(ids, f"tags.{REPORTED} LIKE '%'")
+        ]
+
+    def _search(self, ids: Iterable[str], wanted: str = "") -> Iterator[Any]:
         token = None
         while True:
             found = self._client.search_runs(
-                list(ids), max_results=PAGE, page_token=token
+                list(ids), wanted, max_results=PAGE, page_token=token
             )
             yield from found
             token = found.token

@@ -229,7 +229,7 @@ def _declared(
         return
     newest = runs.newest
     further = {
-        argument: recorded.table(newest, f"report/{table_of(dataset)}.csv")
+        argument: recorded.report(newest, f"{table_of(dataset)}.csv")
         for argument, dataset in declared.further.items()
     }
     if any(table is None for table in further.values()):

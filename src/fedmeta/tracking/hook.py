@@ -9,7 +9,7 @@ import functools
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os.path import relpath
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +22,9 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from fedmeta import identity
-from fedmeta.configuration import store_of
+from fedmeta.configuration import globals_of
 from fedmeta.data.cells import read_table
+from fedmeta.identity import ROUND_LOOP
 from fedmeta.tracking.measures import (
     experiment_name,
     not_finite,
@@ -33,16 +34,24 @@ from fedmeta.tracking.measures import (
 from fedmeta.tracking.owners import Owner, git_commit, owner_of, round_loop
 from fedmeta.tracking.record import (
     FAILED,
+    FILE,
     FINISHED,
     KILLED,
     RECORDS,
+    REPORTED,
     Record,
     find,
     lost_records,
+    milliseconds,
+    spent,
 )
-from fedmeta.tracking.sender import LIMIT_S, STOP_S, Sender
+from fedmeta.tracking.sender import LIMIT_S, RESULTS, STOP_S, Sender
 
 log = logging.getLogger(__name__)
+
+DIGEST = 36  # characters that MLflow takes; all of it is a tag
+# MLflow's own columns; its module of them takes seconds to import.
+MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE = "mlflow.source.name", "mlflow.source.type"
 
 
 class Followed(NamedTuple):
@@ -53,8 +62,11 @@ class Followed(NamedTuple):
     kinds: dict[str, str]  # dataset -> its mark
     files: dict[str, Path]  # dataset -> its file
     tags: dict[str, str]  # of every MLflow run
+    named: dict[str, Any]  # the globals, which folders are named by
+    began: dict[str, int]  # node -> when, in milliseconds
     provenance: dict[str, dict[str, str]]  # node -> tags of the data that it reads
-    checkpoints: dict[str, tuple[str, Path]]  # node -> fingerprint, file
+    inputs: dict[str, dict[str, dict[str, str]]]  # node -> `Record.inputs`
+    checkpoints: dict[str, tuple[str, str, Path]]  # node -> fingerprint, rounds, file
     records: dict[Owner, Record]
     artifacts: set[str]  # datasets of that mark that were saved
     sender: Sender
@@ -113,11 +125,17 @@ class MlflowHook:
             if mark is not None:
                 marked[name] = (mark, Path(getattr(dataset, "_filepath", "")))
         project = Path(self._context.project_path)
+        named = globals_of(self._context.config_loader)
+        called = ",".join(run_params["pipeline_names"] or ["__default__"])
+        env = run_params["env"]
         tags = {
-            "store": store_of(self._context.config_loader),
-            "kedro_pipeline": ",".join(run_params["pipeline_names"] or ["__default__"]),
-            "kedro_env": run_params["env"] or "local",
+            "store": str(named["store"]),
+            "kedro_pipeline": called,
+            "kedro_env": env or "local",
             "kedro_session": run_params["run_id"],
+            MLFLOW_SOURCE_NAME: f"kedro run --pipeline {called}"
+            + (f" --env {env}" if env else ""),
+            MLFLOW_SOURCE_TYPE: "PROJECT",
             **git_commit(project),
         }
         self._followed = Followed(
@@ -127,7 +145,10 @@ class MlflowHook:
             {name: mark for name, (mark, _) in marked.items()},
             {name: file for name, (_, file) in marked.items()},
             {key: value for key, value in tags.items() if value},
+            named,
+            began={},
             provenance={},
+            inputs={},
             checkpoints={},
             records={},
             artifacts=set(),
@@ -136,12 +157,19 @@ class MlflowHook:
 
     @hook_impl
     @harmless
+    def before_node_run(self, node: Node) -> None:
+        self._current().began[node.name] = milliseconds()
+
+    @hook_impl
+    @harmless
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Node) -> None:
         now = self._current()
         if dataset_name not in now.kinds:
             return
         mark = now.kinds[dataset_name]
+        inputs = now.inputs.setdefault(node.name, {})
         if mark == "data":
+            inputs[dataset_name] = self._input(dataset_name, data.checksum)
             synthetic = data.metadata["synthetic"] == "true"
             now.provenance.setdefault(node.name, {}).update(
                 source="synthetic" if synthetic else "real",
@@ -151,9 +179,10 @@ class MlflowHook:
         elif mark == "split":
             known = now.provenance.setdefault(node.name, {})
             known["split_checksum"] = data["checksum"]
+            sizes = {p: len(v) for p, v in data.items() if isinstance(v, list)}
+            inputs[dataset_name] = self._input(dataset_name, data["checksum"], sizes)
         elif mark == "checkpoint":
-            file = now.files[dataset_name].resolve()
-            now.checkpoints[node.name] = (data.fingerprint, file)
+            self._note_checkpoint(dataset_name, data, node)
 
     @hook_impl
     @harmless
@@ -163,13 +192,14 @@ class MlflowHook:
             return
         mark, file = now.kinds[dataset_name], now.files[dataset_name]
         if mark == "checkpoint":
-            now.checkpoints[node.name] = (data.fingerprint, file.resolve())
+            self._note_checkpoint(dataset_name, data, node)
         elif mark == "history":
             # Not `data`: the records' copies have gone through a file too.
             history = read_table(file)
             record = self._record(dataset_name, node, data, history)
             held = record.table(mark)
-            if held is None or len(history) >= len(held):
+            longer = held is None or len(history) > len(held)
+            if longer or record.status != FINISHED:
                 record.keep_table(mark, file, [str(r) for r in history["round"]])
             _say_what_is_lost(record, data)
             self._put(record)
@@ -177,7 +207,7 @@ class MlflowHook:
             record = self._record(dataset_name, node, data)
             record.keep_table(mark, file, [mark])
             if node.name in now.checkpoints:
-                _, learned = now.checkpoints[node.name]
+                *_, learned = now.checkpoints[node.name]
                 record.checkpoint = relpath(learned, self._context.project_path)
             _say_what_is_lost(record, data)
             record.end(FINISHED)
@@ -189,19 +219,14 @@ class MlflowHook:
     @harmless
     def after_pipeline_run(self) -> None:
         now = self._current()
-        copies: dict[str, Record] = {}
-        for owner, record in now.records.items():
-            for name in sorted(now.artifacts):
-                whose = owner_of(name)
-                # Who compares runs looks for their report in each of them: that of the
-                # benchmark, or of a study that several experiments have in common.
-                common = whose not in now.records and (
-                    whose.benchmark == owner.benchmark
-                    or whose.benchmark not in {run.benchmark for run in now.records}
-                )
-                if common or whose == owner:
-                    record.keep(now.files[name], "report", copies.get(name))
-                    copies.setdefault(name, record)
+        common = []
+        for name in sorted(now.artifacts):
+            if (owner := owner_of(name)) in now.records:
+                now.records[owner].keep(now.files[name], "report")
+            else:
+                common.append(name)
+        if common and now.records:
+            self._report(common)
         self._end(FINISHED)
         for page in sorted(now.sender.pages):
             log.info("Curves and results to compare: make ui (or mlflow ui), %s", page)
@@ -223,6 +248,75 @@ class MlflowHook:
             record.write()
             now.sender.put(record.folder)
         now.sender.finish(limit)
+
+    def _report(self, names: list[str]) -> None:
+        """Record what the runs of this pipeline have in common: as a run of its own.
+
+        In each of them it would be there many times, and in the first of them nobody
+        would look. Without an algorithm it is no run of a training to whoever compares.
+
+        Args:
+            names: of the datasets.
+        """
+        now = self._current()
+        runs = [now.records[owner] for owner in sorted(now.records)]
+        compared = sorted({run.folder.name for run in runs})
+        first, experiment = runs[0], runs[0].experiment
+        benchmark = first.tags["benchmark"]
+        if len({run.experiment for run in runs}) > 1:  # a study of several data sets
+            data = experiment.removeprefix(benchmark)
+            benchmark = next(
+                (o.benchmark for o in map(owner_of, names) if o.algorithm), benchmark
+            )
+            experiment = benchmark + data
+        key = identity.fingerprint({"runs": compared, "experiment": experiment})
+        folder = first.folder.with_name(f"report-{key[:12]}")
+        name = run_name("report", now.named)
+        guard = first.guard or first.tags["algorithm"]
+        record = (
+            Record.read(folder)
+            if (folder / FILE).is_file()
+            else Record(folder, experiment, name, first.note, guard=guard)
+        )
+        record.resume(
+            {
+                **now.tags,
+                "benchmark": benchmark,
+                "group": first.tags["group"],
+                "support_fraction": str(now.named["support_fraction"]),
+                "seed": str(now.named["seed"]),
+                REPORTED: ", ".join(compared),
+            },
+            {},
+        )
+        record.files = {}
+        for dataset in names:
+            record.keep(now.files[dataset], "report")
+        record.end(FINISHED)
+        self._put(record)
+
+    def _input(
+        self, name: str, checksum: str, profile: Mapping[str, int] | None = None
+    ) -> dict[str, str]:
+        """Describe a data set as `mlflow.data` does.
+
+        Its place is relative to the project, which may be moved.
+        """
+        file = self._current().files[name]
+        place = self._relative(file.resolve()) if file.name else name  # in memory
+        return {
+            "digest": checksum[:DIGEST],
+            "source": json.dumps({"uri": place}),
+            "profile": json.dumps(profile or {}),
+        }
+
+    def _relative(self, path: Path) -> str:
+        return relpath(path, Path(self._context.project_path).resolve())
+
+    def _note_checkpoint(self, name: str, data: Any, node: Node) -> None:
+        now = self._current()
+        file = now.files[name].resolve()
+        now.checkpoints[node.name] = (data.fingerprint, str(data.rounds), file)
 
     def _put(self, record: Record) -> None:
         record.write()
@@ -249,8 +343,13 @@ class MlflowHook:
             return held
         known = now.provenance.get(node.name, {})
         parameters, loop = self._parameters(owner, node), round_loop(node)
-        seed = parameters.get(f"{loop}.seed", "")
-        fingerprint, _ = now.checkpoints.get(node.name, (None, None))
+        # What only counts, as MFU does, has no rounds, and its results no seed.
+        seeded = node.name in now.checkpoints or any(
+            name.endswith(f".{ROUND_LOOP}") for name in parameters
+        )
+        fingerprint, rounds, _ = now.checkpoints.get(
+            node.name, ("", parameters.get(f"{loop}.rounds", ""), None)
+        )
         # MLflow keeps a parameter's first value, so that a training that goes on to
         # more rounds than it was asked for is another run, with the whole history.
         own = {
@@ -258,7 +357,7 @@ class MlflowHook:
             # What only counts has no checkpoint.
             "fingerprint": fingerprint
             or identity.fingerprint(results.attrs.get("settings", parameters)),
-            "rounds": parameters.get(f"{loop}.rounds", ""),
+            "rounds": rounds,
         }
         made_with = results.attrs.get("settings", {})
         code = {k: v for k, v in made_with.items() if k.startswith("code.")}
@@ -270,7 +369,10 @@ class MlflowHook:
             "code": json.dumps(code),  # hashes of modules: `fedmeta.identity`
             "benchmark": owner.benchmark,
             "support_fraction": parameters.get("partition.support_fraction", ""),
-            "seed": seed,
+            "seed": str(now.named["seed"]) if seeded else "",
+            "group": relpath(
+                now.files[dataset].parent, self._context.project_path / RESULTS
+            ),
         }
         home = now.files[dataset].parent / RECORDS
         key = (owner.algorithm, own["fingerprint"][:12], own["rounds"])
@@ -280,9 +382,17 @@ class MlflowHook:
         experiment = experiment_name(owner.benchmark, stand_in)
         folder, record = find(home / "-".join(filter(None, key)), experiment, history)
         if record is None:
-            name = run_name(owner.algorithm, parameters, seed)
+            name = run_name(owner.algorithm, now.named)
             note = "Not results of the benchmark's own data." if stand_in else ""
             record = Record(folder, experiment, name, note)
+            # As if it had been trained without a stop until now.
+            timing = results.attrs.get("timing", [])
+            record.began = (
+                milliseconds() - spent(timing) if timing else now.began[node.name]
+            )
+        context = "evaluation" if history is None else "training"
+        for data, facts in now.inputs.get(node.name, {}).items():
+            record.inputs.setdefault(data, {**facts, "context": context})
         record.resume(tags, parameters)
         for lost in lost_records(home, owner.algorithm, but=folder):
             now.sender.put(lost.folder)

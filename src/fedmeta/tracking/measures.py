@@ -1,7 +1,8 @@
 """What MLflow is told of a run: pure functions of its tables and parameters."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,11 @@ from fedmeta.core.evaluation import metrics_of
 from fedmeta.reporting.measures import means
 
 SECTIONS = ("train", "validation")  # prefixes of history columns; the rest are costs
+TIMES = TRAINING, EVALUATION, A_ROUND = (
+    "cost/training_seconds",
+    "cost/evaluation_seconds",
+    "cost/seconds_per_round",
+)
 PROBE = "meta_gradient_norm"  # but for this one
 
 
@@ -29,6 +35,22 @@ def curve_points(history: pd.DataFrame) -> Iterator[Point]:
         for column, value in row.items():
             if math.isfinite(value):
                 yield Point(metric_name(column), float(value), number)
+
+
+def timing_points(timing: Sequence[Mapping[str, float]]) -> Iterator[Point]:
+    """Yield the wall-clock seconds of a training, and of one round at that time.
+
+    Args:
+        timing: rows of `fedmeta.pipelines.progress.Clock.at`.
+    """
+    for row in timing:
+        number = int(row["round"])
+        yield Point(TRAINING, row["training"], number)
+        yield Point(EVALUATION, row["evaluation"], number)
+    for before, row in pairwise(timing):
+        seconds = row["training"] - before["training"]
+        rounds = row["round"] - before["round"]
+        yield Point(A_ROUND, seconds / rounds, int(row["round"]))
 
 
 def not_finite(history: pd.DataFrame | None, scores: pd.DataFrame | None) -> str:
@@ -115,12 +137,14 @@ def run_parameters(
     return dict(_flat({"algorithm": algorithm, **shared}))
 
 
-def run_name(algorithm: str, parameters: Mapping[str, str], seed: str) -> str:
-    """The difference first: the UI cuts names at 20 characters."""
-    fraction = parameters.get("partition.support_fraction", "?")
-    tested = parameters.get("study.support_fractions", fraction).strip("()[]")
-    # what only counts, as MFU does, has no seed
-    return f"{algorithm} p{tested.replace(' ', '')}" + (f" s{seed}" if seed else "")
+def run_name(what: str, named: Mapping[str, Any]) -> str:
+    """The difference first: the UI cuts names at 20 characters.
+
+    Args:
+        what: an algorithm, or what else the run is.
+        named: the globals, which the folder of the run's results is named by.
+    """
+    return f"{what} p{named['support_fraction']} s{named['seed']}"
 
 
 def experiment_name(benchmark: str, stand_in: str) -> str:

@@ -7,10 +7,9 @@ and copies of the run's files, which stay when a run with other settings replace
 
 import hashlib
 import json
-import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -24,6 +23,7 @@ from fedmeta.data.files import file_sha256, whole_path
 
 RECORDS = "runs"  # the folder of records, beside the results
 FILE = "run.json"
+REPORTED = "runs"  # tag of a report: the folders of the runs that it compares
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 # Tags that are removed when a run is resumed.
 ENDINGS = ("error", "diverged", "not_finite")
@@ -51,6 +51,9 @@ class Record:
     files: dict[str, str] = field(default_factory=dict)  # path in the folder -> SHA-256
     tables: dict[str, str] = field(default_factory=dict)  # "history", "scores" -> file
     checkpoint: str = ""  # what was learned; relative to the project
+    # Data sets, by name: digest, source, profile and context, as in `mlflow.data`.
+    inputs: dict[str, dict[str, str]] = field(default_factory=dict)
+    guard: str = ""  # algorithm whose lock guards the record; "": its own
 
     @classmethod
     def read(cls, folder: Path) -> "Record":
@@ -80,14 +83,13 @@ class Record:
     @property
     def lock(self) -> Path:
         """The lock of whoever runs this algorithm here: `fedmeta.turns`."""
-        return self.folder.parent / f"{self.tags['algorithm']}.lock"
+        return self.folder.parent / f"{self.guard or self.tags['algorithm']}.lock"
 
-    def keep(self, source: Path, under: str = "", twin: "Record | None" = None) -> None:
-        """Copy a file into the record; a twin that has it too shares the disk space."""
+    def keep(self, source: Path, under: str = "") -> None:
+        """Copy a file into the record."""
         name = f"{under}/{source.name}" if under else source.name
         with whole_path(self.folder / name) as copy:
-            if twin is None or not _linked(twin.folder / name, copy):
-                shutil.copyfile(source, copy)
+            shutil.copyfile(source, copy)
         self.files[name] = file_sha256(self.folder / name)
 
     def keep_table(self, kind: str, source: Path, moments: list[str]) -> None:
@@ -105,6 +107,18 @@ class Record:
             return None
         return read_table(self.folder / self.tables[kind])
 
+    def timing(self) -> list[dict[str, float]]:
+        """Return the seconds of the training: `fedmeta.pipelines.progress.Clock.at`.
+
+        Empty where they are not known from round 0 on.
+        """
+        path = self.folder / self.tables.get("history", "")
+        try:
+            rows = json.loads(path.with_suffix(".json").read_text()).get("timing", [])
+        except (OSError, ValueError):  # no history, or nothing beside it
+            return []
+        return rows if rows and rows[0]["round"] == 0 else []
+
     def resume(self, tags: dict[str, str], parameters: dict[str, str]) -> None:
         """Resume the run; a finished one stays as it is.
 
@@ -119,10 +133,16 @@ class Record:
         self.status, self.ended = RUNNING, None
 
     def end(self, status: str, error: str = "", when: int | None = None) -> None:
-        """End the run, unless it has ended before."""
+        """End the run, unless it has ended before.
+
+        It has lasted as long as its training, where that is known: neither waiting for
+        other algorithms nor a night between two halves is part of it.
+        """
         if self.status != RUNNING:
             return
-        self.status, self.ended = status, when or milliseconds()
+        timing = self.timing()
+        trained = self.began + spent(timing) if timing else None
+        self.status, self.ended = status, trained or when or milliseconds()
         if error:
             self.tags["error"] = error[:5000]
 
@@ -197,10 +217,6 @@ def records(home: Path) -> Iterator[Path]:
         yield path.parent
 
 
-def _linked(source: Path, link: Path) -> bool:
-    link.unlink()
-    try:
-        os.link(source, link)
-    except OSError:  # a file system without links
-        return False
-    return True
+def spent(timing: Sequence[Mapping[str, float]]) -> int:
+    """Return the milliseconds of a training until its last evaluated round."""
+    return round(1000 * timing[-1]["training"]) if timing else 0

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from safetensors.torch import save_file
 
 from fedmeta.checkpoints import read_checkpoint
 from fedmeta.tracking.database import AtWork, open_client
-from fedmeta.tracking.measures import curve_points, final_metrics
-from fedmeta.tracking.record import ENDINGS, RUNNING, Record
+from fedmeta.tracking.measures import TIMES, curve_points, final_metrics, timing_points
+from fedmeta.tracking.record import ENDINGS, RUNNING, Record, spent
 from fedmeta.tracking.uri import database_file
 
 T = TypeVar("T")
@@ -81,6 +82,7 @@ class Store:
         if run.data.tags.get(COMPLETE) == record.digest:
             return
         yield from self._log_words(run, tags, record.parameters)
+        yield from self._log_inputs(run, record)
         yield from self._log_values(run, record)
         if record.status == RUNNING:
             if run.info.status != RUNNING:
@@ -150,6 +152,23 @@ class Store:
             self.client.log_batch(number, params=some)
             yield
 
+    def _log_inputs(self, run: MlflowRun, record: Record) -> Iterator[None]:
+        """Log what the data were, and where they are; they themselves stay there."""
+        there = [held.dataset for held in run.inputs.dataset_inputs]
+        held = {(dataset.name, dataset.digest) for dataset in there}
+        news = [
+            DatasetInput(
+                Dataset(name, data["digest"], "local", data["source"], None, profile),
+                [InputTag(MLFLOW_DATASET_CONTEXT, data["context"])],
+            )
+            for name, data in record.inputs.items()
+            for profile in [data["profile"]]
+            if (name, data["digest"]) not in held
+        ]
+        if news:
+            self.client.log_inputs(run.info.run_id, news)
+            yield
+
     def _log_values(self, run: MlflowRun, record: Record) -> Iterator[None]:
         number = run.info.run_id
         if number not in self._held:
@@ -160,6 +179,9 @@ class Store:
             }
         held = self._held[number]
         news = [m for m in _metrics(record) if (m.key, m.step, m.value) not in held]
+        # What is trained anew, with the same results, takes another time.
+        measured = {(key, step) for key, step, *_ in held if key in TIMES}
+        news = [m for m in news if (m.key, m.step) not in measured]
         for some in _batches(news, METRICS):
             self.client.log_batch(number, metrics=some)
             held |= {(m.key, m.step, m.value) for m in some}
@@ -205,10 +227,14 @@ def _metrics(record: Record) -> Iterator[Metric]:
     """Yield all values of a record; MLflow draws those without a round as bars."""
     history, scores = record.table("history"), record.table("scores")
     if history is not None:
-        for point in curve_points(history):
+        timing = record.timing()
+        # In charts by time a training goes on from where it was stopped.
+        at = {row["round"]: record.began + spent([row]) for row in timing}
+        for point in [*curve_points(history), *timing_points(timing)]:
             seen = record.times.get(str(point.round))
             if seen is not None:  # the file may be newer than what was read of it
-                yield Metric(point.name, point.value, seen, point.round)
+                moment = at.get(point.round, seen)
+                yield Metric(point.name, point.value, moment, point.round)
     if scores is not None:
         for name, value in final_metrics(scores).items():
             if math.isfinite(value):

@@ -52,6 +52,7 @@ def pretrain(
     def chunk(checkpoint: Checkpoint) -> tuple[Checkpoint, pd.DataFrame]:
         history = checkpoint.history["unified"]
         history.attrs = made_with(_reached(checkpoint))
+        history.attrs["timing"] = list(checkpoint.timing)
         return checkpoint, marked(history, checkpoint.diverged)
 
     checkpoint = earlier.own(identity.fingerprint(settings), options.steps)
@@ -79,24 +80,27 @@ def pretrain(
     if found is not None:
         log.error("unified: %s; %s", found, remedy(options.model_dump(), found))
         return
-    clock = Clock("unified", state.round, options.steps)
+    clock = Clock("unified", options.steps, checkpoint.timing)
+    steps = mixed.pretrain(
+        state,
+        data.part("train"),
+        services_used(records, clients, support_query, encoding),
+        users,
+        steps=options.steps,
+        batch_size=options.batch_size,
+        lr=options.learning_rate,
+        seed=training.seed,
+        report_every=options.report_every,
+    )
     try:
-        for step, state, metrics in mixed.pretrain(
-            state,
-            data.part("train"),
-            services_used(records, clients, support_query, encoding),
-            users,
-            steps=options.steps,
-            batch_size=options.batch_size,
-            lr=options.learning_rate,
-            seed=training.seed,
-            report_every=options.report_every,
-        ):
+        for step, state, metrics in clock.timed(steps, state.round):
             total, seen = metrics["loss"].tolist()
             clock.tick(step, total / seen)
             rows.append({"round": step, "train_loss": total / seen})
             history = {"unified": pd.DataFrame(rows)}
-            checkpoint = Checkpoint(settings, state, history, options.steps)
+            checkpoint = Checkpoint(
+                settings, state, history, options.steps, timing=clock.at(step)
+            )
             yield chunk(checkpoint)
     except Diverged as error:
         found = error.divergence

@@ -92,6 +92,7 @@ def train(
         tables = [tables[name] for tables in kinds for name in names]
         for table in tables:
             table.attrs = made_with(checkpoint.reached)
+            table.attrs["timing"] = list(checkpoint.timing)
         return checkpoint, *(marked(table, checkpoint.diverged) for table in tables)
 
     try:
@@ -155,13 +156,21 @@ def _checkpoints(
 
     def judged(state: ServerState, train_loss: float) -> Checkpoint:
         left_out = {"train_skipped_clients": skipped} if skips else {}
-        history, validation = curves.extended(
-            state, {"train_loss": train_loss, **left_out}, spent
+        with clock.evaluating():
+            history, validation = curves.extended(
+                state, {"train_loss": train_loss, **left_out}, spent
+            )
+        return average.kept_in(
+            Checkpoint(
+                settings,
+                state,
+                history,
+                training.rounds,
+                shared,
+                validation=validation,
+                timing=clock.at(state.round),
+            )
         )
-        checkpoint = Checkpoint(
-            settings, state, history, training.rounds, shared, validation=validation
-        )
-        return average.kept_in(checkpoint)
 
     average = IterateAverage(training.rounds)
     checkpoint = earlier.own(identity.fingerprint(settings), training.rounds)
@@ -171,6 +180,7 @@ def _checkpoints(
         finished = earlier.alike(shared, training.rounds)
         checkpoint = adopted(finished, names, partition, settings)
     spent: dict[str, float] = dict.fromkeys(COSTS, 0)
+    clock = Clock(called, training.rounds, checkpoint.timing if checkpoint else ())
     if checkpoint is not None:
         yield checkpoint._replace(rounds=training.rounds, diverged=None)
         if checkpoint.diverged and checkpoint.diverged.round <= training.rounds:
@@ -202,10 +212,15 @@ def _checkpoints(
         _sizes(data.clients, data.support_query, training),
         make_task(train_clients[0], 0),
     )
-    loss, clock = _Mean(), Clock(called, state.round, training.rounds)
-    cohorts = (cohort_of(t) for t in range(state.round + 1, training.rounds + 1))
-    for_each = setup.backend(trained.client_update, make_task)
-    for number, state, metrics in run_rounds(trained, state, cohorts, for_each, skips):
+    loss = _Mean()
+    rounds = run_rounds(
+        trained,
+        state,
+        (cohort_of(t) for t in range(state.round + 1, training.rounds + 1)),
+        setup.backend(trained.client_update, make_task),
+        skips,
+    )
+    for number, state, metrics in clock.timed(rounds, state.round):
         loss.add(metrics["loss"])
         average.add(state)
         skipped += int(metrics["skipped_clients"][0]) if skips else 0
@@ -214,14 +229,7 @@ def _checkpoints(
         clock.tick(number, loss.value)
         if number % training.evaluate_every == 0 or number == training.rounds:
             checkpoint, skipped = judged(state, loss.take()), 0
-            log.info(
-                "%s, round %d of %d: validation accuracy %.1f %% before, %.1f %% after"
-                " adaptation",
-                called,
-                number,
-                training.rounds,
-                *curves.last_accuracies(),
-            )
+            clock.validated(number, *curves.last_accuracies())
             yield checkpoint
 
 
