@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 EVERY_S = 20.0  # seconds between two lines on a training
 # Of log lines that repeat what a display shows: it drops them from the terminal.
-REPEATED = {"extra": {"progress": True}}
+REPEATED = {"progress": True}
 NODE: ContextVar[str] = ContextVar("node", default="")  # that runs in this thread
 UNDER_WAY: "dict[int, Clock | Count]" = {}  # by the object's id, in order
 
@@ -100,7 +100,7 @@ class Clock:
             loss,
             self.pace,
             duration(self.to_go or 0),
-            **REPEATED,
+            extra=REPEATED,
         )
 
     def validated(self, number: int, before: float, after: float) -> None:
@@ -114,7 +114,7 @@ class Clock:
             self.rounds,
             before,
             after,
-            **REPEATED,
+            extra=REPEATED,
         )
 
     def at(self, number: int) -> list[dict[str, float]]:
@@ -146,7 +146,11 @@ def progress(items: Iterable[T], what: str, every_s: float = 5.0) -> Iterator[T]
             now = time.monotonic()
             if now - last >= every_s:
                 log.info(
-                    "%d %s in %.0f s", count.done, what, now - count.start, **REPEATED
+                    "%d %s in %.0f s",
+                    count.done,
+                    what,
+                    now - count.start,
+                    extra=REPEATED,
                 )
                 last = now
     log.info("%d %s in %.1f s", count.done, what, time.monotonic() - count.start)
