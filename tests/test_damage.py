@@ -53,7 +53,8 @@ def packed_source() -> PackedSource:
         )
         for name, size in [("ann", 5), ("bob", 0), ("cid", 9)]
     ]
-    return PackedSource(iter(clients), {"synthetic": "true"}, {"data.raw_files": "one"})
+    packed = iter(clients), {"synthetic": "true"}
+    return PackedSource(lambda: packed, {"data.raw_files": "one"})
 
 
 INDEX = {"save_args": {"index": False}}

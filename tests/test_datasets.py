@@ -393,7 +393,7 @@ def test_a_disk_that_is_really_full(tiny_disk):
         ClientRecords(f"c{i}", {"label": np.zeros(100_000, np.uint8)}) for i in range(9)
     )
     with pytest.raises(DatasetError, match=FULL):
-        records.save(PackedSource(many, {}, {"data.raw_files": "two"}))
+        records.save(PackedSource(lambda: (many, {}), {"data.raw_files": "two"}))
     assert labels(records) == [0, 0, 0]
     assert not [file for file in tiny_disk.iterdir() if file.name.startswith(".")]
 
@@ -479,7 +479,8 @@ def source(files, value=0):
         for name in ("ann", "bob"):
             yield ClientRecords(name, {"label": np.full(3, value, np.uint8)})
 
-    return PackedSource(clients(), {"synthetic": "true"}, {"data.raw_files": files})
+    packed = clients(), {"synthetic": "true"}
+    return PackedSource(lambda: packed, {"data.raw_files": files})
 
 
 def labels(dataset):
@@ -497,7 +498,7 @@ def test_packed_again_only_when_raw_files_change(tmp_path):
     same = source("one", value=7)
     dataset.save(same)
     assert path.stat().st_mtime_ns == written
-    assert next(same.clients).client_id == "ann"  # not one client was read
+    assert next(same.read()[0]).client_id == "ann"  # not one client was read
     dataset.save(source("two", value=7))
     assert labels(dataset) == [7, 7, 7]
 
@@ -532,7 +533,7 @@ def test_packing_that_fails_keeps_the_old_file(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        dataset.save(PackedSource(failing(), {}, {"data.raw_files": "two"}))
+        dataset.save(PackedSource(lambda: (failing(), {}), {"data.raw_files": "two"}))
     assert labels(dataset) == [0, 0, 0]
     assert len(list(tmp_path.iterdir())) == 1
 

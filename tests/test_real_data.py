@@ -134,7 +134,9 @@ def test_a_usage_log_is_not_reported_as_the_papers(new_project):
         "raw": {
             "folder": str(log.parent),
             "sample": None,
-            "parse": {**columns, "context": [], "event": []},
+            **columns,
+            "context": [],
+            "event": [],
         },
         "encoding": {"recency": True},
     }

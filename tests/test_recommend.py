@@ -23,6 +23,7 @@ from fedmeta.core.types import Divergence, ServerState
 from fedmeta.data.errors import DataError
 from fedmeta.datasets import CheckpointDataset, PackedSource
 from fedmeta.models.tabular import tabular
+from fedmeta.pipelines.options import RawOptions
 from fedmeta.pipelines.recommendation.methods import FEDERATED
 from fedmeta.recommend import TrainedMethod, load_method, recommend
 
@@ -53,8 +54,9 @@ def project(new_project):
     context = KedroSession.create(folder, env="smoke").load_context()
     catalog = context.catalog
     blocks = context.config_loader["parameters"]["recommendation"]
-    clients, metadata = parse([raw], **blocks["raw"]["parse"])
-    source = PackedSource(clients, {**metadata, "synthetic": "true"}, {})
+    clients, metadata = parse([raw], **RawOptions(**blocks["raw"]).parse)
+    packed = clients, {**metadata, "synthetic": "true"}
+    source = PackedSource(lambda: packed, {})
     catalog.save("recommendation.records", source)
     records = catalog.load("recommendation.records")
     used = pd.DataFrame({"client_id": records.client_ids, "start": 0, "stop": 288})

@@ -7,7 +7,7 @@ Ctrl-C leaves half of one to be taken for whole.
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -53,8 +53,9 @@ SETTINGS = "settings"  # among the metadata of packed data: what they were made 
 class PackedSource(NamedTuple):
     """Clients to be written to a packed file."""
 
-    clients: Iterator[ClientRecords]
-    metadata: dict[str, str]
+    # Clients and metadata: called where they are not packed already, since some raw
+    # files are read whole before the first client.
+    read: Callable[[], tuple[Iterator[ClientRecords], dict[str, str]]]
     settings: Settings  # that decide what is packed
 
 
@@ -83,9 +84,9 @@ class PackedDataset(_FileDataset):
 
     def save(self, data: PackedSource) -> None:
         if not self._holds(data.settings):
-            settings = json.dumps(data.settings)
-            metadata = {**data.metadata, SETTINGS: settings}
-            write_packed(self._filepath, data.clients, metadata)
+            clients, metadata = data.read()
+            made_with = {SETTINGS: json.dumps(data.settings)}
+            write_packed(self._filepath, clients, {**metadata, **made_with})
 
     def _holds(self, wanted: Settings) -> bool:
         if not self._exists():

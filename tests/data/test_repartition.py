@@ -231,7 +231,7 @@ def test_scikit_learns_digits_in_the_papers_division(tmp_path, images):
     records = read_packed(tmp_path / "digits.arrow")
     made = repartition(records, labels, "two_kinds", users=50, images=images, seed=0)
     dataset = PackedDataset(str(tmp_path / "users.arrow"))
-    dataset.save(PackedSource(*made, {}))
+    dataset.save(PackedSource(lambda: made, {}))
 
     users = dataset.load()
     assert len(users.client_ids) == 50

@@ -91,6 +91,7 @@ def test_parameters_of_every_environment_pass(env: str) -> None:
         ("fedavg_meta.fine_tuning.epoch", 1, "unknown option 'epoch'"),
         ("model.hiden", 8, "femnist.model: unknown option 'hiden'"),
         ("raw.sample.writer", 8, "femnist.raw.sample: unknown option 'writer'"),
+        ("raw.parse", {}, "femnist.raw: unknown option 'parse'"),
         ("selection.min_record", 8, "femnist.selection: unknown option 'min_record'"),
         ("encoding.inverted", "maybe", "femnist.encoding: option 'inverted'"),
         ("report.target_accuracy", 74, "femnist.report: option 'target_accuracy'"),

@@ -21,7 +21,7 @@ class Benchmark(NamedTuple):
 
     label: str  # in tables and figures
     find_raw: Callable[[Path], list[Path]]  # folder -> its raw files
-    # block raw.parse; raw files -> stream of clients, metadata
+    # block raw; raw files -> stream of clients, metadata
     parse: Callable[..., tuple[Iterator[ClientRecords], dict[str, str]]]
     # block raw.sample; folder -> generated raw files, for use offline
     write_sample: Callable[..., list[Path]]

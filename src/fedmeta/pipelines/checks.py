@@ -6,6 +6,7 @@ Only what a pipeline reads is checked, so that an unfinished block of one benchm
 stops no other.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.configuration import PARAMETERS, check_paths, value_of
 from fedmeta.core.algorithms import options_of
 from fedmeta.data.repartition import DIVISIONS
-from fedmeta.pipelines.options import check_algorithm, checked
+from fedmeta.pipelines.options import RawOptions, check_algorithm, checked
 
 
 class Block(NamedTuple):
@@ -63,13 +64,25 @@ def check_pipeline(
 
 
 def check_raw(benchmark: Benchmark, raw: Block) -> None:
-    """Options of the benchmark's sample and parser."""
+    """Options of the benchmark's sample and parser.
+
+    Raises:
+        ValueError: naming all that has to be given and is not, too.
+    """
     name, options = raw
-    for factory, part in (
-        (benchmark.write_sample, "sample"),
-        (benchmark.parse, "parse"),
-    ):
-        checked(factory, options.get(part) or {}, f"{name}.{part}", given=1)
+    parse = {k: v for k, v in options.items() if k not in RawOptions.model_fields}
+    taken = list(inspect.signature(benchmark.parse).parameters.values())[1:]
+    needed = ["folder", *(p.name for p in taken if p.default is p.empty)]
+    absent = [f"{name}.{key}" for key in needed if options.get(key) is None]
+    if absent:
+        example = ",".join(f"{key}={key.rpartition('.')[2].upper()}" for key in absent)
+        raise ValueError(
+            f"{name}: {' and '.join(absent)} must be given; add --params {example}, or"
+            " write them into a parameters file"
+        )
+    sample = options.get("sample") or {}
+    checked(benchmark.write_sample, sample, f"{name}.sample", given=1)
+    checked(benchmark.parse, parse, name, given=1)
 
 
 def check_selection(benchmark: Benchmark, selection: Block) -> None:

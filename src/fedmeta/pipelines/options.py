@@ -83,12 +83,21 @@ class Options(Explained):
     model_config = STRICT
 
 
-class RawOptions(Options):
-    """Where raw files are, and whether a sample is drawn there first."""
+class RawOptions(Explained):
+    """Where raw files are, and whether a sample is drawn there first.
 
-    folder: str
+    All else in the block are arguments of the benchmark's `parse`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    folder: str | None  # or a file, where the benchmark takes one
     sample: dict[str, Any] | None  # arguments of the benchmark's `write_sample`
-    parse: dict[str, Any] = {}  # and of its `parse`
+
+    @property
+    def parse(self) -> dict[str, Any]:
+        """Arguments of the benchmark's `parse`."""
+        return dict(self.model_extra or {})
 
 
 class PartitionOptions(Options):

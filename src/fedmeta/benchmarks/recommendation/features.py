@@ -176,7 +176,7 @@ def _used_values(
         state = "the same everywhere" if len(values) else "empty"
         raise DataError(
             f"{records.path}: column {name!r} is {state} in the training users' "
-            "records; leave it out of raw.parse"
+            "records; leave it out of the block raw"
         )
     return values
 

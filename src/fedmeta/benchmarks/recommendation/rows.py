@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
 
-from fedmeta.benchmarks.recommendation.tables import read_table
+from fedmeta.data.tables import read_table
 from fedmeta.benchmarks.recommendation.times import (
     NUMBERS,
     SECOND,

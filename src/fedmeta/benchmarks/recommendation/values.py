@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fedmeta.benchmarks.recommendation.tables import (
+from fedmeta.data.tables import (
     DELIMITERS,
     MAX_VALUES,
     RawTable,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.data.federated import ClientRecords
 from fedmeta.data.files import file_sha256
 from fedmeta.datasets import PackedSource
 from fedmeta.pipelines.checks import check_raw, checked_by
@@ -22,11 +23,11 @@ log = logging.getLogger(__name__)
 @checked_by(check_raw)
 def find_raw(benchmark: Benchmark, raw: RawOptions) -> list[str]:
     """Paths of the raw files in a folder; where a sample is asked for, it is drawn."""
-    folder = Path(raw.folder)
+    folder = Path(raw.folder or "")  # given: `check_raw`
     if raw.sample is not None:
         log.warning(
             "Drawing a SYNTHETIC sample into %s: its results are not those of %s. For"
-            " real data: kedro run --env paper.",
+            " real data: docs/how-to/real-data.md.",
             folder,
             benchmark.label,
         )
@@ -39,7 +40,11 @@ def find_raw(benchmark: Benchmark, raw: RawOptions) -> list[str]:
 def pack(benchmark: Benchmark, raw: RawOptions, raw_files: list[str]) -> PackedSource:
     """Stream the raw files' clients, checked, on their way into one packed file."""
     shards = [Path(name) for name in raw_files]
-    clients, metadata = build(benchmark.parse, raw.parse, "raw.parse", shards)
+
+    def parsed() -> tuple[Iterator[ClientRecords], dict[str, str]]:
+        clients, metadata = build(benchmark.parse, raw.parse, "raw", shards)
+        return progress(clients, "clients packed"), metadata
+
     stats = [(s.name, s.stat().st_size, s.stat().st_mtime_ns) for s in shards]
     settings = {
         "data.raw_files": hashlib.sha256(json.dumps(stats).encode()).hexdigest(),
@@ -48,7 +53,7 @@ def pack(benchmark: Benchmark, raw: RawOptions, raw_files: list[str]) -> PackedS
         ),
         **identity.code(benchmark.parse),
     }
-    return PackedSource(progress(clients, "clients packed"), metadata, settings)
+    return PackedSource(parsed, settings)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Nodes that studies share: repartitioned users, distances, fine-tuning."""
 
+from collections.abc import Iterator
 from math import nan
 
 import pandas as pd
@@ -10,7 +11,7 @@ from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.evaluation import evaluate_fine_tuning
 from fedmeta.data.distances import client_distances
 from fedmeta.data.encoding import Codebook
-from fedmeta.data.federated import FederatedDataset
+from fedmeta.data.federated import ClientRecords, FederatedDataset
 from fedmeta.data.partition import checksum
 from fedmeta.data.repartition import DIVISIONS, repartition
 from fedmeta.datasets import PackedSource
@@ -49,14 +50,18 @@ def repartition_users(
     options = checked(
         DIVISIONS[users.division], users.options, f"users.{users.division}", given=1
     )
-    dealt = repartition(records, benchmark.labels, users.division, clients, **options)
+
+    def dealt() -> tuple[Iterator[ClientRecords], dict[str, str]]:
+        labels = benchmark.labels
+        return repartition(records, labels, users.division, clients, **options)
+
     settings = {
         "data.records": records.checksum,
         "data.clients": checksum(clients),
         **identity.settings(users=users),
         **identity.code("data.repartition", benchmark.labels),
     }
-    return PackedSource(*dealt, settings)
+    return PackedSource(dealt, settings)
 
 
 def measure(

@@ -71,7 +71,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 def _read_csv(path: Path, names: list[str], kinds: dict[str, pa.DataType]) -> RawTable:
     delimiter = DELIMITERS[path.suffix]
-    _check_names(path, names, _header(path, delimiter))
+    check_names(path, names, header(path, delimiter))
     table = arrow_csv.read_csv(
         path,
         # in one thread: only then do errors have a row number
@@ -89,11 +89,11 @@ def _read_csv(path: Path, names: list[str], kinds: dict[str, pa.DataType]) -> Ra
     )
 
 
-def _header(path: Path, delimiter: str) -> list[str]:
+def header(path: Path, delimiter: str) -> list[str]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, delimiter=delimiter)
-            header = next((row for row in rows if row), [])
+            names = next((row for row in rows if row), [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{path}: is no text in UTF-8 ({error}); convert the file, such as with "
@@ -128,7 +128,7 @@ def _line(path: Path, delimiter: str, row: int) -> int:
 
 def _read_parquet(path: Path, names: list[str]) -> RawTable:
     schema = parquet.read_schema(path)
-    _check_names(path, names, schema.names)
+    check_names(path, names, schema.names)
     texts = [name for name in names[1:] if is_text(schema.field(name).type)]
     file = parquet.ParquetFile(path, memory_map=True, read_dictionary=texts)
     synthetic = (schema.metadata or {}).get(SYNTHETIC_KEY) == b"true"
@@ -136,14 +136,14 @@ def _read_parquet(path: Path, names: list[str]) -> RawTable:
     return RawTable(path, table, synthetic, lambda row: f"{path}: row {row + 1}")
 
 
-def _check_names(path: Path, names: Sequence[str], present: Sequence[str]) -> None:
+def check_names(path: Path, names: Sequence[str], present: Sequence[str]) -> None:
     for name in names:
         if name not in present:
             near = difflib.get_close_matches(name, present, n=1, cutoff=0.5)
             guess = f" (is it {near[0]!r}?)" if near else ""
             raise DataError(
                 f"{path}: no column {name!r}{guess}; there are {listed(present)}: "
-                "rename it there, or name the log's own in raw.parse"
+                "rename it there, or name the file's own in the block raw"
             )
         if list(present).count(name) > 1:
             raise DataError(
