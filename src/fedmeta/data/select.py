@@ -1,11 +1,15 @@
 """Which clients a study has."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 
 from fedmeta.core.bounds import Count, Number, Seed
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
+
+log = logging.getLogger(__name__)
 
 
 def select_clients(
@@ -30,11 +34,21 @@ def select_clients(
         DataError: when nobody is left.
     """
     rows = np.flatnonzero(records.num_examples >= min_records)
+    few = np.flatnonzero(records.num_examples < min_records)
     if not len(rows):
         most = records.num_examples.max()
         raise DataError(
             f"{records.path}: none of {len(records.client_ids)} clients has "
             f"{min_records} records, the most is {most}; lower min_records"
+        )
+    if len(few):
+        log.info(
+            "%d of %d clients have fewer than min_records=%d records and are left out,"
+            " such as %r",
+            len(few),
+            len(records.client_ids),
+            min_records,
+            records.client_ids[few[0]],
         )
     if max_clients is not None and max_clients < len(rows):
         chosen = np.random.default_rng(seed).choice(rows, max_clients, replace=False)

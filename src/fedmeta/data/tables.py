@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,11 +52,18 @@ def read_table(
             f"{path}: {path.suffix or 'no suffix'}; expected one of "
             f"{', '.join(SUFFIXES)}: rename the file or write it as one of these"
         )
-    try:
+    with unreadable_told(path):
         if path.suffix == ".parquet":
             return _read_parquet(path, [time, *ids, *others])
         kinds = {time: pa.string()} | dict.fromkeys(ids, _COMPACT)
         return _read_csv(path, [time, *ids, *others], kinds)
+
+
+@contextmanager
+def unreadable_told(path: Path) -> Iterator[None]:
+    """Raise what Arrow says of a file that it cannot read as a DataError."""
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         problem = str(error).splitlines()[0]
         raise DataError(
@@ -90,6 +98,11 @@ def _read_csv(path: Path, names: list[str], kinds: dict[str, pa.DataType]) -> Ra
 
 
 def header(path: Path, delimiter: str) -> list[str]:
+    """Names of the columns of a text file.
+
+    Raises:
+        DataError: for an empty file, another encoding or another delimiter.
+    """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, delimiter=delimiter)
@@ -99,18 +112,18 @@ def header(path: Path, delimiter: str) -> list[str]:
             f"{path}: is no text in UTF-8 ({error}); convert the file, such as with "
             "iconv -t UTF-8"
         ) from None
-    if not header:
+    if not names:
         raise DataError(
             f"{path}: the file is empty; expected a line of column names and records"
         )
     for other in ",;\t|":
-        if len(header) == 1 and other != delimiter and other in header[0]:
+        if len(names) == 1 and other != delimiter and other in names[0]:
             raise DataError(
                 f"{path}: columns are separated by {other!r}; expected {delimiter!r} "
                 f"in *{path.suffix}: write the file again, or rename it if it is one "
                 f"of {', '.join(SUFFIXES)}"
             )
-    return header
+    return names
 
 
 def _line(path: Path, delimiter: str, row: int) -> int:
@@ -137,6 +150,7 @@ def _read_parquet(path: Path, names: list[str]) -> RawTable:
 
 
 def check_names(path: Path, names: Sequence[str], present: Sequence[str]) -> None:
+    """Refuse a file that lacks a column, or has it twice."""
     for name in names:
         if name not in present:
             near = difflib.get_close_matches(name, present, n=1, cutoff=0.5)

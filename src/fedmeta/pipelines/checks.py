@@ -15,6 +15,7 @@ from kedro.pipeline import Node, Pipeline
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.configuration import PARAMETERS, check_paths, value_of
 from fedmeta.core.algorithms import options_of
+from fedmeta.data.partition import AUTO
 from fedmeta.data.repartition import DIVISIONS
 from fedmeta.pipelines.options import RawOptions, check_algorithm, checked
 
@@ -73,11 +74,11 @@ def check_raw(benchmark: Benchmark, raw: Block) -> None:
     parse = {k: v for k, v in options.items() if k not in RawOptions.model_fields}
     taken = list(inspect.signature(benchmark.parse).parameters.values())[1:]
     needed = ["folder", *(p.name for p in taken if p.default is p.empty)]
-    absent = [f"{name}.{key}" for key in needed if options.get(key) is None]
+    absent = [key for key in needed if options.get(key) is None]
     if absent:
-        example = ",".join(f"{key}={key.rpartition('.')[2].upper()}" for key in absent)
+        example = ",".join(f"{name}.{key}={key.upper()}" for key in absent)
         raise ValueError(
-            f"{name}: {' and '.join(absent)} must be given; add --params {example}, or"
+            f"{name}: {', '.join(absent)} must be given; add --params {example}, or"
             " write them into a parameters file"
         )
     sample = options.get("sample") or {}
@@ -115,12 +116,12 @@ def check_algorithms(
     if (
         partition is not None
         and training.options.get("resample")
-        and partition.options.get("strategy") == "order"
+        and (strategy := partition.options.get("strategy")) in ("order", AUTO)
     ):
         raise ValueError(
             f"{training.name}.resample draws support and query at random, and"
-            f" {partition.name}.strategy 'order' keeps records in order; change one of"
-            " them"
+            f" {partition.name}.strategy {strategy!r} keeps records in order; change"
+            " one of them"
         )
     blocks = {block: algorithms[block].options for block in algorithms}
     for algorithm in names:

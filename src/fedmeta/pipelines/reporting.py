@@ -66,8 +66,10 @@ def source_of(benchmark: Benchmark, records: FederatedDataset) -> str:
 
 
 def source_words(benchmark: Benchmark, stand_in: str) -> str:
-    """Data for titles: only its own data get a benchmark's name alone."""
-    return f"{stand_in}, not {benchmark.label}" if stand_in else benchmark.label
+    """Data for titles: only its own data get a published benchmark's name alone."""
+    if stand_in and benchmark.published:
+        return f"{stand_in}, not {benchmark.label}"
+    return stand_in or benchmark.label
 
 
 def partition_notes(

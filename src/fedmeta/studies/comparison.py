@@ -32,6 +32,7 @@ from fedmeta.studies.study import Study
 TABLES = ("accuracy", "fairness", "overhead", "targets")
 FIGURES = ("accuracy", "loss", "density", "adaptation", "overhead", "targets")
 VALIDATION = "_validation_scores"
+PAPER = ("paper", "difference", "tolerance", "verdict")  # columns on what is published
 LOWEST_TARGET = 0.5  # accuracy that costs are shown from
 # What the terminal shows: a table of it fits 80 characters.
 PRINTED = ["algorithm", "micro_before", "micro_after", "micro_after_interval", "paper"]
@@ -62,7 +63,7 @@ def comparison(
     fairness = tables.fairness_table(results)
     lowest = min(LOWEST_TARGET, target)
     targets = tables.targets_table(results, validation, lowest)
-    told = with_intervals(accuracy)
+    told = _compared(with_intervals(accuracy))
     headline = headline_columns(told)
     made = (accuracy, fairness, overhead, targets)
     return Report(
@@ -164,8 +165,16 @@ def report(
     show(printed(found.tables["accuracy"]), title)
     parted = partition_notes(benchmark, partition, clients, support_query)
     return found._replace(
-        notes=[codebook.note, *parted], statistics=shown(statistics, plain=True)
+        notes=[codebook.note, *parted],
+        statistics=shown(_compared(statistics), plain=True),
     )
+
+
+def _compared(table: pd.DataFrame) -> pd.DataFrame:
+    """The table, without the columns on a paper where there is nothing of one."""
+    there = [name for name in PAPER if name in table]
+    empty = [n for n in there if (table[n].isna() | (table[n] == "")).all()]
+    return table.drop(columns=empty)
 
 
 def study(

@@ -186,7 +186,7 @@ def compose(
             study.benchmark.label,
             source,
             records.synthetic,
-            records.stands_in,
+            records.stands_in and study.benchmark.published,
             options,
             [*study.notes, *report.notes],
             report.statistics,

@@ -18,10 +18,10 @@ from fedmeta.benchmarks.recommendation.blocks import (
     user_starts,
 )
 from fedmeta.benchmarks.recommendation.log import Columns, UsageLog, read_log
-from fedmeta.data.tables import SUFFIXES
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.files import elsewhere, raw_files
+from fedmeta.data.tables import SUFFIXES
 
 LAYOUTS = ("log", "lsapp")
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
 
-from fedmeta.data.tables import read_table
 from fedmeta.benchmarks.recommendation.times import (
     NUMBERS,
     SECOND,
@@ -25,6 +24,7 @@ from fedmeta.benchmarks.recommendation.values import (
 )
 from fedmeta.data.errors import DataError
 from fedmeta.data.names import alike
+from fedmeta.data.tables import read_table
 
 SYNTHETIC_USER = "synthetic-"  # how the names of generated users begin
 OWN_NAMES = ("user", "instant", "time", "service", "gap")  # columns of our tables

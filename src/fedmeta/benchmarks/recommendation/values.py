@@ -9,13 +9,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fedmeta.data.errors import DataError
 from fedmeta.data.tables import (
     DELIMITERS,
     MAX_VALUES,
     RawTable,
     is_text,
 )
-from fedmeta.data.errors import DataError
 
 _NUMERIC = (
     pa.types.is_integer,

@@ -1,0 +1,22 @@
+"""A table of one's own, as the pipelines see it."""
+
+from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.benchmarks.table import features, parse, synthetic
+from fedmeta.data.select import select_clients
+from fedmeta.models.mlp import mlp
+
+TABLE = Benchmark(
+    label="a table",
+    find_raw=parse.find_raw,
+    parse=parse.parse,
+    write_sample=synthetic.write_sample,
+    select_clients=select_clients,
+    labels=features.labels,
+    codebook=features.codebook,
+    encoding=features.encoding,
+    model=mlp,
+    window_overlap=0,
+    table1={},
+    table2={},
+    published=False,
+)

@@ -1,0 +1,240 @@
+"""One's own table: what is read, what a model sees of it, what is refused."""
+
+import json
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from fedmeta.benchmarks.table import clients as by_client
+from fedmeta.benchmarks.table.features import codebook, encoding
+from fedmeta.benchmarks.table.parse import find_raw, parse
+from fedmeta.data.errors import DataError
+from fedmeta.data.federated import read_packed, write_packed
+
+NAMES = {"client": "user", "label": "y"}
+ROWS = pd.DataFrame(
+    {
+        "user": ["ann", "bob", "ann", "bob", "cid", "ann"],
+        "at": [3, 1, 2, 2, 1, 1],
+        "height": [1.5, 2.0, np.nan, 4.0, 5.0, 6.0],
+        "town": ["Ulm", None, "Bonn", "Ulm", "Rome", "Ulm"],
+        "y": ["no", "yes", "yes", "no", "no", "yes"],
+    }
+)
+
+
+def packed(tmp_path, files, **options):
+    """Records of some files."""
+    clients, metadata = parse(files, **{**NAMES, **options})
+    write_packed(tmp_path / "records.arrow", clients, metadata)
+    return read_packed(tmp_path / "records.arrow")
+
+
+def written(tmp_path, *tables, suffix=".csv"):
+    """The parts of a table as files of a folder."""
+    folder = tmp_path / "table"
+    folder.mkdir(exist_ok=True)
+    for number, table in enumerate(tables):
+        path = folder / f"part-{number}{suffix}"
+        if suffix == ".csv":
+            table.to_csv(path, index=False)
+        elif suffix == ".parquet":
+            table.to_parquet(path, index=False)
+        else:
+            made = pa.Table.from_pandas(table, preserve_index=False)
+            for file in (path, folder / "cache-0.arrow"):
+                with pa.ipc.new_stream(file, made.schema) as stream:
+                    stream.write_table(made)
+    return find_raw(folder)
+
+
+def content(records, client):
+    return {name: column.tolist() for name, column in records.columns(client).items()}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".arrow"])
+@pytest.mark.parametrize("buckets", [1, 2])
+def test_rows_of_a_client_may_be_scattered(tmp_path, monkeypatch, suffix, buckets):
+    """Whatever the format, and however many files the sorting needs."""
+    files = written(tmp_path, ROWS[:3], ROWS[3:], suffix=suffix)
+    if buckets > 1:
+        monkeypatch.setattr(by_client, "BUCKET", 24)
+    records = packed(tmp_path, files, leave_out=["at"])
+    assert list(records.client_ids) == ["ann", "bob", "cid"]
+    known = json.loads(records.metadata["categories"])
+    assert known == {"town": ["Bonn", "Rome", "Ulm"]}
+    assert json.loads(records.metadata["classes"]) == ["no", "yes"]
+    ann = content(records, "ann")
+    assert ann["label"] == [0, 1, 1]
+    assert ann["categories"] == [[2], [0], [2]]
+    np.testing.assert_array_equal(np.ravel(ann["numbers"]), [1.5, np.nan, 6])
+    assert content(records, "bob")["categories"] == [[-1], [2]]
+    assert not records.ordered
+
+
+def test_records_are_in_order_of_the_time(tmp_path):
+    times = pd.to_datetime(ROWS["at"], unit="D")
+    for at in (ROWS["at"], times, times.dt.strftime("%Y-%m-%dT%H:%M:%S+02:00")):
+        table = ROWS.assign(at=at)
+        for suffix in (".csv", ".parquet"):
+            files = written(tmp_path, table[:3], table[3:], suffix=suffix)
+            records = packed(tmp_path, files[:2], time="at")
+            assert records.ordered
+            assert content(records, "ann")["label"] == [1, 1, 0]
+            for file in files:
+                file.unlink()
+
+
+def test_the_same_table_in_other_parts_is_the_same(tmp_path):
+    one = packed(tmp_path, written(tmp_path, ROWS)).checksum
+    rows = ROWS.sort_values("user", kind="stable")
+    files = written(tmp_path, rows[:1], rows[1:5], rows[5:])
+    assert packed(tmp_path, files).checksum == one
+
+
+def test_a_column_without_values_says_nothing(tmp_path):
+    for suffix in (".csv", ".parquet"):
+        files = written(tmp_path, table_of(town=None), suffix=suffix)
+        records = packed(tmp_path, files, features=["town"])
+        files[0].unlink()
+        clients = pd.DataFrame({"client_id": ["ann"], "start": 0, "stop": 3})
+        seen = encoding(codebook(records, clients))
+        x, _ = seen.examples(records.columns("bob"), np.arange(2))
+        assert x.tolist() == [[0, 1], [0, 1]]
+
+
+def test_numbers_that_are_names_are_categories(tmp_path):
+    files = written(tmp_path, ROWS, suffix=".parquet")
+    records = packed(tmp_path, files, categorical=["at"], features=["at"])
+    assert json.loads(records.metadata["categories"]) == {"at": ["1", "2", "3"]}
+    assert json.loads(records.metadata["numbers"]) == []
+
+
+def test_what_a_model_sees_is_decided_by_training_clients(tmp_path):
+    files = written(tmp_path, ROWS)
+    records = packed(tmp_path, files, features=["height", "town"])
+    size = dict(zip(records.client_ids, records.num_examples.tolist(), strict=True))
+
+    def of(*names):
+        return pd.DataFrame(
+            {"client_id": names, "start": 0, "stop": [size[name] for name in names]}
+        )
+
+    made = codebook(records, of("ann", "bob"), values=2)
+    # 1.5, 2, 4 and 6 are known: mean 3.375; one of them is missing
+    heights = np.array([1.5, 6, 2, 4])
+    seen = encoding(made)
+    assert seen.sizes == {"features": 1 + 1 + 2, "classes": 2}
+    x, y = seen.examples(records.columns("ann"), np.arange(3))
+    expected = (np.array([1.5, np.nan, 6]) - heights.mean()) / heights.std()
+    # of the towns Ulm and Bonn are told apart: the missing one is as rare as Bonn
+    assert x.numpy() == pytest.approx(
+        np.stack([np.nan_to_num(expected), [0, 1, 0], [1, 0, 1], [0, 1, 0]], 1),
+        abs=1e-6,
+    )
+    assert y.tolist() == [0, 1, 1]
+    # Rome is no training client's; a height of cid's alone changes nothing
+    x, _ = seen.examples(records.columns("cid"), np.arange(1))
+    assert x[0, 1:].tolist() == [0, 0, 0]
+    whole = codebook(records, of("ann", "bob", "cid"), values=2)
+    assert whole.tables["mean"] != made.tables["mean"]
+    assert "standardised numbers (1); which of these are missing (1)" in made.note
+    assert "(town 2 of 3)" in made.note
+
+
+def table_of(**columns):
+    return ROWS.assign(**columns)
+
+
+TIMES = ["2024-01-01T00:00:00"] * 5 + ["2024-01-01T00:00:00Z"]
+LATE = ROWS.assign(y=["no"] * 5 + [None])
+MANY = pd.concat([ROWS] * 300).assign(y=range(1800))
+
+
+@pytest.mark.parametrize(
+    ("tables", "options", "told"),
+    [
+        ([ROWS], {"client": "usr"}, "part-0.csv: no column 'usr' .is it 'user'"),
+        ([ROWS, ROWS.drop(columns="town")], {}, "part-1.csv: no column 'town'"),
+        ([ROWS], {"label": "user"}, "column 'user' is asked for twice"),
+        ([ROWS], {"features": []}, "no feature is left"),
+        ([ROWS], {"leave_out": ["twon"]}, "no column 'twon' .is it 'town'"),
+        ([table_of(y="no")], {}, "part-0.csv: column 'y' has one class alone, 'no'"),
+        ([ROWS, LATE], {}, "part-1.csv: row 6 has no label in column 'y'"),
+        ([table_of(user=None)], {}, "part-0.csv: row 1 has no client in column 'user'"),
+        ([table_of(at=None)], {"time": "at"}, "row 1 has no time in column 'at'"),
+        ([table_of(at=TIMES)], {"time": "at"}, "with and without a zone"),
+        ([MANY], {}, "'y' has more than 1,000 different values"),
+        (
+            [ROWS, table_of(height=["tall"] * 6)],
+            {},
+            "part-1.csv: column 'height' has texts, but in part-0.csv numbers",
+        ),
+        (
+            [table_of(at=[1, 2, 3, 4, 5, "six"])],
+            {},
+            "'at' has 'six' among numbers .1 of 6 are none.",
+        ),
+        ([ROWS[:0]], {}, "part-0.csv: no rows"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_what_is_refused(tmp_path, tables, options, told, suffix):
+    if suffix == ".parquet" and "six" in told:
+        pytest.skip("such a column cannot be written")
+    files = written(tmp_path, *tables, suffix=suffix)
+    told = told.replace(".csv", suffix)
+    with pytest.raises(DataError, match=told) as error:
+        list(parse(files, **{**NAMES, **options})[0])
+    assert ";" in str(error.value)  # then a remedy
+    assert "\n" not in str(error.value)
+
+
+def test_a_column_of_another_type_is_refused(tmp_path):
+    files = written(tmp_path, table_of(at=pd.Timestamp(0)), suffix=".parquet")
+    with pytest.raises(DataError, match=r"'at' has times; expected numbers or texts"):
+        parse(files, **NAMES)
+    parse(files, **NAMES, time="at")
+
+
+def test_damaged_and_missing_files_are_refused(tmp_path):
+    (whole,) = written(tmp_path, ROWS, suffix=".parquet")
+    for name, data in (("cut.parquet", whole.read_bytes()[:-9]), ("no.csv", b"")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(DataError, match=rf"{name}: (cannot be read|.*empty)"):
+            parse([tmp_path / name], **NAMES)
+    (tmp_path / "broken.csv").write_text("user,y,a\nann,no,1\nbob,yes,1,2\n")
+    with pytest.raises(DataError, match="broken.csv: cannot be read as csv .*columns"):
+        parse([tmp_path / "broken.csv"], **NAMES)
+    assert find_raw(whole) == [whole]
+    with pytest.raises(DataError, match="gone: no file or folder with"):
+        find_raw(tmp_path / "gone")
+    with pytest.raises(DataError, match="but in table/: name the folder"):
+        (tmp_path / "cut.parquet").unlink()
+        for rest in tmp_path.glob("*.csv"):
+            rest.unlink()
+        find_raw(tmp_path)
+    (whole.parent / "part.csv").write_text("user,y\n")
+    with pytest.raises(DataError, match="has both part.csv and part-0.parquet"):
+        find_raw(whole.parent)
+
+
+def test_memory_is_that_of_a_bucket(tmp_path, monkeypatch):
+    """24 MB of numbers in random order, sorted by 1 MB; batches are smaller too."""
+    monkeypatch.setattr(by_client, "BUCKET", 1 << 20)
+    rng = np.random.default_rng(0)
+    columns = {f"x{n}": rng.normal(size=200_000).astype(np.float32) for n in range(30)}
+    columns |= {"user": rng.integers(0, 1000, 200_000), "y": columns["x0"] > 0}
+    path = tmp_path / "large.parquet"
+    parquet.write_table(pa.table(columns), path, row_group_size=10_000)
+    del columns
+    tracemalloc.start()
+    clients, _ = parse([path], **NAMES)
+    assert sum(len(client.columns["label"]) for client in clients) == 200_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 << 20  # a batch and a bucket of arrays, twice
