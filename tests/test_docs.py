@@ -23,7 +23,7 @@ KNOWN = {
     "kedro run --pipeline recommendation_fedmeta --env own": "made by the reader",
     "kedro recommend my_log.csv --env own": "the same",
     "tar czf /tmp/conf.tar.gz conf": "of POSIX",
-    "pip install distributed": "the extra sweep of pyproject.toml",
+    "pip install distributed": "the extra dask of pyproject.toml",
     "dask scheduler --host 127.0.0.1": "comes with distributed",
     "dask worker tcp://127.0.0.1:8786 --nthreads 1 --nworkers 2": "the same",
 }

@@ -38,6 +38,7 @@ NON_RESULT_OPTIONS = frozenset(
         "device",
         "evaluate_every",
         "evaluation_clients",
+        "scheduler",
         "support_fractions",
     }
 )
@@ -56,6 +57,7 @@ NEUTRAL = (
     "recommend",
     "reporting",
     "reproduction",
+    "runtime",
     "session",
     "settings",
     "studies",

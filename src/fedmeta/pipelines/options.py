@@ -142,7 +142,8 @@ class TrainingOptions(Options):
     iterate: Literal["last", "average"] = "last"
     seed: Seed  # type: ignore[valid-type]
     device: Literal["auto", "cpu", "cuda"]
-    backend: Literal["auto", "sequential", "threaded", "vectorized"]
+    backend: Literal["auto", "sequential", "threaded", "vectorized", "dask"]
+    scheduler: str | None = None  # dask's address; None: workers on this machine
     # Where a client's update is not finite, the training stops, or goes on without.
     nonfinite_updates: Literal["stop", "skip"] = "stop"
     clients_at_once: PositiveInt | None  # None: one a core, or a round's on a GPU

@@ -28,6 +28,7 @@ from fedmeta.data.partition import checksum
 from fedmeta.data.tasks import pooled_task_maker, task_maker
 from fedmeta.identity import Settings
 from fedmeta.pipelines.options import TrainingOptions, build, build_algorithm
+from fedmeta.runtime.workers import over_workers
 
 
 class Data(NamedTuple):
@@ -313,9 +314,14 @@ def choose_backend(training: TrainingOptions, device: torch.device) -> Backend:
     On a CPU clients run side by side, each on one core: torch's own threads would make
     every small operation wait for the slowest core, and the result would depend on
     how many there are.
+
+    Raises:
+        ValueError: where dask's workers, which compute on CPUs, are to use a GPU.
     """
     suits = {"cpu": "threaded", "cuda": "vectorized"}[device.type]
     name = suits if training.backend == "auto" else training.backend
+    if name == "dask" and device.type != "cpu":
+        raise ValueError("backend dask computes on CPUs: give device=cpu with it")
     if name == "threaded":
         torch.set_num_threads(1)
     at_once = (
@@ -329,4 +335,5 @@ def choose_backend(training: TrainingOptions, device: torch.device) -> Backend:
         "sequential": sequential,
         "threaded": threaded(at_once),
         "vectorized": vectorized(at_once),
+        "dask": over_workers(training.scheduler, at_once),
     }[name]
