@@ -1,7 +1,7 @@
 """Copy the small tables of finished runs into docs/results, for the results page.
 
     python tools/publish_results.py femnist data/08_reporting/paper/femnist/p0.2_seed0
-    python tools/publish_results.py sample data/08_reporting/sample/femnist/p0.2_seed*
+    python tools/publish_results.py sample data/08_reporting/base/femnist/p0.2_seed*
 
 The first writes femnist_{accuracy,overhead,fairness,statistics,history}.csv, or, of a
 recommendation study, recommendation_{table3,users,statistics}.csv; several runs, as in
