@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -232,11 +233,12 @@ def track_command(metadata: Any) -> None:
     has lost, or never got because it could not be reached, are logged from there into
     the project's mlflow.db, or to MLFLOW_TRACKING_URI.
     """
+    from fedmeta.pipelines.progress import progress  # noqa: PLC0415
     from fedmeta.session import told_in_a_line  # noqa: PLC0415
     from fedmeta.tracking.sender import track  # noqa: PLC0415
 
     with told_in_a_line("What is logged stays; the same command logs the rest."):
-        track(metadata.project_path, click.echo)
+        track(metadata.project_path, click.echo, partial(progress, what="runs"))
 
 
 def _axes(

@@ -19,6 +19,7 @@ from kedro.validation.exceptions import ParameterValidationError
 from yaml import YAMLError
 
 from fedmeta.data.files import remove_leftovers
+from fedmeta.display import told
 from fedmeta.stops import stop_behind, stoppable
 
 RENAMED = {  # pipelines: the name that somebody may still type -> the name now
@@ -48,7 +49,7 @@ class Session(KedroSession):
 
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """`KedroSession.run`, telling hooks of a stop, which Kedro does not."""
-        with stoppable():
+        with stoppable(), told(self._project_path):
             try:
                 for name in kwargs.get("pipeline_names") or []:
                     registered(name)

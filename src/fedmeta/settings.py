@@ -4,6 +4,7 @@ import sys
 import warnings
 
 from fedmeta.configuration import Loader
+from fedmeta.display import ShowProgress
 from fedmeta.hooks import CheckParameters, ShowTheWay, TellDivergence
 from fedmeta.session import Session, tolerate
 from fedmeta.tracking import MlflowHook
@@ -14,6 +15,7 @@ SESSION_CLASS = Session
 HOOKS = (
     CheckParameters(),
     TakeTurns(),
+    ShowProgress(),
     MlflowHook(),
     ShowTheWay(),
     TellDivergence(),

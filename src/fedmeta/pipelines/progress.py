@@ -1,12 +1,13 @@
 """Progress of long work: lines in the log, and what a display shows in their place.
 
 A `Clock` times a training, `progress` counts whatever else takes long. Both are in
-`UNDER_WAY` as long as they work; `fedmeta.display` reads them there.
+`UNDER_WAY` as long as they work; `fedmeta.display` reads them there, and is told of
+what happens to them by `LISTENERS`.
 """
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -19,13 +20,41 @@ EVERY_S = 20.0  # seconds between two lines on a training
 REPEATED = {"progress": True}
 NODE: ContextVar[str] = ContextVar("node", default="")  # that runs in this thread
 UNDER_WAY: "dict[int, Clock | Count]" = {}  # by the object's id, in order
+# Called with what has begun, come to another round, or ended.
+LISTENERS: "list[Callable[[Clock | Count], None]]" = []
+PART: ContextVar[str] = ContextVar("part", default="")  # of a sweep that this run is
+
+
+def lasts(argument: str, option: str) -> Callable[[T], T]:
+    """Tie to the function of a node where its parameters say how many rounds it takes.
+
+    Args:
+        argument: of the function, a block of parameters.
+        option: of that block.
+    """
+
+    def tie(function: T) -> T:
+        function.lasts = argument, option  # type: ignore[attr-defined]
+        return function
+
+    return tie
 
 
 class Count:
-    """How many items are done, of a number that is not known."""
+    """How many items are done, of how many where that is known."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.done, self.start = name, 0, time.monotonic()
+    def __init__(self, name: str, total: int | None = None) -> None:
+        self.name, self.total, self.done = name, total, 0
+        self.start = time.monotonic()
+
+    def words(self) -> str:
+        """As "120 of 400 runs in 20 s, 47 s to go"."""
+        seconds = time.monotonic() - self.start
+        if self.total is None or not self.done:
+            return f"{self.done} {self.name} in {seconds:.0f} s"
+        told = f"{self.done} of {self.total} {self.name} in {seconds:.0f} s"
+        far = duration(seconds / self.done * (self.total - self.done))
+        return f"{told}, {far} to go"
 
 
 class Clock:
@@ -89,19 +118,19 @@ class Clock:
         """Note a round, and log a line if the last one is long ago."""
         self.number, self.loss = number, loss
         now = time.monotonic()
-        if now - self.said < EVERY_S:
-            return
-        self.said = now
-        log.info(
-            "%s, round %d of %d: training loss %.3f, %.2f s a round, %s to go",
-            self.name,
-            number,
-            self.rounds,
-            loss,
-            self.pace,
-            duration(self.to_go or 0),
-            extra=REPEATED,
-        )
+        if now - self.said >= EVERY_S:
+            self.said = now
+            log.info(
+                "%s, round %d of %d: training loss %.3f, %.2f s a round, %s to go",
+                self.name,
+                number,
+                self.rounds,
+                loss,
+                self.pace,
+                duration(self.to_go or 0),
+                extra=REPEATED,
+            )
+        _tell(self)
 
     def validated(self, number: int, before: float, after: float) -> None:
         """Note and log accuracies on validation clients, in percent."""
@@ -136,8 +165,11 @@ class Clock:
 
 
 def progress(items: Iterable[T], what: str, every_s: float = 5.0) -> Iterator[T]:
-    """The same items, with a log line every ``every_s`` seconds and at the end."""
-    count = Count(what)
+    """The same items, with a log line every ``every_s`` seconds and at the end.
+
+    It says how long is to go where the items have a length.
+    """
+    count = Count(what, len(items) if isinstance(items, Sized) else None)
     last = count.start
     with _under_way(count):
         for item in items:
@@ -145,13 +177,7 @@ def progress(items: Iterable[T], what: str, every_s: float = 5.0) -> Iterator[T]
             yield item
             now = time.monotonic()
             if now - last >= every_s:
-                log.info(
-                    "%d %s in %.0f s",
-                    count.done,
-                    what,
-                    now - count.start,
-                    extra=REPEATED,
-                )
+                log.info("%s", count.words(), extra=REPEATED)
                 last = now
     log.info("%d %s in %.1f s", count.done, what, time.monotonic() - count.start)
 
@@ -160,9 +186,16 @@ def progress(items: Iterable[T], what: str, every_s: float = 5.0) -> Iterator[T]
 def _under_way(work: Any) -> Iterator[None]:
     UNDER_WAY[id(work)] = work
     try:
+        _tell(work)
         yield
     finally:
         UNDER_WAY.pop(id(work), None)
+        _tell(work)
+
+
+def _tell(work: Any) -> None:
+    for listener in LISTENERS:
+        listener(work)
 
 
 def duration(seconds: float) -> str:

@@ -23,6 +23,7 @@ from kedro.framework.startup import bootstrap_project
 from fedmeta import identity
 from fedmeta.configuration import Source
 from fedmeta.identity import Settings
+from fedmeta.pipelines.progress import PART
 from fedmeta.session import Session, is_user_error, message_of
 from fedmeta.sweep.cells import read_record, write_record
 from fedmeta.sweep.shared import Remaining
@@ -117,7 +118,10 @@ def in_process(
     """Run tasks one after another in this process."""
     for task in tasks:
         log.info("%s: started", task.name)
-        yield work(task)
+        part = PART.set(task.name)
+        outcome = work(task)
+        PART.reset(part)
+        yield outcome
 
 
 @cache

@@ -192,6 +192,14 @@ class _Cells:
         name = " ".join([self.name, *self.source.words()])
         console.print(f"{name}: {len(self.all)} cells", style="bold")
         console.print(plan_table(self.all, states))
+        took = [r["seconds"] for r in map(self._record, self.all) if r]
+        if took and self.left:
+            far = duration(sum(took) / len(took) * len(self.left))
+            console.print(
+                f"About {far} for {len(self.left)} cells, one after another, if they"
+                " take as long as those that are finished.",
+                highlight=False,
+            )
         if names := overwritten(self.all, self.results):
             console.print(
                 f"Cells that differ in {' and '.join(names)} alone write the same files"

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -149,12 +149,17 @@ class Sender:
             )
 
 
-def track(project: Path, say: Callable[[str], None]) -> None:
+def track(
+    project: Path,
+    say: Callable[[str], None],
+    watched: Callable[[list[Path]], Iterable[Path]] = iter,
+) -> None:
     """Log what MLflow lacks of all runs that are recorded under a project's data.
 
     Args:
         project: its folder.
-        say: is given a line on every run that is logged or passed over, and a sum.
+        say: is given a line on every run that is passed over, and a sum.
+        watched: yields the folders of runs that it is given, to tell how many are done.
 
     Raises:
         DataError: where MLflow cannot be used, or not for some of the runs.
@@ -169,7 +174,7 @@ def track(project: Path, say: Callable[[str], None]) -> None:
             store = Store(uri, project / ARTIFACTS)
         except Exception as error:
             raise DataError(f"MLflow ({shown(uri)}): {told(error)}") from error
-        for folder in folders:
+        for folder in watched(folders):
             name = folder.relative_to(project)
             try:
                 logged += _tracked(store, folder, project)

@@ -17,7 +17,7 @@ from fedmeta.data.federated import FederatedDataset
 from fedmeta.identity import Settings
 from fedmeta.pipelines.divergence import marked, remedy, warn_nonfinite
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
-from fedmeta.pipelines.progress import Clock
+from fedmeta.pipelines.progress import Clock, lasts
 from fedmeta.pipelines.recommendation.options import StudyOptions, UnifiedOptions
 from fedmeta.pipelines.recommendation.users import divided, judged_on, services_used
 from fedmeta.pipelines.training.setup import Data, cores, judged_with, made_with
@@ -26,6 +26,7 @@ from fedmeta.recommenders import unified as mixed
 log = logging.getLogger(__name__)
 
 
+@lasts("options", "steps")
 def pretrain(
     benchmark: Benchmark,
     records: FederatedDataset,

@@ -23,7 +23,7 @@ from fedmeta.pipelines.checks import check_algorithms, checked_by
 from fedmeta.pipelines.divergence import inherited, marked, remedy
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.preparation.nodes import divide
-from fedmeta.pipelines.progress import Clock
+from fedmeta.pipelines.progress import Clock, lasts
 from fedmeta.pipelines.training.averaging import IterateAverage
 from fedmeta.pipelines.training.costs import COSTS, prices
 from fedmeta.pipelines.training.curves import Curves
@@ -45,6 +45,7 @@ from fedmeta.pipelines.training.setup import (
 log = logging.getLogger(__name__)
 
 
+@lasts("training", "rounds")
 @checked_by(check_algorithms)
 def train(
     benchmark: Benchmark,
