@@ -97,6 +97,15 @@ def test_what_is_no_parameter_is_told_in_a_line(text):
     assert "\n" not in told.value.format_message()
 
 
+def test_a_list_may_stand_in_a_file(tmp_path):
+    file = tmp_path / "run.yml"
+    file.write_text("run:\n  params: {femnist: {model: {channels: [4, 8]}}}\n")
+    context = run.make_context("run", ["--config", str(file)])
+    assert context.params["params"] == {"femnist": {"model": {"channels": [4, 8]}}}
+    with pytest.raises(click.BadParameter, match=r"'8': .*a list .* file for --config"):
+        given("femnist.model.channels=4,8")
+
+
 def test_the_packaged_project_runs_the_same_command():
     assert find_run_command("fedmeta") is run is cli.commands["run"]
 

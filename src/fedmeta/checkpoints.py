@@ -11,7 +11,7 @@ from torch import Tensor
 from fedmeta import identity
 from fedmeta.core.types import Divergence, MetaParams, ServerState
 from fedmeta.data.errors import DataError
-from fedmeta.data.tensors import read_tensors, write_tensors
+from fedmeta.data.tensors import read_header, read_tensors, write_tensors
 from fedmeta.identity import ROUNDS, Settings
 
 
@@ -91,6 +91,18 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     tree |= {"validation": validation}
     tensors = dict(_flatten(tree))
     write_tensors(path, "checkpoint", tensors, header)
+
+
+def read_settings(path: Path) -> Settings:
+    """Read what a checkpoint was made with, and nothing else of it.
+
+    Raises:
+        DataError: if the file is not one.
+    """
+    header = read_header(path)
+    if not isinstance(header, dict) or not isinstance(header.get("settings"), dict):
+        raise DataError(f"{path}: not a checkpoint")
+    return header["settings"]
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -40,7 +40,7 @@ def _parameters(ctx: click.Context, param: click.Parameter, given: Any) -> dict:
         if not item.partition("=")[0].strip() or "=" not in item:
             raise click.BadParameter(
                 f"{item!r}: expected NAME=VALUE, or several with commas between; a list"
-                " is NAME=[VALUE,VALUE]",
+                " is NAME=[VALUE,VALUE], or stands in a file for --config",
                 ctx,
                 param,
             )
@@ -239,6 +239,37 @@ def track_command(metadata: Any) -> None:
 
     with told_in_a_line("What is logged stays; the same command logs the rest."):
         track(metadata.project_path, click.echo, partial(progress, what="runs"))
+
+
+@cli.command("space")
+@click.option("--remove", is_flag=True, help="Remove what newer results have replaced.")
+@click.pass_obj
+def space_command(metadata: Any, remove: bool) -> None:
+    """What takes space in data/ and in MLflow's folder, in bytes.
+
+    Below it stands what newer results have replaced, and nothing needs: checkpoints of
+    code that has changed since, but for the newest of each training, and files of runs
+    that MLflow no longer has. It stays until --remove is given.
+    """
+    from fedmeta import space  # noqa: PLC0415
+    from fedmeta.session import told_in_a_line  # noqa: PLC0415
+
+    project = metadata.project_path
+    with told_in_a_line("What is removed is gone; the rest stays."):
+        for place in space.places(project):
+            click.echo(f"{place.size:>15,}  {place.path}")
+        found, gone = list(space.replaced(project)), 0
+        click.echo(
+            "\nReplaced by newer results:" if found else "\nNothing is replaced."
+        )
+        for one in found:
+            stays = remove and not space.remove(project, one)
+            gone += 0 if stays else one.size
+            note = "; stays: a run is at work there" if stays else ""
+            click.echo(f"{one.size:>15,}  {one.path}: {one.why}{note}")
+        if found:
+            done = "removed" if remove else "to be removed by kedro space --remove"
+            click.echo(f"{gone:>15,}  bytes {done}")
 
 
 def _axes(

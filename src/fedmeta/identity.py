@@ -61,6 +61,7 @@ NEUTRAL = (
     "runtime",
     "session",
     "settings",
+    "space",
     "studies",
     "sweep",
     "syntax",
