@@ -22,6 +22,7 @@ KNOWN = {
     ". .venv/bin/activate": "made by make setup",
     "kedro run --pipeline recommendation_fedmeta --env own": "made by the reader",
     "kedro recommend my_log.csv --env own": "the same",
+    "kedro run --pipeline table_fedmeta --env films": "run by test_own_data",
     "tar czf /tmp/conf.tar.gz conf": "of POSIX",
     "pip install distributed": "the extra dask of pyproject.toml",
     "dask scheduler --host 127.0.0.1": "comes with distributed",
@@ -107,6 +108,9 @@ def problem_of_make(words: list[str]) -> str | None:
 
 
 def problem_of_script(script: str, words: list[str]) -> str | None:
+    if script == "-m":
+        found = importlib.util.find_spec(words[0])
+        return None if found else f"there is no module {words[0]}"
     if not (ROOT / script).is_file():
         return f"there is no {script}"
     options = re.findall(r'add_argument\("(--[a-z-]+)"', (ROOT / script).read_text())
@@ -185,6 +189,7 @@ def problem_of_own(name: str, words: list[str]) -> str | None:
 
 
 KEDRO = {
+    "init-table": partial(problem_of_own, "init-table"),
     "reproduce": partial(problem_of_own, "reproduce"),
     "run": problem_of_run,
     "recommend": problem_of_recommend,
@@ -235,6 +240,7 @@ def test_command_exists(page: Path, command: str) -> None:
         "kedro run --params femnist.training.round=3",
         "kedro run --parms femnist.training.rounds=3",
         "python benchmarks/scales.py",
+        "python -m fedmeta.benchmarks.images.digit",
         "python benchmarks/scale.py --client 3",
         "kedro recommend log.csv --tops 3",
         "kedro recommend log.csv --method nn",

@@ -3,33 +3,38 @@
 import contextlib
 import re
 import shlex
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from omegaconf import OmegaConf
 from test_docs import ROOT, commands
 
-from fedmeta.cli import parameter_items
+from fedmeta.benchmarks.images import digits
+from fedmeta.cli import cli, parameter_items
 
 PAGE = ROOT / "docs/how-to/own-data.md"
-FEW = ["table.training.rounds=2", "table.training.evaluate_every=1"]
 
 
 def typed(command):
-    """Pipeline and parameters of a `kedro run`, as the command line reads them."""
+    """Pipeline, environment and parameters of a `kedro run`."""
     words = shlex.split(command)
     given = dict(zip(words[2::2], words[3::2], strict=True))
-    items = [*parameter_items(given["--params"]), *FEW]
-    return given["--pipeline"], OmegaConf.to_container(OmegaConf.from_dotlist(items))
+    pipeline = given["--pipeline"]
+    few = f"{pipeline.partition('_')[0]}.training"
+    items = [*parameter_items(given.get("--params", "")), f"{few}.rounds=2"]
+    params = OmegaConf.from_dotlist([*items, f"{few}.evaluate_every=1"])
+    return pipeline, given.get("--env"), OmegaConf.to_container(params)
 
 
 def run(project, command):
-    pipeline, params = typed(command)
+    pipeline, env, params = typed(command)
     with (
         contextlib.chdir(project),
-        KedroSession.create(project, runtime_params=params) as session,
+        KedroSession.create(project, env=env, runtime_params=params) as session,
     ):
         session.run(pipeline_names=[pipeline])
 
@@ -46,7 +51,7 @@ def project(new_project):
 
 
 def test_the_pages_table_becomes_a_report(project):
-    whole, *others = commands(PAGE)
+    whole, alone = (c for c in commands(PAGE) if "store=films" in c)
     run(project, whole)
     home = "films/table/p0.2_seed0"
     accuracy = pd.read_csv(project / f"data/08_reporting/{home}/accuracy.csv")
@@ -60,10 +65,54 @@ def test_the_pages_table_becomes_a_report(project):
     assert not re.findall(r"(?i).*\bpaper\b.*|.*quoted as.*", words)
     divided = pd.read_parquet(project / f"data/03_primary/{home}/support_query.parquet")
     assert all((order == sorted(order)).all() for order in divided["order"])
-    for command in others:
-        run(project, command)
+    run(project, alone)
     folder = project / f"data/07_model_output/{home}"
     assert (folder / "per_fedavg_scores.csv").is_file()
+
+
+def test_an_environment_is_written_for_a_table(project):
+    """Its run is that of the parameters on the command line."""
+    command, whole = (c for c in commands(PAGE) if re.search("init|--env films", c))
+    init = shlex.split(command)[2:]
+    metadata = SimpleNamespace(project_path=project)
+    with contextlib.chdir(project):
+        done = CliRunner().invoke(cli, ["init-table", *init], obj=metadata)
+        again = CliRunner().invoke(cli, ["init-table", *init], obj=metadata)
+    assert done.exit_code == 0, done.output
+    assert "2,400 records of 60 clients" in done.output
+    assert "records a client: 40 (client '0') to 40" in done.output
+    assert "numbers: 'minutes'" in done.output
+    assert "categories: 'colour' of 2 values" in done.output
+    assert "in order of time" in done.output
+    assert done.output.strip().endswith(whole)
+    assert again.exit_code == 1 and "films: there is such an env" in again.output
+    pipeline, env, params = typed(whole)
+    with KedroSession.create(project, env=env, runtime_params=params) as session:
+        loader = session.load_context().config_loader
+    assert loader["globals"]["store"] == "films"
+    raw = loader["parameters"]["table"]["raw"]
+    assert (raw["client"], raw["label"], raw["time"]) == ("user", "liked", "day")
+    assert raw["folder"] == str(project / "films.csv")
+    wrong = ["init-table", str(project / "films.csv"), "--client", "usr"]
+    told = CliRunner().invoke(cli, [*wrong, "--label", "liked"], obj=metadata)
+    assert "no column 'usr' (is it 'user'?)" in told.output
+
+
+@pytest.mark.slow
+def test_the_digits_become_a_report(project, monkeypatch, capsys):
+    write, whole = (c for c in commands(PAGE) if "digits" in c)
+    assert write == f"python -m {digits.__name__}"
+    monkeypatch.setattr("sys.argv", ["digits"])
+    with contextlib.chdir(project):
+        digits.main()
+    assert "data/01_raw/digits: 1,797 images" in capsys.readouterr().out
+    run(project, whole)
+    home = project / "data/08_reporting/digits/images/p0.2_seed0"
+    assert "Data: scikit-learn&#39;s digits<" in (home / "report.html").read_text()
+    table = pd.read_csv(home.parent / "statistics.csv").set_index("quantity")["value"]
+    assert table["classes"] == 10
+    assert table["classes_min"] < 5  # clients differ in labels
+    assert table["samples"] <= 1797
 
 
 def test_what_has_to_be_given_is_told_in_a_line(project):

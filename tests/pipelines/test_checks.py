@@ -76,12 +76,13 @@ def below(parameters: dict, path: str) -> tuple[dict, str]:
 
 
 @pytest.mark.parametrize(
-    "env", ["base", "smoke", "paper", "tuned", "reduced", "larger_steps"]
+    "env", ["base", "smoke", "paper", "tuned", "reduced", "larger_steps", "digits"]
 )
 def test_parameters_of_every_environment_pass(env: str) -> None:
     found = parameters(env)
-    # The one benchmark of which no environment but smoke has any data.
+    # Of one's own data no environment but smoke has any.
     found["table"]["raw"] |= {"folder": "t.csv", "client": "user", "label": "y"}
+    found["images"]["raw"] |= {"folder": "images"}
     check(found, "")
 
 

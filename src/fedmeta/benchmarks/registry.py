@@ -6,6 +6,7 @@ catalog and core do not change.
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.femnist.benchmark import FEMNIST
+from fedmeta.benchmarks.images.benchmark import IMAGES
 from fedmeta.benchmarks.recommendation.benchmark import RECOMMENDATION
 from fedmeta.benchmarks.sent140.benchmark import SENT140
 from fedmeta.benchmarks.shakespeare.benchmark import SHAKESPEARE
@@ -17,4 +18,5 @@ BENCHMARKS: dict[str, Benchmark] = {
     "sent140": SENT140,
     "recommendation": RECOMMENDATION,
     "table": TABLE,
+    "images": IMAGES,
 }

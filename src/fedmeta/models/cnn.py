@@ -34,6 +34,7 @@ def femnist_cnn(
     image_size: Count = 28,
     initialization: str = "pytorch",
     top: Count | None = None,
+    colours: Count = 1,
 ) -> Model:
     """The network of the FedMeta paper: 6,603,710 parameters by default.
 
@@ -45,10 +46,11 @@ def femnist_cnn(
         initialization: "pytorch" (uniform, as ``torch.nn`` draws by default) or
             "tf_glorot" (Glorot-uniform weights and zero biases, as LEAF's TensorFlow).
         top: as of `fedmeta.core.model.classifier`.
+        colours: values of a pixel: 1 is grey, 3 red, green and blue.
 
     Returns:
-        Model whose ``apply`` takes images [b, image_size²], or in any other shape of
-        as many pixels, to logits [b, classes].
+        Model whose ``apply`` takes images [b, colours * image_size²], one colour after
+        another, or in any other shape of as many numbers, to logits [b, classes].
 
     Raises:
         ValueError: on an image size or an initialisation that there is not.
@@ -63,7 +65,7 @@ def femnist_cnn(
     first, second = channels
     features = second * (image_size // 4) ** 2
     shapes = {
-        "conv1": (first, 1, KERNEL, KERNEL),
+        "conv1": (first, colours, KERNEL, KERNEL),
         "conv2": (second, first, KERNEL, KERNEL),
         "hidden": (hidden, features),
         "classifier": (classes, hidden),
@@ -80,7 +82,7 @@ def femnist_cnn(
         return params
 
     def apply(params: Params, images: Tensor) -> Tensor:
-        x = images.reshape(-1, 1, image_size, image_size)
+        x = images.reshape(-1, colours, image_size, image_size)
         x = _convolve(x, params["conv1.weight"], params["conv1.bias"])
         x = _convolve(x, params["conv2.weight"], params["conv2.bias"])
         x = x.flatten(1)  # [b, second * (image_size / 4)²]

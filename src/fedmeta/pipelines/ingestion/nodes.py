@@ -45,7 +45,9 @@ def pack(benchmark: Benchmark, raw: RawOptions, raw_files: list[str]) -> PackedS
         clients, metadata = build(benchmark.parse, raw.parse, "raw", shards)
         return progress(clients, "clients packed"), metadata
 
-    stats = [(s.name, s.stat().st_size, s.stat().st_mtime_ns) for s in shards]
+    stats = [
+        (_place(s, raw.folder), s.stat().st_size, s.stat().st_mtime_ns) for s in shards
+    ]
     settings = {
         "data.raw_files": hashlib.sha256(json.dumps(stats).encode()).hexdigest(),
         **identity.settings(
@@ -54,6 +56,13 @@ def pack(benchmark: Benchmark, raw: RawOptions, raw_files: list[str]) -> PackedS
         **identity.code(benchmark.parse),
     }
     return PackedSource(parsed, settings)
+
+
+def _place(path: Path, folder: str | None) -> str:
+    """A file's name below the folder: the folders between may say what it is."""
+    if folder is not None and path != Path(folder) and path.is_relative_to(folder):
+        return path.relative_to(folder).as_posix()
+    return path.name
 
 
 @contextmanager

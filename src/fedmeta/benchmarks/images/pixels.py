@@ -1,0 +1,72 @@
+"""Packed pixels as the input of a model, standardised by training clients' images."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fedmeta.data.encoding import Codebook, Encoding
+from fedmeta.data.federated import FederatedDataset
+
+
+def labels(columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """int32 [b]: classes by their place among all names, sorted."""
+    return columns["label"][rows]
+
+
+def codebook(records: FederatedDataset, clients: pd.DataFrame) -> Codebook:
+    """What every byte becomes, channel by channel: mean 0 and deviation 1.
+
+    Args:
+        records: of `parse`.
+        clients: training clients, whose used images decide.
+
+    Returns:
+        `levels` float32 [channels, 256], `size` [] and `classes` [].
+    """
+    channels, size = json.loads(records.metadata["shape"])
+    counts = np.zeros((channels, 256), np.int64)
+    for client, start, stop in clients[["client_id", "start", "stop"]].itertuples(
+        index=False
+    ):
+        pixels = records.columns(client)["pixels"][start:stop]
+        pixels = pixels.reshape(len(pixels), channels, -1)
+        for channel in range(channels):
+            own = pixels[:, channel].ravel()
+            counts[channel] += np.bincount(own, minlength=256)
+    values, shares = np.arange(256), counts / counts.sum(axis=1, keepdims=True)
+    mean = (shares * values).sum(axis=1, keepdims=True)
+    scale = np.sqrt((shares * (values - mean) ** 2).sum(axis=1, keepdims=True))
+    levels = (values - mean) / np.where(scale > 0, scale, 1)
+    tables = {
+        "levels": torch.from_numpy(levels.astype(np.float32)),
+        "size": torch.tensor(size),
+        "classes": torch.tensor(len(json.loads(records.metadata["classes"]))),
+    }
+    kind = "colour" if channels > 1 else "grey"
+    return Codebook(
+        tables,
+        f"Images are scaled to {size} x {size} pixels in {kind}, standardised by"
+        f" {len(clients):,} training clients.",
+    )
+
+
+def encoding(codebook: Codebook) -> Encoding:
+    """x float32 [b, channels * size * size], y int64 [b]; sizes are the CNN's."""
+    levels = codebook.tables["levels"]
+
+    def examples(
+        columns: dict[str, np.ndarray], rows: np.ndarray
+    ) -> tuple[Tensor, Tensor]:
+        pixels = torch.from_numpy(columns["pixels"][rows]).to(torch.int64)
+        split = pixels.reshape(len(rows), len(levels), -1)
+        x = torch.stack([level[split[:, c]] for c, level in enumerate(levels)], 1)
+        return x.flatten(1), torch.from_numpy(columns["label"][rows].astype(np.int64))
+
+    size, classes = (int(codebook.tables[name]) for name in ("size", "classes"))
+    sizes = {"image_size": size, "classes": classes, "colours": len(levels)}
+    return Encoding(examples, sizes)

@@ -1,0 +1,112 @@
+"""A folder of images of one's own: what is read, what a model sees, what is refused."""
+
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from fedmeta.benchmarks.images.parse import find_raw, parse
+from fedmeta.benchmarks.images.pixels import codebook, encoding
+from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.data.errors import DataError
+from fedmeta.data.federated import read_packed, write_packed
+from fedmeta.models.cnn import femnist_cnn
+from fedmeta.pipelines.ingestion.nodes import pack
+from fedmeta.pipelines.options import RawOptions
+
+RED, GREEN = [200, 0, 0], [0, 100, 0]
+
+
+def picture(path, colour, size=(6, 10), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((*size, 3), colour, np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two clients and classes; other sizes, formats and files that are no images."""
+    home = tmp_path / "pictures"
+    picture(home / "ann" / "cat" / "1.png", RED)
+    picture(home / "ann" / "dog" / "2.PNG", GREEN, (4, 4))
+    picture(home / "bob" / "dog" / "3.png", GREEN, mode="L")
+    picture(home / ".thumbnails" / "dog" / "4.png", RED)
+    (home / "ann" / "cat" / "notes.txt").write_text("a cat")
+    return home
+
+
+def packed(folder, **options):
+    clients, metadata = parse(find_raw(folder), **{"size": 4, **options})
+    write_packed(folder / "records.arrow", clients, metadata)
+    return read_packed(folder / "records.arrow")
+
+
+def test_clients_classes_and_pixels(folder):
+    records = packed(folder, colour=True)
+    assert list(records.client_ids) == ["ann", "bob"]
+    ann = records.columns("ann")
+    assert ann["label"].tolist() == [0, 1]
+    colours = ann["pixels"].reshape(2, 3, 16)
+    assert (colours == np.array([RED, GREEN])[:, :, None]).all()
+    assert records.metadata["name"] == "pictures"
+    assert not records.synthetic
+    grey = packed(folder, name="cats and dogs")
+    assert grey.columns("bob")["pixels"].shape == (1, 16)
+    assert grey.metadata["name"] == "cats and dogs"
+
+
+def test_what_a_model_sees_is_decided_by_training_clients(folder):
+    records = packed(folder, colour=True)
+    clients = pd.DataFrame({"client_id": ["ann"], "start": 0, "stop": [2]})
+    seen = encoding(codebook(records, clients))
+    assert seen.sizes == {"image_size": 4, "classes": 2, "colours": 3}
+    x, y = seen.examples(records.columns("ann"), np.arange(2))
+    # ann's reds are 200 and 0, greens 0 and 100, and there is no blue
+    expected = [[1, -1, 0], [-1, 1, 0]]
+    assert x.reshape(2, 3, 16).mean(-1).numpy() == pytest.approx(np.array(expected))
+    assert y.tolist() == [0, 1]
+    # bob's grey is a new value of every channel
+    x, _ = seen.examples(records.columns("bob"), np.arange(1))
+    assert x.shape == (1, 48)
+
+
+def test_the_networks_colours_are_its_channels():
+    options = {"channels": (2, 3), "hidden": 5, "classes": 2, "image_size": 8}
+    model = femnist_cnn(**options, colours=3)
+    params, images = model.init(0), torch.rand(4, 3, 8, 8)
+    assert model.apply(params, images.flatten(1)).shape == (4, 2)
+    # a colour that the first layer does not look at says nothing
+    params["conv1.weight"][:, 2] = 0
+    two = femnist_cnn(**options, colours=2)
+    alone = {**params, "conv1.weight": params["conv1.weight"][:, :2]}
+    torch.testing.assert_close(
+        model.apply(params, images), two.apply(alone, images[:, :2])
+    )
+
+
+def test_an_image_that_was_moved_is_packed_again(folder):
+    def settings():
+        raw = RawOptions(folder=str(folder), sample=None)
+        return pack(BENCHMARKS["images"], raw, find_raw(folder)).settings
+
+    before = settings()
+    assert settings() == before
+    os.replace(folder / "ann" / "cat" / "1.png", folder / "ann" / "dog" / "1.png")
+    assert settings() != before
+
+
+def test_what_is_refused(folder):
+    with pytest.raises(DataError, match="ann: no client/class/image here; .*: name"):
+        find_raw(folder / "ann")
+    with pytest.raises(DataError, match=r"raw.size 30: expected a multiple of 4.* 32"):
+        packed(folder, size=30)
+    broken = folder / "bob" / "dog" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    with pytest.raises(DataError, match=r"3.png: cannot be read as an image .*remove"):
+        packed(folder)
+    (folder / "ann" / "cat" / "1.png").unlink()
+    with pytest.raises(DataError, match="all images are of one class, 'dog'"):
+        packed(folder)
