@@ -126,11 +126,11 @@ def run_parameters(
     """Parameters of one algorithm's run, flat.
 
     Args:
-        blocks: A benchmark's blocks of parameters by name.
-        own: Names of the algorithm's blocks, the one that is trained first. They are
+        blocks: a benchmark's blocks of parameters by name.
+        own: names of the algorithm's blocks, the one that is trained first. They are
             called "algorithm", so that equal options of different algorithms meet in
             one column.
-        others: Names of blocks of other algorithms: left out.
+        others: names of blocks of other algorithms: left out.
     """
     algorithm = {k: v for name in own for k, v in (blocks.get(name) or {}).items()}
     shared = {k: v for k, v in blocks.items() if k not in {*own, *others}}

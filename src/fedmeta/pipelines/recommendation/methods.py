@@ -10,14 +10,14 @@ class Method(NamedTuple):
     """A way to recommend.
 
     Attributes:
-        label: Such as "Meta-SGD + NN".
+        label: such as "Meta-SGD + NN".
         kind: "alone" (one user's own records), "mixed" (all users' records in one
             place) or "meta" (federated).
-        model: Whose parameters are counted, in the block "models" or "unified"; None
+        model: whose parameters are counted, in the block "models" or "unified"; None
             if it has none.
-        algorithm: Of a federated one, in `ALGORITHMS`, else ""; the block of its name
+        algorithm: of a federated one, in `ALGORITHMS`, else ""; the block of its name
             has its options.
-        copies: Of the model's parameters, as the paper counts algorithm and model.
+        copies: of the model's parameters, as the paper counts algorithm and model.
     """
 
     label: str
