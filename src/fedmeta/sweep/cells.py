@@ -60,18 +60,14 @@ def read_cells(
     """
     cells, loader = [], None
     for number, given in enumerate(grid, start=1):
+        own = {"runtime_params": nested(given)}
         if loader is None:  # all cells have the same names: once is enough
-            session = Session.create(
-                project, **source._asdict(), runtime_params=nested(given)
-            )
+            session = Session.create(project, **source._asdict(), **own)
             loader = session.load_context().config_loader
         else:
-            loader = settings.CONFIG_LOADER_CLASS(
-                conf_source=loader.conf_source,
-                env=loader.env,
-                runtime_params=nested(given),
-                **settings.CONFIG_LOADER_ARGS,
-            )
+            own |= {"conf_source": loader.conf_source, "env": loader.env}
+            made = settings.CONFIG_LOADER_CLASS
+            loader = made(**own, **settings.CONFIG_LOADER_ARGS)
         # All of it now: the next loader takes over the resolvers, which are global.
         read, entries = _read(loader, pipeline)
         blocks = {name.removeprefix(PARAMETERS): block for name, block in read.items()}
@@ -128,8 +124,6 @@ def settings_of(
     files lie, since records have a checksum.
 
     Args:
-        cell: with its configuration.
-        pipeline: its name.
         data: checksum of the records of each benchmark.
         code: that of the pipeline: `code_of`.
     """

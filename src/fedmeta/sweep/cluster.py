@@ -8,15 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fedmeta.stops import stop_thread
-from fedmeta.sweep.execute import (
-    GRACE_S,
-    Execute,
-    Outcome,
-    Task,
-    Work,
-    one_line,
-    run_cell,
-)
+from fedmeta.sweep import execute as execution
+from fedmeta.sweep.execute import Execute, Outcome, Task, Work
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +18,7 @@ ANSWER_S = 10.0  # for a scheduler to answer
 
 
 @contextlib.contextmanager
-def cluster(address: str, work: Work = run_cell) -> Iterator[Execute]:
+def cluster(address: str, work: Work = execution.run_cell) -> Iterator[Execute]:
     """Workers of a running dask.distributed scheduler, that share a file system.
 
     A cell whose worker is lost is run by another one. Running cells are stopped with
@@ -49,7 +42,15 @@ def cluster(address: str, work: Work = run_cell) -> Iterator[Execute]:
             " scheduler"
         ) from None
     with client:
-        _check_workers(client.scheduler_info(n_workers=-1)["workers"])
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        if not workers:
+            log.warning("the scheduler has no workers yet: cells wait for the first")
+        for name, worker in workers.items():
+            if worker["nthreads"] > 1:
+                raise ValueError(
+                    f"dask worker {name} has {worker['nthreads']} threads, but a cell"
+                    " needs a process of its own: dask worker --nthreads 1 --nworkers N"
+                )
 
         def execute(tasks: Iterable[Task]) -> Iterator[Outcome]:
             futures = {
@@ -95,7 +96,7 @@ def _watched(work: Work, task: Task) -> Outcome:
         while not over.wait(WATCH_S):
             if not wanted():
                 stop_thread(thread)
-                over.wait(GRACE_S)
+                over.wait(execution.GRACE_S)
                 return
 
     threading.Thread(target=watch).start()
@@ -107,20 +108,9 @@ def _watched(work: Work, task: Task) -> Outcome:
         over.set()
 
 
-def _check_workers(workers: dict[str, dict[str, Any]]) -> None:
-    if not workers:
-        log.warning("the scheduler has no workers yet: cells wait for the first")
-    for address, worker in workers.items():
-        if worker["nthreads"] > 1:
-            raise ValueError(
-                f"dask worker {address} has {worker['nthreads']} threads, but a cell"
-                " needs a process of its own: dask worker --nthreads 1 --nworkers N"
-            )
-
-
 def _outcome(future: Any, task: Task) -> Outcome:
     if future.status == "finished":
         return future.result()
     if future.status == "cancelled":
         return Outcome(task, 0.0, "the connection to the scheduler was lost")
-    return Outcome(task, 0.0, one_line(future.exception()))
+    return Outcome(task, 0.0, execution.one_line(future.exception()))

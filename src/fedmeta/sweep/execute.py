@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 ONE_AT_A_TIME = threading.Lock()  # Kedro's configuration belongs to the whole process
 PASSED_ON = ("MLFLOW_TRACKING_URI", "DO_NOT_TRACK")  # to machines of a cluster
 GRACE_S = 30.0  # for a process to end after a stop
+_ready = cache(bootstrap_project)
 SHOWN_ONCE = ("fedmeta.hooks", "fedmeta.tracking")  # what these say of every run
 
 
@@ -70,20 +71,18 @@ def run_cell(task: Task) -> Outcome:
     A machine that a cluster takes for lost may still be at work: whoever gets the cell
     next waits for it, and finds it finished.
     """
-    began = time.monotonic()
+    began, message = time.monotonic(), None
     locks = task.record.parent / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     with ONE_AT_A_TIME, FileLock(locks / task.record.stem):
-        if read_record(task.record) is not None:
-            return Outcome(task, time.monotonic() - began, None)
-        details = task.record.with_suffix(".log")
-        try:
-            _run(task)
-            details.unlink(missing_ok=True)
-        except Exception as error:
-            message = told(error, details)
-            return Outcome(task, time.monotonic() - began, message)
-    return Outcome(task, time.monotonic() - began, None)
+        if read_record(task.record) is None:
+            details = task.record.with_suffix(".log")
+            try:
+                _run(task)
+                details.unlink(missing_ok=True)
+            except Exception as error:
+                message = told(error, details)
+    return Outcome(task, time.monotonic() - began, message)
 
 
 def _run(task: Task) -> None:
@@ -122,11 +121,6 @@ def in_process(
         outcome = work(task)
         PART.reset(part)
         yield outcome
-
-
-@cache
-def _ready(project: Path) -> None:
-    bootstrap_project(project)
 
 
 @contextlib.contextmanager

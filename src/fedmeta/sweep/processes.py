@@ -34,7 +34,6 @@ def pool(size: int, threads: int, work: Work = run_cell) -> Iterator[Execute]:
     """Processes that take one task after another; one that dies takes none with it.
 
     Args:
-        size: how many at once.
         threads: that each may use; OMP_NUM_THREADS, where it is set, counts instead.
         work: what is done with a task; importable.
     """

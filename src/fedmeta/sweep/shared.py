@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 from kedro.io import CatalogProtocol
@@ -51,19 +52,20 @@ class DataPart:
         """Note that these nodes have run for the cell."""
         keys = self._keys(cell, self.pipeline)
         for name in names:
-            outputs = self.pipeline.filter(node_names=[name]).all_outputs()
-            files = cell.files(outputs).values()
             self._made[keys[name]] = {
-                path: file_sha256(path) if path.is_file() else "" for path in files
+                path: file_sha256(path) if path.is_file() else ""
+                for path in self._files(cell, name)
             }
             self._now |= self._made[keys[name]]
 
     def forget(self, cell: Cell, names: Iterable[str]) -> None:
         """Forget the content of these nodes' outputs: they may be rewritten."""
-        for name in names:
-            outputs = self.pipeline.filter(node_names=[name]).all_outputs()
-            for path in cell.files(outputs).values():
-                self._now.pop(path, None)
+        for path in chain(*(self._files(cell, name) for name in names)):
+            self._now.pop(path, None)
+
+    def _files(self, cell: Cell, node: str) -> Iterable[Path]:
+        outputs = self.pipeline.filter(node_names=[node]).all_outputs()
+        return cell.files(outputs).values()
 
     def _holds(self, key: str) -> bool:
         made = self._made.get(key)

@@ -11,7 +11,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 from kedro.framework.project import pipelines
 from kedro.pipeline import Pipeline
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from fedmeta import identity
 from fedmeta.configuration import Source
@@ -19,29 +21,13 @@ from fedmeta.data.federated import read_packed
 from fedmeta.identity import Settings
 from fedmeta.pipelines.progress import duration
 from fedmeta.session import Session, registered
-from fedmeta.sweep.cells import (
-    Cell,
-    all_records,
-    code_of,
-    read_cells,
-    read_record,
-    record_path,
-    settings_of,
-)
+from fedmeta.sweep import cells, execute
+from fedmeta.sweep.cells import Cell
 from fedmeta.sweep.cluster import cluster
-from fedmeta.sweep.execute import (
-    PASSED_ON,
-    Execute,
-    Outcome,
-    Task,
-    in_process,
-    silence_run_hints,
-    told,
-)
-from fedmeta.sweep.grid import Given, label, nested, run_command
+from fedmeta.sweep.execute import Execute, Outcome, Task
+from fedmeta.sweep.grid import Given, label, nested, run_command, typed
 from fedmeta.sweep.processes import pool
 from fedmeta.sweep.shared import DataPart, data_part, is_records, waves
-from fedmeta.sweep.show import overwritten, plan_table
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +47,6 @@ def sweep(
     """Run a pipeline for every cell of a grid that is not finished yet.
 
     Args:
-        project: its folder.
-        pipeline: name of a registered one.
-        source: of the configuration.
-        grid: the cells.
         workers: how many processes at once; 1: this one.
         scheduler: address of a dask scheduler, on whose workers they run instead.
         dry: only show what would be done; data count as they were last packed.
@@ -76,26 +58,26 @@ def sweep(
         ValueError: for an unknown pipeline or parameter, or where cells cannot run.
         KeyboardInterrupt: after Ctrl-C, or a signal that does the same.
     """
-    cells = _Cells(project, pipeline, source, grid)
+    found = _Cells(project, pipeline, source, grid)
     console = Console(markup=False, emoji=False)
     if dry:
-        cells.identify(run=False)
-        cells.show(console)
+        found.identify(run=False)
+        found.show(console)
         return True
     began = time.monotonic()
-    with _alone(cells.all[0].home):
+    with _alone(found.all[0].home):
         try:
-            cells.identify(run=True)
-            cells.show(console)
+            found.identify(run=True)
+            found.show(console)
             # Closed here, and not when it is forgotten, which ends its processes.
-            with contextlib.closing(cells.outcomes(workers, scheduler)) as outcomes:
+            with contextlib.closing(found.outcomes(workers, scheduler)) as outcomes:
                 for number, outcome in enumerate(outcomes, start=1):
-                    cells.note(outcome, number, time.monotonic() - began)
+                    found.note(outcome, number, time.monotonic() - began)
         except KeyboardInterrupt:
-            cells.close(console, time.monotonic() - began)
+            found.close(console, time.monotonic() - began)
             raise
-    cells.close(console, time.monotonic() - began)
-    return not cells.errors
+    found.close(console, time.monotonic() - began)
+    return not found.errors
 
 
 class _Cells:
@@ -107,10 +89,10 @@ class _Cells:
         self.project, self.name, self.source = project, name, source
         pipeline = registered(name)
         self.data = DataPart(data_part(pipeline, dict(pipelines.items())))
-        self.all = read_cells(project, pipeline, source, grid)
+        self.all = cells.read_cells(project, pipeline, source, grid)
         results = pipeline.all_outputs() - self.data.pipeline.all_outputs()
         self.results = {c.number: set(c.files(results).values()) for c in self.all}
-        self.code = code_of(pipeline)
+        self.code = cells.code_of(pipeline)
         self.settings: dict[int, Settings] = {}  # by the number of a cell
         self.errors: dict[int, str] = {}
         self.left: list[Cell] = []  # to be run
@@ -121,7 +103,7 @@ class _Cells:
             with self._survived(cell):
                 if run:
                     self._prepare(cell, self.data.ingestion)
-                self.settings[cell.number] = settings_of(
+                self.settings[cell.number] = cells.settings_of(
                     cell, self.name, self._checksums(cell), self.code
                 )
                 if not self._is_finished(cell):
@@ -130,7 +112,7 @@ class _Cells:
 
     def _tell_changed(self) -> None:
         """Log cells that finished before, with other code."""
-        records = list(all_records(self.all[0])) if self.left else []
+        records = list(cells.all_records(self.all[0])) if self.left else []
         if not all(records):
             log.info(
                 "%d finished cells do not count: they were recorded by an earlier"
@@ -153,21 +135,19 @@ class _Cells:
             return self._at_once(lambda _: cluster(scheduler))
         if workers > 1:
             return self._at_once(lambda widest: _pool(workers, widest))
-        return in_process(self._one_by_one())
+        return execute.in_process(self._one_by_one())
 
     def note(self, outcome: Outcome, number: int, seconds: float) -> None:
         """Log the outcome of a cell.
 
         Args:
-            outcome: of the cell.
             number: how many of this sweep's cells have ended, with it.
             seconds: that they all took.
         """
         task, total = outcome.task, len(self.left)
         to_go = seconds / number * (total - number)
-        far = f"{number} of {total} done" + (
-            f", about {duration(to_go)} to go" if to_go else ""
-        )
+        far = f"{number} of {total} done"
+        far += f", about {duration(to_go)} to go" if to_go else ""
         took = duration(outcome.seconds)
         if outcome.error is None:
             log.info("%s: finished after %s; %s", task.name, took, far)
@@ -178,20 +158,27 @@ class _Cells:
 
     def show(self, console: Console) -> None:
         """Print the plan."""
-        states = {}
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("cell", justify="right")
+        for name in typed(self.all[0].given):
+            table.add_column(name, justify="right", overflow="fold")
+        table.add_column("state")
+        writers: dict[Path, Cell] = {}  # the first cell that writes a file
+        names: dict[str, None] = {}  # in which the cells that write it differ
         for cell in self.all:
-            record = self._record(cell)
+            state, record = "to run", self._record(cell)
             if cell.number in self.errors:
-                states[cell.number] = "cannot run"
+                state = "cannot run"
             elif record and self._is_finished(cell):
-                states[cell.number] = (
-                    f"finished {record['began'][:16].replace('T', ' ')}"
-                )
-            else:
-                states[cell.number] = "to run"
-        name = " ".join([self.name, *self.source.words()])
-        console.print(f"{name}: {len(self.all)} cells", style="bold")
-        console.print(plan_table(self.all, states))
+                state = f"finished {record['began'][:16].replace('T', ' ')}"
+            table.add_row(str(cell.number), *typed(cell.given).values(), state)
+            for path in self.results[cell.number]:
+                first = writers.setdefault(path, cell)
+                differ = [n for n, v in cell.given.items() if v != first.given[n]]
+                names |= dict.fromkeys(differ)
+        what = " ".join([self.name, *self.source.words()])
+        console.print(f"{what}: {len(self.all)} cells", style="bold")
+        console.print(table)
         took = [r["seconds"] for r in map(self._record, self.all) if r]
         if took and self.left:
             far = duration(sum(took) / len(took) * len(self.left))
@@ -200,7 +187,7 @@ class _Cells:
                 " take as long as those that are finished.",
                 highlight=False,
             )
-        if names := overwritten(self.all, self.results):
+        if names:
             console.print(
                 f"Cells that differ in {' and '.join(names)} alone write the same files"
                 " under data/, where the last one's remain; MLflow keeps all of them."
@@ -208,7 +195,7 @@ class _Cells:
 
     def close(self, console: Console, seconds: float) -> None:
         """Print a summary, with commands that run failed cells again."""
-        finished = sum(1 for cell in self.all if self._is_finished(cell))
+        finished = sum(map(self._is_finished, self.all))
         console.print(
             f"{finished} of {len(self.all)} cells are finished,"
             f" {len(self.errors)} failed; {duration(seconds)}",
@@ -249,14 +236,14 @@ class _Cells:
             lambda cell: self.results[cell.number],
         )
         nodes = {node.name for node in self.data.pipeline.nodes}
-        with start(max(map(len, found), default=1)) as execute:
+        with start(max(map(len, found), default=1)) as run:
             for wave in found:
                 ready = []
                 for cell in wave:
                     with self._survived(cell):
                         self._prepare(cell, self.data.pipeline)
                         ready.append(self._task(cell, nodes))
-                yield from execute(ready)
+                yield from run(ready)
 
     def _task(self, cell: Cell, done: set[str]) -> Task:
         return Task(
@@ -269,8 +256,12 @@ class _Cells:
             params=nested(cell.given),
             done=frozenset(done),
             settings=self.settings[cell.number],
-            record=record_path(cell, self.settings[cell.number]),
-            environment={k: os.environ[k] for k in PASSED_ON if k in os.environ},
+            record=cells.record_path(cell, self.settings[cell.number]),
+            environment={
+                name: os.environ[name]
+                for name in execute.PASSED_ON
+                if name in os.environ
+            },
         )
 
     def _prepare(self, cell: Cell, part: Pipeline) -> None:
@@ -282,7 +273,7 @@ class _Cells:
         session = Session.create(
             self.project, **self.source._asdict(), runtime_params=nested(cell.given)
         )
-        with silence_run_hints():
+        with execute.silence_run_hints():
             session.run(pipeline_names=[self.name], node_names=names)
         self.data.note(cell, names)
 
@@ -296,7 +287,7 @@ class _Cells:
 
     def _record(self, cell: Cell) -> dict[str, Any] | None:
         known = self.settings.get(cell.number)
-        return known and read_record(record_path(cell, known))
+        return known and cells.read_record(cells.record_path(cell, known))
 
     def _is_finished(self, cell: Cell) -> bool:
         """Whether its record and all its results exist."""
@@ -308,7 +299,8 @@ class _Cells:
         try:
             yield
         except Exception as error:
-            self.errors[cell.number] = told(error, cell.home / "preparation.log")
+            details = cell.home / "preparation.log"
+            self.errors[cell.number] = execute.told(error, details)
             log.error("%s: failed: %s", label(cell.given), self.errors[cell.number])
 
 
@@ -317,13 +309,9 @@ def _pool(workers: int, widest: int) -> Executor:
     size = min(workers, widest)
     if size < workers:
         log.info("using %d processes: no more cells can run at once", size)
-    return pool(size, max(1, _cores() // size))
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    # macOS and Windows do not say which cores a process may use.
+    mine = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    return pool(size, max(1, len(mine(0)) // size))
 
 
 @contextlib.contextmanager
