@@ -123,7 +123,7 @@ def test_labels_are_moved_apart_in_order():
 
 def test_a_notebook_shows_figures():
     """As a picture: it shows figures of pyplot alone by itself."""
-    assert panels(1, "", (2, 1))[0]._repr_png_().startswith(b"\x89PNG")
+    assert panels({"": 1}, "", (2, 1))[0]._repr_png_().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("name", ["$in_$out.csv", "cost in $ and $", "$", r"\$x^{"])

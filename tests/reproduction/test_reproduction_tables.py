@@ -28,7 +28,7 @@ def results():
             recorded("own_idea", 0.2, 0, after=0.60, before=0.1),
         ]
     )
-    return read(Store(), {"femnist": choose(runs)}).results("FEMNIST")
+    return read(Store(), {"femnist": choose(runs)}).results(BENCHMARKS["femnist"])
 
 
 def report(results, fractions=(0.2, 0.5), stands_in=False):

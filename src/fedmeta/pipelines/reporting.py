@@ -23,7 +23,6 @@ def compared(
     """Return the settings of results, after checking that they can be compared.
 
     Args:
-        records: of this run.
         made: what each result was made with, by its name.
         options: blocks of this run that must be theirs too.
 

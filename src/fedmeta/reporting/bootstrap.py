@@ -23,8 +23,8 @@ def interval(scores: pd.DataFrame, *, macro: bool = False) -> dict[str, float]:
     Missing where there are fewer than two clients.
 
     Args:
-        scores: A row a client, of one stage: ``num_query, accuracy_sum``.
-        macro: Whether every client counts the same, and not every record.
+        scores: a row a client, of one stage: ``num_query, accuracy_sum``.
+        macro: whether every client counts the same, and not every record.
     """
     sums, counts = (scores[n].to_numpy(float) for n in ("accuracy_sum", "num_query"))
     if macro:
@@ -40,7 +40,7 @@ def first_reaching(scores: pd.DataFrame, targets: np.ndarray) -> dict[str, np.nd
     """The evaluated round where accuracy after adaptation first reaches each target.
 
     Args:
-        scores: A row a validation client and evaluation: ``round, client_id,
+        scores: a row a validation client and evaluation: ``round, client_id,
             num_query, accuracy_sum_after``.
         targets: [targets] fractions.
 

@@ -13,20 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
+from fedmeta.reporting import style as s
 from fedmeta.reporting.fairness import GRID, density
 from fedmeta.reporting.measures import over_seeds
 from fedmeta.reporting.results import Results
-from fedmeta.reporting.style import (
-    INK,
-    LABEL_SIZE,
-    SMALL_SIZE,
-    Keywords,
-    colours_of,
-    label_ends,
-    say,
-    titled,
-    write_beside,
-)
+from fedmeta.reporting.style import Keywords
 from fedmeta.reporting.wording import NOT_FINITE
 
 FEW = 25  # a curve of so few points shows each of them
@@ -36,45 +27,30 @@ DASHES = (0, (4, 2))
 
 
 class Line(NamedTuple):
-    """A curve.
+    """A curve."""
 
-    Attributes:
-        values: By what is on the horizontal axis, with gaps where they are not finite.
-        low: Lower end of the band around it; or None.
-        high: Its upper end.
-        beside: Another curve of the same training, thin and dashed; or None.
-        words: At its end in place of its last value, such as of a divergence.
-        dashed: Whether it is dashed itself.
-        colour: Of its label, unless given.
-    """
-
+    # by what is on the horizontal axis, with gaps where they are not finite
     values: pd.Series
-    low: pd.Series | None = None
-    high: pd.Series | None = None
+    low: pd.Series | None = None  # lower end of the band around it; or None
+    high: pd.Series | None = None  # its upper end
+    # another curve of the same training, thin and dashed; or None
     beside: pd.Series | None = None
-    words: str = ""
-    dashed: bool = False
-    colour: str = ""
+    words: str = ""  # at its end in place of its last value, such as of a divergence
+    dashed: bool = False  # whether it is dashed itself
+    colour: str = ""  # of its label, unless given
 
 
 Lines = Mapping[str, Line]  # by label
 
 
 class Axis(NamedTuple):
-    """How a vertical axis is drawn and written.
+    """How a vertical axis is drawn and written."""
 
-    Attributes:
-        title: What it shows.
-        last: The format of a curve's last value; empty: it is not written.
-        log: Whether it is logarithmic.
-        zero: Whether it begins at zero; else a little below the lowest value.
-        text: How its values are written; None: as percent.
-    """
-
-    title: str
-    last: str
-    log: bool = False
-    zero: bool = True
+    title: str  # what it shows
+    last: str  # the format of a curve's last value; empty: it is not written
+    log: bool = False  # whether it is logarithmic
+    zero: bool = True  # whether it begins at zero; else a little below the lowest value
+    # how its values are written; None: as percent
     text: Callable[[float], str] | None = None
 
 
@@ -91,28 +67,22 @@ def by_round(
     """Curves of a column of histories, the mean over seeds with its deviation.
 
     Args:
-        groups: Results by the panels' titles and the curves' labels.
-        column: Of the histories.
-        colours: By label.
-        beside: A column whose curve is thin and dashed.
+        groups: results by the panels' titles and the curves' labels.
+        beside: a column whose curve is thin and dashed.
     """
-    return {
-        title: {
-            label: _line(found, column, beside, (colours or {}).get(label, ""))
-            for label, found in group.items()
-        }
-        for title, group in groups.items()
-    }
-
-
-def _line(found: Results, column: str, beside: str | None, colour: str) -> Line:
-    curve = over_seeds(found, column)
-    mean, sd = curve["mean"], curve["sd"]
-    low, high = (mean - sd, mean + sd) if found.seeds > 1 else (None, None)
-    other = over_seeds(found, beside)["mean"] if beside else None
-    bad = mean.empty and found.histories["round"].nunique() > 1
-    words = found.diverged or (NOT_FINITE if bad else "")
-    return Line(mean, low, high, other, words, colour=colour)
+    lines: dict[str, dict[str, Line]] = {}
+    for title, group in groups.items():
+        lines[title] = {}
+        for label, found in group.items():
+            curve = over_seeds(found, column)
+            mean, sd = curve["mean"], curve["sd"]
+            low, high = (mean - sd, mean + sd) if found.seeds > 1 else (None, None)
+            other = over_seeds(found, beside)["mean"] if beside else None
+            bad = mean.empty and found.histories["round"].nunique() > 1
+            words = found.diverged or (NOT_FINITE if bad else "")
+            colour = (colours or {}).get(label, "")
+            lines[title][label] = Line(mean, low, high, other, words, colour=colour)
+    return lines
 
 
 def curves(
@@ -132,17 +102,13 @@ def curves(
     training diverged, that is said in place of a value.
 
     Args:
-        groups: By the panels' titles.
-        title: Of the figure.
-        axis: The vertical one, or one a group; panels of equal ones share their scale.
-        x: What is on the horizontal axis.
-        nothing: Said in a panel without curves.
-        rows: Of panels.
-        target: To mark with a line.
+        groups: by the panels' titles.
+        axis: the vertical one, or one a group; panels of equal ones share their scale.
+        target: to mark with a line.
     """
     count = max(len(groups), 1)
     size = (9, 4.6) if count == 1 else (11.5, 0.9 + 3.5 * rows)
-    figure, drawn = titled(groups, title, size, x, nothing, rows=rows)
+    figure, drawn = s.panels(groups, title, size, x, nothing, rows=rows)
     vertical = {n: axis if isinstance(axis, Axis) else axis[n] for n in groups}
     room = count <= MOST_WITH_ENDS
     seen: set[Axis] = set()
@@ -153,24 +119,24 @@ def curves(
         if own in seen:
             panel.tick_params(labelleft=False)
         else:
-            panel.set_ylabel(own.title, fontsize=LABEL_SIZE)
+            panel.set_ylabel(own.title, fontsize=s.LABEL_SIZE)
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         ends = _draw(panel, lines, own, x)
         if not ends:
-            say(panel, nothing)
+            s.say(panel, nothing)
         panel.margins(x=0.01)
         if room and ends:
             bottom = panel.get_ylim()[0]
             placed = [(t, c, bottom if np.isnan(y) else y) for t, c, y in ends.values()]
-            label_ends(panel, placed)
+            s.label_ends(panel, placed)
         for label, (_, colour, y) in ends.items() if not room else ():
             one = lines[label]
             if one.words and len(one.values):
-                write_beside(panel, one.words, one.values.index[-1], y, color=colour)
+                s.write_beside(panel, one.words, one.values.index[-1], y, color=colour)
         if target is not None and ends:
-            panel.axhline(target, color=INK, linewidth=0.8, linestyle=":")
+            panel.axhline(target, color=s.INK, linewidth=0.8, linestyle=":")
             told = "" if own in seen else f"target {target:.0%}"
-            write_beside(panel, told, panel.get_xlim()[0], target, va="bottom")
+            s.write_beside(panel, told, panel.get_xlim()[0], target, va="bottom")
         seen.add(own)
     _legend(figure, list(groups.values()), labelled=not room)
     return figure
@@ -188,55 +154,44 @@ def densities(
     none and become an upright line. Triangles mark means.
 
     Args:
-        groups: Values, and words that stand beside their label, such as of a
+        groups: values, and words that stand beside their label, such as of a
             divergence, by the panels' titles and the labels.
-        title: Of the figure.
-        x: What the values are.
-        nothing: Said in a panel without values.
     """
     count = max(len(groups), 1)
     size = (9, 4.6) if count == 1 else (11.5, 4.9)
-    figure, drawn = titled(groups, title, size, x, nothing, share_y=True)
+    figure, drawn = s.panels(groups, title, size, x, nothing, share_y=True)
     everything = [v for found in groups.values() for v, _ in found.values() if len(v)]
     lowest = min((np.quantile(v, 0.01) for v in everything), default=1.0)
     uprights_alone = all(density(values) is None for values in everything)
     for panel, _, found in drawn:
-        colours = colours_of(found)
+        colours = s.colours_of(found)
         for label, (values, words) in found.items():
             style: Keywords = {"color": colours[label], "linewidth": 2}
             if not len(values):
                 if words:
                     panel.plot([], label=f"{label} {words}", **style)
                 continue
-            style["label"] = f"{label} {words}".strip() + f", mean {values.mean():.1%}"
+            mean = values.mean()
+            style["label"] = f"{label} {words}".strip() + f", mean {mean:.1%}"
             if (curve := density(values)) is None:
-                panel.axvline(values.mean(), **style)
+                panel.axvline(mean, **style)
             else:
                 panel.plot(GRID, curve, **style)
-            panel.plot(
-                values.mean(),
-                0,
-                "^",
-                markersize=8,
-                color=colours[label],
-                clip_on=False,
-                transform=panel.get_xaxis_transform(),
-            )
+            foot: Keywords = {"clip_on": False, "color": colours[label]}
+            foot["transform"] = panel.get_xaxis_transform()
+            panel.plot(mean, 0, "^", markersize=8, **foot)
         if panel.lines:
-            below: Keywords = {
-                "loc": "upper center",
-                "bbox_to_anchor": (0.5, -0.18),
-            }
+            below: Keywords = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}
             columns = 3 if count == 1 else 1
-            panel.legend(frameon=False, fontsize=SMALL_SIZE, ncols=columns, **below)
+            panel.legend(frameon=False, fontsize=s.SMALL_SIZE, ncols=columns, **below)
         else:
-            say(panel, nothing)
+            s.say(panel, nothing)
         if uprights_alone:
             panel.set_yticks([])
         panel.set_xlim(max(0.0, np.floor(10 * lowest - 0.5) / 10), 1)
         panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         panel.set_ylim(bottom=0)
-    figure.supylabel("density of clients", fontsize=LABEL_SIZE)
+    figure.supylabel("density of clients", fontsize=s.LABEL_SIZE)
     return figure
 
 
@@ -249,21 +204,17 @@ def _legend(figure: Figure, groups: Sequence[Lines], *, labelled: bool) -> None:
             labels[label] = max(labels.get(label, ""), lost, key=len)
     handles = [
         Line2D([], [], color=colour, linewidth=2, label=labels[label])
-        for label, colour in colours_of(labels).items()
+        for label, colour in s.colours_of(labels).items()
     ]
     if any(v.beside is not None for lines in groups for v in lines.values()):
         thin: Any = {"linewidth": 1.1, "linestyle": DASHES}
         handles += [
-            Line2D([], [], color=INK, label="after adaptation", linewidth=2),
-            Line2D([], [], color=INK, label="before", **thin),
+            Line2D([], [], color=s.INK, label="after adaptation", linewidth=2),
+            Line2D([], [], color=s.INK, label="before", **thin),
         ]
     if handles:
-        place: Keywords = {
-            "loc": "outside lower left",
-            "ncols": 4,
-            "frameon": False,
-        }
-        figure.legend(handles=handles, fontsize=SMALL_SIZE, **place)
+        place: Keywords = {"loc": "outside lower left", "frameon": False}
+        figure.legend(handles=handles, ncols=4, fontsize=s.SMALL_SIZE, **place)
 
 
 def _vertical(
@@ -298,7 +249,7 @@ def _draw(
     panel: Axes, lines: Lines, axis: Axis, x: str
 ) -> dict[str, tuple[str, str, float]]:
     """Draw curves; returns the text at each one's end, its colour and height."""
-    colours, ends, drawn = colours_of(lines), {}, []
+    colours, ends, drawn = s.colours_of(lines), {}, []
     for label, one in lines.items():
         colour, values, words = one.colour or colours[label], one.values, one.words
         if values.empty:

@@ -9,11 +9,7 @@ import pandas as pd
 
 
 def divergence(results: pd.DataFrame | None) -> str:
-    """ "diverged at round 12", of marked results; else empty.
-
-    Args:
-        results: a history, or scores.
-    """
+    """ "diverged at round 12", of marked results; else empty."""
     mark = None if results is None else results.attrs.get("diverged")
     return "" if mark is None else f"diverged at round {mark['round']:,}"
 
@@ -37,13 +33,3 @@ def nonfinite(scores: pd.DataFrame | None) -> str:
         f" {bad.iloc[0]}: its loss is not finite, and records without a finite answer"
         " count as errors"
     )
-
-
-def columns_in_sight(table: pd.DataFrame) -> list[str]:
-    """The table's columns, "training" before the first that has no number for it."""
-    names = [name for name in table if name != "training"]
-    if len(names) == len(table.columns):
-        return names
-    lost = table.loc[table["training"].notna(), names].isna().any()
-    place = int(lost.to_numpy().argmax()) if lost.any() else len(names)
-    return [*names[:place], "training", *names[place:]]

@@ -14,20 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
+from fedmeta.reporting import style as s
 from fedmeta.reporting.measures import Value
-from fedmeta.reporting.style import (
-    FAINT,
-    INK,
-    LABEL_SIZE,
-    SMALL_SIZE,
-    WORSE,
-    Keywords,
-    colours_of,
-    panels,
-    say,
-    titled,
-    write_beside,
-)
+from fedmeta.reporting.style import Keywords
 
 SCALE = "cividis"  # even steps of lightness, the same to any colour vision
 
@@ -43,27 +32,22 @@ def bars(groups: Mapping[str, Mapping[str, Bar]], title: str) -> Figure:
     """Horizontal bars with words at their ends, a panel a group, each to its scale.
 
     Args:
-        groups: Bars by the panels' titles and their labels, the same in all.
-        title: Of the figure.
+        groups: bars by the panels' titles and their labels, the same in all.
     """
     labels = list(next(iter(groups.values())))
     size = (11.5, 1.5 + 0.42 * max(len(labels), 1))
-    figure, drawn = titled(groups, title, size, share_y=True)
-    colours = colours_of(labels)
+    figure, drawn = s.panels(groups, title, size, share_y=True)
+    colours = s.colours_of(labels)
     for panel, _, found in drawn:
         for place, (label, (value, words)) in enumerate(found.items()):
             measured = np.isfinite(value)
             if measured:
                 panel.barh(place, value, height=0.62, color=colours[label])
-            style: Keywords = (
-                {} if measured else {"color": "#777777", "style": "italic"}
-            )
-            write_beside(panel, words, value if measured else 0, place, **style)
+            style = {} if measured else {"color": "#777777", "style": "italic"}
+            s.write_beside(panel, words, value if measured else 0, place, **style)
         longest = max((bar.value for bar in found.values() if bar.value > 0), default=1)
-        room = (
-            1.35 if max((len(b.words) for b in found.values()), default=0) < 20 else 1.9
-        )
-        panel.set_xlim(0, longest * room)
+        wordy = any(len(bar.words) >= 20 for bar in found.values())
+        panel.set_xlim(0, longest * (1.9 if wordy else 1.35))
         panel.set_xticks([])
         panel.grid(visible=False)
         panel.spines["bottom"].set_visible(False)
@@ -84,22 +68,16 @@ class Points(NamedTuple):
 
 
 class Scatter(NamedTuple):
-    """A panel of dots or paths.
+    """A panel of dots or paths."""
 
-    Attributes:
-        title: Of the panel.
-        points: By label.
-        line: Where nothing changes: "diagonal" or "zero"; "unit" is the diagonal of a
-            square of all shares, shaded below.
-    """
-
-    title: str
-    points: dict[str, Points]
+    points: dict[str, Points]  # by label
+    # where nothing changes: "diagonal" or "zero"; "unit" is the diagonal of a
+    # square of all shares, shaded below
     line: str
 
 
 def scatter(
-    drawn: Sequence[Scatter],
+    groups: Mapping[str, Scatter],
     title: str,
     x: str,
     nothing: str = "nothing was measured",
@@ -110,41 +88,39 @@ def scatter(
     The labels of several points stand beside the last panel; a label that is its
     panel's title has its colour.
     """
-    unit = all(panel.line == "unit" for panel in drawn)
-    size = (2.6 * max(len(drawn), 2) + 0.5, 3.5) if unit else (11.5, 4.6)
-    figure, axes = panels(len(drawn), title, size)
-    for panel, (name, points, line) in zip(axes, drawn, strict=True):
-        alone = next(iter(points.values())).colour if len(points) == 1 else INK
-        panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=alone)
-        panel.set_xlabel(x, fontsize=LABEL_SIZE)
+    unit = all(panel.line == "unit" for panel in groups.values())
+    size = (2.6 * max(len(groups), 2) + 0.5, 3.5) if unit else (11.5, 4.6)
+    figure, drawn = s.panels(groups, title, size, x)
+    for panel, name, (points, line) in drawn:
+        if len(points) == 1:
+            own: Keywords = {"color": next(iter(points.values())).colour}
+            panel.set_title(name, fontsize=s.LABEL_SIZE, loc="left", **own)
         for side in (panel.xaxis, panel.yaxis):
             side.set_major_formatter(PercentFormatter(1.0))
         for label, (xs, ys, colour, path, dashed) in points.items():
             if not len(xs):
                 continue
-            style: Keywords = {
-                "color": colour,
-                "linestyle": "--" if dashed else "-",
-            }
             if path:
-                panel.plot(xs, ys, linewidth=1.6, label=label, **style)
+                dashes = "--" if dashed else "-"
+                panel.plot(xs, ys, dashes, color=colour, linewidth=1.6, label=label)
             shown = slice(-1, None) if path else slice(None)
             alpha = 1 if path else 0.55
             panel.plot(xs[shown], ys[shown], "o", color=colour, alpha=alpha)
         if line == "unit":
-            panel.fill_between([0, 1], [0, 1], color=WORSE, alpha=0.08, linewidth=0)
+            panel.fill_between([0, 1], [0, 1], color=s.WORSE, alpha=0.08, linewidth=0)
             limits = (-0.02, 1.02)  # a dot at 100 % is seen whole
             panel.set(xlim=limits, ylim=limits, aspect="equal", xticks=[0, 0.5, 1])
         if not panel.lines:
-            say(panel, nothing)
+            s.say(panel, nothing)
         elif line == "zero":
             panel.axhline(0, color="#888888", linewidth=0.8)
         else:
             panel.axline((0, 0), slope=1, color="#888888", linewidth=0.8)
-    axes[0].set_ylabel(y, fontsize=LABEL_SIZE)
-    if axes[-1].get_legend_handles_labels()[0]:
+    first, *_, last = [figure.axes[0], *figure.axes]
+    first.set_ylabel(y, fontsize=s.LABEL_SIZE)
+    if last.get_legend_handles_labels()[0]:
         place: Keywords = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
-        axes[-1].legend(frameon=False, fontsize=SMALL_SIZE, **place)
+        last.legend(frameon=False, fontsize=s.SMALL_SIZE, **place)
     return figure
 
 
@@ -159,22 +135,23 @@ class Dots(NamedTuple):
 
 def dots(rows: Sequence[Dots], title: str, x: str, nothing: str) -> Figure:
     """A line from value to value a row, in percent; several seeds: their deviation."""
-    figure, (panel,) = panels(1, title, (11, 1.2 + 0.36 * len(rows)))
+    size = (11, 1.2 + 0.36 * len(rows))
+    figure, [(panel, _, _)] = s.panels({"": rows}, title, size)
     if all(row.end.missing for row in rows):
-        say(panel, nothing)
+        s.say(panel, nothing)
         return figure
-    colours = colours_of(dict.fromkeys(row.kind for row in rows))
+    colours = s.colours_of(dict.fromkeys(row.kind for row in rows))
     panel.grid(axis="y", visible=False)
     for kind, same in groupby(enumerate(rows), lambda pair: pair[1].kind):
         (first, taken), *others = same
         upright = [first - 0.4, first + len(others) + 0.4]
-        panel.plot([float(taken.end)] * 2, upright, color=FAINT, linewidth=2)
+        panel.plot([float(taken.end)] * 2, upright, color=s.FAINT, linewidth=2)
         for place, row in [(first, taken), *others]:
             start, end, colour = float(row.start), float(row.end), colours[kind]
             panel.plot([start, end], [place] * 2, color=colour, linewidth=2)
             spread = row.end.by_seed.std() if len(row.end.by_seed) > 1 else None
             panel.errorbar(end, place, xerr=spread, marker="o", color=colour)
-            write_beside(panel, f"{row.end}", np.nanmax([start, end, 0]), place)
+            s.write_beside(panel, f"{row.end}", np.nanmax([start, end, 0]), place)
     panel.set_yticks(range(len(rows)), [row.label for row in rows])
     for label, row in zip(panel.get_yticklabels(), rows, strict=True):
         label.set_color(colours[row.kind])
@@ -183,27 +160,20 @@ def dots(rows: Sequence[Dots], title: str, x: str, nothing: str) -> Figure:
     highest = np.nanmax([5, *(float(v) for row in rows for v in (row.start, row.end))])
     panel.set_xlim(0, 1.12 * highest)
     panel.xaxis.set_major_formatter(PercentFormatter(100, decimals=0))
-    panel.set_xlabel(x, fontsize=LABEL_SIZE)
+    panel.set_xlabel(x, fontsize=s.LABEL_SIZE)
     return figure
 
 
 class Map(NamedTuple):
-    """A heat map.
+    """A heat map."""
 
-    Attributes:
-        values: [rows, columns] under their labels; a missing one stays blank.
-        lowest: Of the scale; what is below has its darkest colour.
-        highest: Of the scale.
-        text: The format of the values in the cells; empty: none are written.
-        framed: Places of cells to mark, (row, column).
-        square: Whether rows and columns are the same users, labelled by kinds.
-    """
-
+    # [rows, columns] under their labels; a missing one stays blank
     values: pd.DataFrame
-    lowest: float
-    highest: float
-    text: str = ""
-    framed: Sequence[tuple[int, int]] = ()
+    lowest: float  # of the scale; what is below has its darkest colour
+    highest: float  # of the scale
+    text: str = ""  # the format of the values in the cells; empty: none are written
+    framed: Sequence[tuple[int, int]] = ()  # places of cells to mark, (row, column)
+    # whether rows and columns are the same users, labelled by kinds
     square: bool = False
 
     @classmethod
@@ -236,43 +206,30 @@ def heat_maps(
     Square ones stand side by side, others below each other.
 
     Args:
-        maps: By the panels' titles.
-        title: Of the figure.
-        x: What the columns are.
-        nothing: Said in a panel without values.
+        maps: by the panels' titles.
     """
     square = any(drawn.square for drawn in maps.values())
     height = 0.9 + sum(1.0 + 0.42 * max(len(m.values), 2) for m in maps.values())
     size = (11.5, 5 if square else max(height, 2.5))
     rows = 1 if square else max(len(maps), 1)
-    figure, found = titled(maps, title, size, x, nothing, rows=rows)
+    figure, found = s.panels(maps, title, size, x, nothing, rows=rows)
     for panel, _, drawn in found:
         values = drawn.values.to_numpy(float)
         if not np.isfinite(values).any():
-            say(panel, nothing)
+            s.say(panel, nothing)
             continue
         panel.grid(visible=False)
         panel.spines[["left", "bottom"]].set_visible(False)
         panel.tick_params(length=0)
-        image = panel.imshow(
-            np.ma.masked_invalid(values),
-            cmap=SCALE,
-            vmin=drawn.lowest,
-            vmax=drawn.highest,
-            aspect="auto",
-            interpolation="nearest",
-        )
+        how: Keywords = {"cmap": SCALE, "aspect": "auto", "interpolation": "nearest"}
+        how |= {"vmin": drawn.lowest, "vmax": drawn.highest}
+        image = panel.imshow(np.ma.masked_invalid(values), **how)
         if drawn.text:
             _write_cells(panel, image, values, drawn.text)
         for row, column in drawn.framed:
-            frame: Keywords = {
-                "fill": False,
-                "edgecolor": WORSE,
-                "linewidth": 2.5,
-            }
             corner = (column - 0.5, row - 0.5)
+            frame: Keywords = {"fill": False, "edgecolor": s.WORSE, "linewidth": 2.5}
             panel.add_patch(Rectangle(corner, 1, 1, **frame, clip_on=False))
-        poorer = np.nanmin(values) < drawn.lowest
         for labels, ticks, line in (
             (drawn.values.columns, panel.set_xticks, panel.axvline),
             (drawn.values.index, panel.set_yticks, panel.axhline),
@@ -283,14 +240,11 @@ def heat_maps(
                 ticks(range(len(labels)), map(str, labels))
         if square:
             panel.set_aspect("equal")
-        bar = figure.colorbar(
-            image,
-            ax=panel,
-            extend="min" if poorer else "neither",
-            shrink=0.8 if square else 1.0,
-        )
+        extend = "min" if np.nanmin(values) < drawn.lowest else "neither"
+        shrink = 0.8 if square else 1.0
+        bar = figure.colorbar(image, ax=panel, extend=extend, shrink=shrink)
         bar.outline.set_visible(False)
-        bar.ax.tick_params(labelsize=SMALL_SIZE)
+        bar.ax.tick_params(labelsize=s.SMALL_SIZE)
     return figure
 
 
@@ -301,15 +255,9 @@ def _write_cells(panel: Axes, image: Any, values: np.ndarray, text: str) -> None
             continue
         red, green, blue, _ = image.cmap(image.norm(value))
         light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
-        panel.text(
-            column,
-            row,
-            text.format(value),
-            ha="center",
-            va="center",
-            fontsize=SMALL_SIZE,
-            color="black" if light else "white",
-        )
+        style: Keywords = {"ha": "center", "va": "center", "fontsize": s.SMALL_SIZE}
+        colour = "black" if light else "white"
+        panel.text(column, row, text.format(value), color=colour, **style)
 
 
 def _blocks(
@@ -320,7 +268,7 @@ def _blocks(
     ends = np.cumsum([size for _, size in blocks])
     for end in ends[:-1]:
         line(end - 0.5, color="white", linewidth=1.5)
-    middles = [
-        end - (size + 1) / 2 for end, (_, size) in zip(ends, blocks, strict=True)
-    ]
-    ticks(middles, [f"{label}\n{size} users" for label, size in blocks])
+    ticks(
+        ends - np.diff(ends, prepend=0) / 2 - 0.5,
+        [f"{label}\n{size} users" for label, size in blocks],
+    )

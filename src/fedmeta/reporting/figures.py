@@ -6,15 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedmeta.reporting.curves import (
-    LOSS,
-    Axis,
-    Line,
-    Lines,
-    by_round,
-    curves,
-    densities,
-)
+from fedmeta.reporting import curves as c
 from fedmeta.reporting.fairness import client_accuracies
 from fedmeta.reporting.figure_kinds import Bar, Points, Scatter, bars, scatter
 from fedmeta.reporting.measures import AFTER, BEFORE
@@ -36,28 +28,28 @@ def accuracy_curves(results: Results, target: float | None = None) -> Figure:
     """Validation accuracy by round, after and before adaptation (paper, Fig. 2).
 
     Args:
-        results: Of any seeds and support fractions.
-        target: An accuracy (fraction) to mark with a line.
+        results: of any seeds and support fractions.
+        target: an accuracy (fraction) to mark with a line.
     """
     title = f"Validation accuracy by round · {results.source}"
-    groups = by_round(_by_support(results), AFTER, beside=BEFORE)
-    return curves(groups, title, target=target)
+    groups = c.by_round(_by_support(results), AFTER, beside=BEFORE)
+    return c.curves(groups, title, target=target)
 
 
 def loss_curves(results: Results) -> Figure:
     """Loss by round: above on validation clients, below on those being trained."""
-    groups: dict[str, Lines] = {}
-    axes: dict[str, Axis] = {}
+    groups: dict[str, c.Lines] = {}
+    axes: dict[str, c.Axis] = {}
     for who, column, beside in (
         ("validation", "validation_loss_after", "validation_loss_before"),
         ("training clients", "train_loss", None),
     ):
-        found = by_round(_by_support(results), column, beside=beside)
+        found = c.by_round(_by_support(results), column, beside=beside)
         named = {", ".join(filter(None, [who, k])): v for k, v in found.items()}
         groups |= named
-        axes |= dict.fromkeys(named, LOSS._replace(title=f"{who}\n{LOSS.title}"))
+        axes |= dict.fromkeys(named, c.LOSS._replace(title=f"{who}\n{c.LOSS.title}"))
     title = f"Loss by round · {results.source}"
-    return curves(groups, title, axes or LOSS, rows=2 if len(groups) > 2 else 1)  # noqa: PLR2004
+    return c.curves(groups, title, axes or c.LOSS, rows=2 if len(groups) > 2 else 1)  # noqa: PLR2004
 
 
 def client_density(results: Results) -> Figure:
@@ -80,7 +72,7 @@ def client_density(results: Results) -> Figure:
     }
     title = f"Accuracy of each test client after adaptation · {results.source}"
     x = "share of the client's query records right"
-    return densities(groups, title, x, "no test client")
+    return c.densities(groups, title, x, "no test client")
 
 
 def adaptation_effect(results: Results) -> Figure:
@@ -90,7 +82,7 @@ def adaptation_effect(results: Results) -> Figure:
     diverged it is said.
     """
     found = {label_of(k): v for k, v in results.by("algorithm").items()}
-    colours, panels = colours_of(found), []
+    colours, panels = colours_of(found), {}
     for label, own in found.items():
         both = client_accuracies(own)
         before, after = both["before"], both["after"]
@@ -98,18 +90,17 @@ def adaptation_effect(results: Results) -> Figure:
             better, worse = (after > before).mean(), (after < before).mean()
             words = own.diverged or f"{better:.0%} better · {worse:.0%} worse"
             dots = {"": Points(before, after, colours[label])}
-            panels.append(Scatter(f"{label}\n{words}", dots, "unit"))
+            panels[f"{label}\n{words}"] = Scatter(dots, "unit")
     title = f"What adaptation did to each test client · {results.source}"
-    nothing = Scatter("no client's accuracy changed", {}, "unit")
-    return scatter(panels or [nothing], title, "accuracy before", "", y="after")
+    nothing = {"no client's accuracy changed": Scatter({}, "unit")}
+    return scatter(panels or nothing, title, "accuracy before", "", y="after")
 
 
 def overhead_bars(overhead: pd.DataFrame, source: str) -> Figure:
     """Rounds, traffic and compute until the target is reached (paper, Fig. 3).
 
     Args:
-        overhead: The result of ``overhead_table``.
-        source: What the data are, for the title.
+        overhead: the result of ``overhead_table``.
     """
 
     def bar(row: pd.Series, column: str, text: Callable[[float], str]) -> Bar:
@@ -138,20 +129,19 @@ def cost_curves(targets: pd.DataFrame, source: str) -> Figure:
     """Rounds, traffic and compute by the accuracy to reach, with 95 % intervals.
 
     Args:
-        targets: The result of ``targets_table``.
-        source: What the data are, for the title.
+        targets: the result of ``targets_table``.
     """
     groups = {title: _costs(targets, column) for column, title, _ in COSTS}
-    return curves(
+    return c.curves(
         groups,
         f"Cost by target accuracy on validation clients · {source}",
-        {title: Axis("", "", text=text) for _, title, text in COSTS},
+        {title: c.Axis("", "", text=text) for _, title, text in COSTS},
         "validation accuracy after adaptation, %",
         "no target was reached",
     )
 
 
-def _costs(targets: pd.DataFrame, column: str) -> dict[str, Line]:
+def _costs(targets: pd.DataFrame, column: str) -> dict[str, c.Line]:
     names = [column, f"{column}_low", f"{column}_high"]
     dearest = targets[names].astype(float).max(axis=None)
     lines = {}
@@ -159,7 +149,7 @@ def _costs(targets: pd.DataFrame, column: str) -> dict[str, Line]:
         known = rows.set_index("target")[names].astype(float).dropna(subset=column)
         words = " ".join(rows.get("training", pd.Series(dtype=str)).dropna().unique())
         high = known[names[2]].fillna(dearest)
-        lines[label] = Line(known[column], known[names[1]], high, words=words)
+        lines[label] = c.Line(known[column], known[names[1]], high, words=words)
     return lines
 
 

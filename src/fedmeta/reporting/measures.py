@@ -20,16 +20,11 @@ BEFORE, AFTER = "validation_accuracy_before", "validation_accuracy_after"
 
 
 class Value(NamedTuple):
-    """A measured number.
+    """A measured number."""
 
-    Attributes:
-        by_seed: nan where it was not measured.
-        diverged: Says so, where a training diverged: there is no number then.
-        apart: Of a difference, that of the means, where not all seeds have a pair.
-    """
-
-    by_seed: pd.Series
-    diverged: str = ""
+    by_seed: pd.Series  # nan where it was not measured
+    diverged: str = ""  # says so, where a training diverged: there is no number then
+    # of a difference, that of the means, where not all seeds have a pair
     apart: float | None = None
 
     def __float__(self) -> float:
@@ -44,9 +39,8 @@ class Value(NamedTuple):
         return bool(np.isnan(float(self)))
 
     def __format__(self, form: str) -> str:
-        if self.diverged:
-            return self.diverged
-        return MISSING if self.missing else format(float(self), form or ".2f")
+        text = MISSING if self.missing else format(float(self), form or ".2f")
+        return self.diverged or text
 
     def __str__(self) -> str:
         return format(self, "")
@@ -74,18 +68,11 @@ def measure(compute: Callable[..., float]) -> Measure:
     def by_seed(results: Results, *args: Any, **options: Any) -> Value:
         if results.diverged:
             return Value(pd.Series(dtype=float), results.diverged)
-        found = {
-            seed: compute(
-                results._replace(
-                    cells=cells,
-                    scores=of_seed(results.scores, seed),
-                    histories=of_seed(results.histories, seed),
-                ),
-                *args,
-                **options,
-            )
-            for seed, cells in results.cells.groupby("seed", dropna=False, sort=False)
-        }
+        found = {}
+        for seed, cells in results.cells.groupby("seed", dropna=False, sort=False):
+            scores, histories = (of_seed(table, seed) for table in results[1:3])
+            run = Results(cells, scores, histories, results.source)
+            found[seed] = compute(run, *args, **options)
         return Value(pd.Series(found, dtype=float))
 
     return by_seed
@@ -96,9 +83,8 @@ def accuracy(run: Results, metric: str = "accuracy", **stage: Any) -> float:
     """Share of all query records classified correctly at a stage, in percent.
 
     Args:
-        run: Of one seed.
-        metric: Another metric whose sums are counts.
-        stage: Of `Results.at`: `stage="after"`, or a number of epochs or steps.
+        metric: another metric whose sums are counts.
+        stage: of `Results.at`: `stage="after"`, or a number of epochs or steps.
     """
     rows = run.at(**stage)
     if rows.empty:
@@ -155,16 +141,16 @@ def rounds(run: Results) -> float:
 
 
 @measure
-def highest(run: Results, column: str) -> float:
-    """The greatest value of a column of the history."""
-    return float(curve(run.histories, column).max())
+def of_curve(
+    run: Results, column: str, number: Callable[[pd.Series], float], last: float = 1
+) -> float:
+    """A number of a column of the history by round, such as `pd.Series.max`.
 
-
-@measure
-def last_to_first(run: Results, column: str) -> float:
-    """The last value of a column over its first; nan of a single one."""
+    Args:
+        last: only this share of the evaluated rounds, those at the end.
+    """
     values = curve(run.histories, column)
-    return float(values.iloc[-1] / values.iloc[0]) if len(values) > 1 else np.nan
+    return float(number(values.tail(int(np.ceil(len(values) * last)))))
 
 
 @measure
@@ -175,18 +161,6 @@ def reaching(run: Results, target: Value | float, column: str = "round") -> floa
         target = np.nan if target.diverged else target.by_seed.get(seed, np.nan)
     row = first_reaching(run.histories, target)
     return np.nan if row is None else float(row.get(column, np.nan))
-
-
-@measure
-def deviation_at_end(run: Results, column: str) -> float:
-    """Standard deviation of the last quarter of a column's evaluated rounds."""
-    return float(_last_quarter(run, column).std())
-
-
-@measure
-def evaluations_at_end(run: Results, column: str) -> float:
-    """Number of evaluated rounds in the last quarter of them."""
-    return len(_last_quarter(run, column))
 
 
 def initial_and_personalised(history: pd.DataFrame) -> pd.DataFrame:
@@ -216,12 +190,8 @@ def over_seeds(results: Results, column: str) -> pd.DataFrame:
     groups = results.histories.groupby("seed", dropna=False)
     curves = [curve(rows, column) for _, rows in groups]
     joined = pd.concat(curves, axis=1, join="inner") if curves else pd.DataFrame()
-    return pd.DataFrame(
-        {
-            "mean": joined.mean(axis=1, skipna=False).astype(float),
-            "sd": joined.std(axis=1, ddof=1, skipna=False).astype(float),
-        }
-    )
+    mean, sd = (f(axis=1, skipna=False) for f in (joined.mean, joined.std))
+    return pd.DataFrame({"mean": mean, "sd": sd}).astype(float)
 
 
 def mean_history(results: Results) -> pd.DataFrame:
@@ -247,9 +217,8 @@ def means(scores: pd.DataFrame, sums: str, metric: str) -> dict[str, float]:
     """A metric's mean over query records, under its name, and over clients: "macro".
 
     Args:
-        scores: A row a client.
-        sums: The column with the metric's sums over a client's query records.
-        metric: Its name.
+        scores: a row a client.
+        sums: the column with the metric's sums over a client's query records.
     """
     measured = scores[scores["num_query"] > 0]  # no accuracy without a query record
     values, queries = measured[sums], measured["num_query"]
@@ -270,16 +239,6 @@ def known(value: float) -> Value:
     return Value(pd.Series([float(value)]))
 
 
-def with_error(row: pd.Series, name: str) -> str:
-    """ "15.0 → 80.0 ± 0.5", from columns `<name>_before`, `_after`, `_se` or `_sd`."""
-    before, after = row[f"{name}_before"], row[f"{name}_after"]
-    error = row.get(f"{name}_after_sd", row[f"{name}_se"])
-    if np.isnan(after):
-        return MISSING
-    text = f"{after:.1f}" if np.isnan(before) else f"{before:.1f} → {after:.1f}"
-    return text if np.isnan(error) else f"{text} ± {error:.1f}"
-
-
 def tabulate(
     results: Results,
     by: Sequence[str],
@@ -288,9 +247,7 @@ def tabulate(
     """A row a combination of factors, a column a measure: its mean over seeds.
 
     Args:
-        results: Of all cells.
-        by: Factors.
-        measures: Results of the cells of a row -> values by name. What is no `Value`
+        measures: results of the cells of a row -> values by name. What is no `Value`
             stands in the table as it is.
 
     Returns:
@@ -310,11 +267,6 @@ def tabulate(
             row["training"] = found.lost
         rows.append(row)
     return pd.DataFrame(rows, columns=None if rows else [*by, "source"])
-
-
-def _last_quarter(run: Results, column: str) -> pd.Series:
-    values = curve(run.histories, column)
-    return values.iloc[len(values) - int(np.ceil(len(values) / 4)) :]
 
 
 def of_seed(table: pd.DataFrame, seed: Any) -> pd.DataFrame:

@@ -7,15 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fedmeta.reporting import measures as m
-from fedmeta.reporting.measures import (
-    AFTER,
-    BEFORE,
-    Value,
-    accuracy,
-    at_end,
-    over_the_same,
-    reaching,
-)
+from fedmeta.reporting.measures import Value
 from fedmeta.reporting.results import Results
 from fedmeta.reporting.verdicts import (
     NOT_MEASURED,
@@ -52,10 +44,10 @@ def best(values: Mapping[str, Value], own: str) -> Found:
 
 def beats(both: Mapping[str, Results], **stage: Any) -> Found:
     """Whether the first of two is more accurate than the second, by label."""
-    one, other = (accuracy(found, **stage) for found in both.values())
-    figures = ", ".join(f"{k} {accuracy(r, **stage)}" for k, r in both.items())
+    one, other = (m.accuracy(found, **stage) for found in both.values())
+    figures = ", ".join(f"{k} {m.accuracy(r, **stage)}" for k, r in both.items())
     first, second = both.values()
-    points, error = over_the_same(first, second, **stage)
+    points, error = m.over_the_same(first, second, **stage)
     if len(one.by_seed) > 1:
         low, high = interval(one - other)
         figures += f"; difference {one - other:+.2f} points" + (
@@ -71,17 +63,16 @@ def beats(both: Mapping[str, Results], **stage: Any) -> Found:
 def sooner(both: Mapping[str, Results]) -> Found:
     """Whether the first reaches the second's final accuracy in fewer rounds."""
     one, other = both.values()
-    target = at_end(other, AFTER)
-    if any(r.diverged for r in both.values()):
-        lost = (f"{k} {r.diverged}." for k, r in both.items() if r.diverged)
-        return " ".join(lost), greater(target, Value(target.by_seed, one.diverged))
-    if min(len(m.over_seeds(r, AFTER)) for r in both.values()) < 2:
+    target = m.at_end(other, m.AFTER)
+    if words := _lost(both):
+        return words, greater(target, Value(target.by_seed, one.diverged))
+    if min(len(m.over_seeds(r, m.AFTER)) for r in both.values()) < 2:
         return MISSING, Verdict(NOT_MEASURED)
 
     def at(found: Results) -> tuple[Value, str]:
-        rounds = reaching(found, target)
-        flops = reaching(found, target, "flops")
-        spent = "" if np.isnan(float(flops)) else f" after {flops_text(float(flops))}"
+        rounds = m.reaching(found, target)
+        flops = m.reaching(found, target, "flops")
+        spent = "" if flops.missing else f" after {flops_text(float(flops))}"
         never = Value(rounds.by_seed.fillna(np.inf))
         text = "never" if np.isinf(float(never)) else f"round {rounds:.0f}{spent}"
         return never, text
@@ -94,31 +85,39 @@ def sooner(both: Mapping[str, Results]) -> Found:
 
 def falls_more(found: Mapping[str, Results], column: str, baseline: str) -> Found:
     """Whether a curve falls by the least part under the baseline, by label."""
-    ends = {
-        k: (m.over_seeds(r, column)["mean"], m.last_to_first(r, column))
-        for k, r in found.items()
-    }
-    left = {k: v for k, (c, v) in ends.items() if v.diverged or not v.missing}
-    texts = [
-        f"{k}: {values.iloc[0]:#.3g} → {values.iloc[-1]:#.3g} (× {left[k]:.2f})"
-        for k, (values, _) in ends.items()
-        if k in left and not left[k].diverged
-    ]
-    texts += [f"{k} {v}" for k, v in left.items() if v.diverged]
-    own = left.get(baseline, m.known(np.nan))
-    others = [v for k, v in left.items() if k != baseline]
-    return "; ".join(texts) or MISSING, every(greater(own, v) for v in others)
+
+    def left(values: pd.Series) -> float:
+        return values.iloc[-1] / values.iloc[0] if len(values) > 1 else np.nan
+
+    texts, parts = [], {}
+    for label, results in found.items():
+        part = m.of_curve(results, column, left)
+        if part.diverged:
+            texts.append(f"{label} {part}")
+        elif not part.missing:
+            mean = m.over_seeds(results, column)["mean"]
+            ends = f"{mean.iloc[0]:#.3g} → {mean.iloc[-1]:#.3g}"
+            texts.append(f"{label}: {ends} (× {part:.2f})")
+        else:
+            continue
+        parts[label] = part
+    own = parts.pop(baseline, m.known(np.nan))
+    return "; ".join(texts) or MISSING, every(greater(own, v) for v in parts.values())
 
 
 def better_at_equal_initial(both: Mapping[str, Results]) -> Found:
     """Whether the first of two personalises better at the same initial accuracy."""
     initial, own, other = at_equal_initial(*both.values())
-    if initial.diverged:
-        lost = (f"{k} {r.diverged}." for k, r in both.items() if r.diverged)
-        return " ".join(lost), greater(own, other)
     one, second = both
     figures = f"at {initial} initial: {one} {own}, {second} {other}"
-    return MISSING if initial.missing else figures, greater(own, other)
+    if initial.missing:
+        figures = _lost(both) or MISSING
+    return figures, greater(own, other)
+
+
+def _lost(both: Mapping[str, Results]) -> str:
+    """ "ν = 5 diverged at round 12.", of each that did."""
+    return " ".join(f"{k} {r.diverged}." for k, r in both.items() if r.diverged)
 
 
 def at_equal_initial(one: Results, other: Results) -> tuple[Value, Value, Value]:
@@ -148,7 +147,7 @@ def at_equal_initial(one: Results, other: Results) -> tuple[Value, Value, Value]
 def _meeting(one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, float, float]:
     if min(len(one), len(other)) < 2:
         return np.nan, np.nan, np.nan
-    initial = min(float(pairs[BEFORE].max()) for pairs in (one, other))
+    initial = min(float(pairs[m.BEFORE].max()) for pairs in (one, other))
     reached = [_when_reaching(pairs, initial) for pairs in (one, other)]
     if np.isnan(reached).any():
         return np.nan, np.nan, np.nan
@@ -157,7 +156,7 @@ def _meeting(one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, float, floa
 
 def _when_reaching(pairs: pd.DataFrame, initial: float) -> float:
     """Personalised accuracy where the initial one first rises to ``initial``."""
-    before, after = pairs[BEFORE].to_numpy(), pairs[AFTER].to_numpy()
+    before, after = pairs[m.BEFORE].to_numpy(), pairs[m.AFTER].to_numpy()
     place = int(np.argmax(before >= initial))
     if place == 0:  # training has not raised it
         return np.nan

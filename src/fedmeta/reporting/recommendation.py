@@ -18,19 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 
 from fedmeta.reporting import measures as m
+from fedmeta.reporting import style as s
 from fedmeta.reporting.fairness import GRID, density
 from fedmeta.reporting.results import Results
-from fedmeta.reporting.style import (
-    INK,
-    LABEL_SIZE,
-    SMALL_SIZE,
-    Keywords,
-    colours_of,
-    label_ends,
-    panels,
-    say,
-    titled,
-)
+from fedmeta.reporting.style import Keywords
 from fedmeta.reporting.verdicts import Claim, close, every, greater
 
 Row = tuple[str, int]  # a method and its number of steps
@@ -71,20 +62,16 @@ def of_users(results: Results, found: Results, **stage: Any) -> dict[str, m.Valu
     naive = user_accuracies(results.where(method=NAIVE).at(**{**stage, "steps": 0}))
     naive = naive["top1"].groupby(level=0).first()  # the same under every seed
 
-    def measured(compute: Callable[[pd.DataFrame], float]) -> m.Value:
-        one = m.measure(lambda run: compute(user_accuracies(run.at(**stage))))
-        return one(found)
-
-    def mean(top: str) -> m.Value:
-        return measured(lambda users: 100 * users[top].mean())
-
+    measures: dict[str, Callable[[pd.DataFrame], float]] = {
+        "users": len,
+        "mean_top1": lambda users: 100 * users["top1"].mean(),
+        "mean_top4": lambda users: 100 * users["top4"].mean(),
+        "p10_top1": lambda users: 100 * users["top1"].quantile(0.1),
+        "beats_mru": lambda users: 100 * (users["top1"] - naive).dropna().gt(0).mean(),
+    }
     return {
-        "users": measured(len),
-        **{f"mean_{top}": mean(top) for top in TOPS},
-        "p10_top1": measured(lambda users: 100 * users["top1"].quantile(0.1)),
-        "beats_mru": measured(
-            lambda users: 100 * ((users["top1"] - naive).dropna() > 0).mean()
-        ),
+        name: m.measure(lambda run, of=of: of(user_accuracies(run.at(**stage))))(found)
+        for name, of in measures.items()
     }
 
 
@@ -96,8 +83,7 @@ def tabulate(
     """A row a method and number of steps: `TABLE_STEPS` and a method's last.
 
     Args:
-        results: Of all methods.
-        parameters: Number of parameters of each method that has any.
+        parameters: number of parameters of each method that has any.
         measures: `accuracies` or `of_users`.
 
     Returns:
@@ -171,56 +157,58 @@ def value(results: Results, row: Row, top: str, fraction: float) -> m.Value:
 
 
 def above(
-    results: Results,
     claim: str,
     winners: Sequence[Row],
     losers: Sequence[Row],
     fraction: float,
     tops: Iterable[str] = TOPS,
-) -> Claim:
+) -> Callable[[Results], Claim]:
     """Whether every winner is above every loser, or all others, in every measure."""
-    rows, held, figures = rows_of(results), [], []
-    names = dict(zip(results.cells["method"], results.cells["label"], strict=True))
 
-    def told(values: Mapping[Row, m.Value]) -> str:
-        labels = {row: rows.get(row, names.get(row[0], row[0])) for row in values}
-        return ", ".join(f"{labels[row]} {v}" for row, v in values.items())
+    def check(results: Results) -> Claim:
+        rows, held, figures = rows_of(results), [], []
+        labels = dict(zip(results.cells["method"], results.cells["label"], strict=True))
+        against = losers or [row for row in rows if row not in winners]
 
-    for top in tops:
-        high, low = (
-            {row: value(results, row, top, fraction) for row in wanted}
-            for wanted in (
-                winners,
-                losers or [row for row in rows if row not in winners],
+        def told(values: Mapping[Row, m.Value]) -> str:
+            names = (rows.get(row, labels.get(row[0], row[0])) for row in values)
+            pairs = zip(names, values.values(), strict=True)
+            return ", ".join(f"{name} {v}" for name, v in pairs)
+
+        for top in tops:
+            high, low = (
+                {row: value(results, row, top, fraction) for row in wanted}
+                for wanted in (winners, against)
             )
-        )
-        held += [greater(a, b) for a in high.values() for b in low.values()]
-        lost = {row: x for row, x in low.items() if x.diverged}
-        best = sorted(low, key=lambda row: np.nan_to_num(float(low[row])))[-1:]  # noqa: B023
-        figures.append(
-            f"{TOPS[top]}: {told(high)} against "
-            f"{told(lost or {row: low[row] for row in best})}"
-        )
-    return Claim(claim, "; ".join(figures), every(held))
+            held += [greater(a, b) for a in high.values() for b in low.values()]
+            lost = {row: x for row, x in low.items() if x.diverged}
+            best = sorted(low.items(), key=lambda pair: np.nan_to_num(float(pair[1])))
+            beaten = told(lost or dict(best[-1:]))
+            figures.append(f"{TOPS[top]}: {told(high)} against {beaten}")
+        return Claim(claim, "; ".join(figures), every(held))
+
+    return check
 
 
 def equal(
-    results: Results,
     claim: str,
     figures: str,
     one: tuple[Row, float],
     other: tuple[Row, float],
     within: float,
     tops: Iterable[str] = TOPS,
-) -> Claim:
+) -> Callable[[Results], Claim]:
     """Whether two rows, each at a support fraction, are at most so far apart."""
-    pairs = {
-        TOPS[top]: [value(results, row, top, p) for row, p in (one, other)]
-        for top in tops
-    }
-    texts = [f"{top}: {figures.format(*pair)}" for top, pair in pairs.items()]
-    held = every(close(here, there, within) for here, there in pairs.values())
-    return Claim(claim, "; ".join(texts), held)
+
+    def check(results: Results) -> Claim:
+        texts, held = [], []
+        for top in tops:
+            here, there = (value(results, row, top, p) for row, p in (one, other))
+            texts.append(f"{TOPS[top]}: {figures.format(here, there)}")
+            held.append(close(here, there, within))
+        return Claim(claim, "; ".join(texts), every(held))
+
+    return check
 
 
 def step_curves(results: Results) -> Figure:
@@ -229,28 +217,28 @@ def step_curves(results: Results) -> Figure:
     LR and NN are curves. A federated or unified method is a dot at its number of steps
     and a dashed line; what takes no steps is a dotted line.
     """
-    fractions = support_fractions(results)
-    rows = max(len(fractions), 1)
-    title = f"Test accuracy by steps on a user's own records · {results.source}"
-    figure, axes = panels(2 * rows, title, (11.5, 0.6 + 3.5 * rows), rows=rows)
-    if not fractions:
-        for panel in axes:
-            say(panel, "no test user")
-    for panel, (p, top) in zip(axes, product(fractions, TOPS), strict=False):
+    pairs = list(product(support_fractions(results), TOPS))
+    rows = max(len(pairs) // len(TOPS), 1)
+    figure, drawn = s.panels(
+        {f"{TOPS[top]}, {p:.0%} support": (p, top) for p, top in pairs},
+        f"Test accuracy by steps on a user's own records · {results.source}",
+        (11.5, 0.6 + 3.5 * rows),
+        nothing="no test user",
+        rows=rows,
+    )
+    for panel, _, (p, top) in drawn:
         panel.set_xscale("log")
         panel.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.0f}"))
         panel.xaxis.set_minor_locator(LogLocator(subs=[]))
         panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         _by_steps(panel, results, p, top)
-        words = f"{TOPS[top]}, {p:.0%} support"
-        panel.set_title(words, fontsize=LABEL_SIZE, loc="left", color=INK)
-    for panel in axes[-2:]:
-        panel.set_xlabel("steps (log scale)", fontsize=LABEL_SIZE)
+    for panel in figure.axes[-len(TOPS) :]:
+        panel.set_xlabel("steps (log scale)", fontsize=s.LABEL_SIZE)
     return figure
 
 
 def _by_steps(panel: Axes, results: Results, fraction: float, top: str) -> None:
-    colours, ends = colours_of(results.values("label")), []
+    colours, ends = s.colours_of(results.values("label")), []
     for method, found in results.by("method").items():
         label = found.value("label")
         if found.diverged:
@@ -264,17 +252,18 @@ def _by_steps(panel: Axes, results: Results, fraction: float, top: str) -> None:
         curve = pd.Series(curve, dtype=float).dropna()
         if curve.empty:
             continue
-        last = curve.iloc[-1]
         style: Keywords = {"color": colours[label], "marker": "o"}
         taken = curve[curve.index > 0]
         if method in TRAINED_ALONE:
             panel.plot(taken, linewidth=2, markersize=3.5, **style)
         else:
+            line: Keywords = {"color": colours[label], "linewidth": 1.1}
             dashes = "--" if len(taken) else ":"
-            panel.axhline(last, color=colours[label], linewidth=1.1, linestyle=dashes)
+            panel.axhline(curve.iloc[-1], linestyle=dashes, **line)
             panel.plot(taken[-1:], markersize=5, **style)
-        ends.append((f"{label} {last:.1%}", colours[label], float(last)))
-    label_ends(panel, ends)
+        last = float(curve.iloc[-1])
+        ends.append((f"{label} {last:.1%}", colours[label], last))
+    s.label_ends(panel, ends)
 
 
 def user_spread(results: Results) -> Figure:
@@ -282,32 +271,27 @@ def user_spread(results: Results) -> Figure:
 
     Of a method's numbers of steps the last is shown.
     """
-    fractions = support_fractions(results)
-    last = {
-        method: (steps, results.where(method=method))
-        for method, steps in rows_of(results)
-    }
+    last = dict(tuple(rows_of(results)))  # method -> steps
     names = [
         found.value("label")
         + (f", {found.diverged}" if found.diverged else f", {n:,} steps" * bool(n))
-        for n, found in last.values()
+        for method, n in last.items()
+        for found in [results.where(method=method)]
     ]
-    title = f"Top-1 accuracy of each test user · {results.source}"
-    size = (11.5, 1.2 + 0.45 * max(len(last), 2))
-    figure, drawn = titled(
-        {f"{p:.0%} support": p for p in fractions},
-        title,
-        size,
+    figure, drawn = s.panels(
+        {f"{p:.0%} support": p for p in support_fractions(results)},
+        f"Top-1 accuracy of each test user · {results.source}",
+        (11.5, 1.2 + 0.45 * max(len(last), 2)),
         "share of the user's query records right",
         "no test user",
         share_y=True,
     )
-    colours = colours_of(results.values("label"))
+    colours = list(s.colours_of(results.values("label")).values())
     for panel, _, p in drawn:
-        for place, (steps, found) in enumerate(last.values()):
-            users = user_accuracies(found.at(support_fraction=p, steps=steps))
-            colour = colours[found.value("label")]
-            _ridge(panel, place, users["top1"].to_numpy(float), colour)
+        for place, (method, steps) in enumerate(last.items()):
+            scores = results.where(method=method).at(support_fraction=p, steps=steps)
+            users = user_accuracies(scores)["top1"].to_numpy(float)
+            _ridge(panel, place, users, colours[place])
         panel.set_xlim(0, 1)
         panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     first = figure.axes[0]
@@ -328,12 +312,6 @@ def _ridge(panel: Axes, place: int, users: np.ndarray, colour: str) -> None:
     low, middle, high = np.quantile(users, [0.1, 0.5, 0.9])
     panel.plot([low, high], [place, place], color=colour, linewidth=3)
     panel.plot(middle, place, "o", color=colour, markeredgecolor="white", markersize=7)
-    panel.annotate(
-        f"{middle:.0%}",
-        (middle, place),
-        xytext=(0, 6),
-        textcoords="offset points",
-        ha="center",
-        fontsize=SMALL_SIZE,
-        color=INK,
-    )
+    above: Keywords = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
+    words: Keywords = {"fontsize": s.SMALL_SIZE, "color": s.INK}
+    panel.annotate(f"{middle:.0%}", (middle, place), **above, **words)

@@ -23,77 +23,56 @@ results.parquet and histories.parquet beside this page have all of these numbers
 a client and an evaluated round, for pandas."""
 
 
+Shows = tuple[Figure, str]  # a figure, and what to see in it
+
+
 class Section(NamedTuple):
-    """A part of the page under a heading of its own, in this order.
+    """A part of the page under a heading of its own, in this order."""
 
-    Attributes:
-        title: Its heading.
-        text: What is shown and how to read it.
-        table: Shown under the text.
-        figures: Names of figures, and what to see in them.
-        note: Below the table.
-        claims: What a paper says, checked here.
-        commands: Words, and what to type.
-        warning: Above all else, loudly: a title and a sentence.
-        level: Of the heading, 2 or 3.
-    """
-
-    title: str
-    text: str = ""
-    table: Shown | None = None
-    figures: Sequence[tuple[str, str]] = ()
-    note: str = ""
-    claims: Sequence[Claim] = ()
-    commands: Sequence[tuple[str, str]] = ()
+    title: str  # its heading
+    text: str = ""  # what is shown and how to read it
+    table: Shown | None = None  # shown under the text
+    figures: Mapping[str, Shows] = {}  # by name
+    note: str = ""  # below the table
+    claims: Sequence[Claim] = ()  # what a paper says, checked here
+    commands: Sequence[tuple[str, str]] = ()  # words, and what to type
+    # above all else, loudly: a title and a sentence
     warning: tuple[str, str] | None = None
-    level: int = 2
+    level: int = 2  # of the heading, 2 or 3
 
 
 class Report(NamedTuple):
-    """What a study says of its results.
+    """What a study says of its results."""
 
-    Attributes:
-        heading: The page's title.
-        summary: The outcome in a sentence or two.
-        tables: To be saved, by name.
-        figures: By name.
-        sections: In the order in which they are shown, after the claims.
-        claims: What the paper says, checked here.
-        next: Where to look next, beside what every page says.
-        notes: Sentences on the data, beside the study's.
-        statistics: The paper's data beside this run's, if there is such a table.
-    """
-
-    heading: str
-    summary: str
-    tables: Mapping[str, pd.DataFrame]
-    figures: Mapping[str, Figure]
+    heading: str  # the page's title
+    summary: str  # the outcome in a sentence or two
+    tables: Mapping[str, pd.DataFrame]  # to be saved, by name
+    # in the order in which they are shown, after the claims
     sections: Sequence[Section]
-    claims: Sequence[Claim] = ()
-    next: Sequence[str] = (TABLES,)
-    notes: Sequence[str] = ()
+    claims: Sequence[Claim] = ()  # what the paper says, checked here
+    next: Sequence[str] = (TABLES,)  # where to look next, beside what every page says
+    notes: Sequence[str] = ()  # sentences on the data, beside the study's
+    # the paper's data beside this run's, if there is such a table
     statistics: Shown | None = None
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """Those of all sections, by name."""
+        shown = (section.figures.items() for section in self.sections)
+        return {name: figure for pairs in shown for name, (figure, _) in pairs}
 
 
 class Data(NamedTuple):
-    """What a page says of the data and the run.
+    """What a page says of the data and the run."""
 
-    Attributes:
-        benchmark: The real data set's name, such as "FEMNIST".
-        source: What the data of this run are, such as "synthetic sample".
-        synthetic: Whether to say loudly that the data were generated.
-        stands_in: Whether to say loudly that they are not the benchmark's own.
-        parameters: The run's parameters, nested as they are in the configuration.
-        notes: Sentences on how the data were prepared.
-        statistics: The paper's data beside this run's, if there is such a table.
-    """
-
-    benchmark: str
-    source: str
-    synthetic: bool
-    stands_in: bool
+    benchmark: str  # the real data set's name, such as "FEMNIST"
+    source: str  # what the data of this run are, such as "synthetic sample"
+    synthetic: bool  # whether to say loudly that the data were generated
+    stands_in: bool  # whether to say loudly that they are not the benchmark's own
+    # the run's parameters, nested as they are in the configuration
     parameters: Mapping[str, Any]
-    notes: Sequence[str]
+    notes: Sequence[str]  # sentences on how the data were prepared
+    # the paper's data beside this run's, if there is such a table
     statistics: Shown | None = None
 
 
@@ -113,7 +92,7 @@ def render(report: Report, data: Data) -> str:
         | data._asdict()
         | {
             "sections": [*(checked if report.claims else ()), *report.sections],
-            "figures": {name: svg_data(f) for name, f in report.figures.items()},
+            "svg": svg_data,
             "parameters": flatten(data.parameters),
         }
     )

@@ -31,34 +31,23 @@ CELLS, SETTINGS = "cells", "settings"  # attributes of a stored table
 
 
 class Run(NamedTuple):
-    """What one training left, and its place in the study.
+    """What one training left, and its place in the study."""
 
-    Attributes:
-        factors: By name, without those of its settings.
-        scores: A row a client, and perhaps number of epochs or steps; or None.
-        history: A row an evaluated round; or None.
-    """
-
-    factors: Mapping[str, Any]
+    factors: Mapping[str, Any]  # by name, without those of its settings
+    # a row a client, and perhaps number of epochs or steps; or None
     scores: pd.DataFrame | None = None
-    history: pd.DataFrame | None = None
+    history: pd.DataFrame | None = None  # a row an evaluated round; or None
 
 
 class Results(NamedTuple):
-    """The tidy tables, or some of their rows.
+    """The tidy tables, or some of their rows."""
 
-    Attributes:
-        cells: A row a cell: its factors, and in words, or empty, whether its training
-            diverged, and on how many clients its adaptation did (`TOLD`).
-        scores: A row a cell, client and stage.
-        histories: A row a cell and evaluated round.
-        source: What the data are, for titles and tables.
-    """
-
+    # a row a cell: its factors, and in words, or empty, whether its training
+    # diverged, and on how many clients its adaptation did (`TOLD`)
     cells: pd.DataFrame
-    scores: pd.DataFrame
-    histories: pd.DataFrame
-    source: str
+    scores: pd.DataFrame  # a row a cell, client and stage
+    histories: pd.DataFrame  # a row a cell and evaluated round
+    source: str  # what the data are, for titles and tables
 
     def where(self, **factors: Any) -> Results:
         """The cells of these factors; a factor that none has is of no cell."""
@@ -67,13 +56,10 @@ class Results(NamedTuple):
 
     def by(self, *names: str) -> dict[Any, Results]:
         """The cells by a factor, or a tuple of several, in the order of the cells."""
-        keys = self.cells[list(names)].drop_duplicates().itertuples(index=False)
-        found = [tuple(key) for key in keys if not any(map(pd.isna, key))]
+        keys = self.cells[list(names)].dropna().drop_duplicates()
         return {
-            key if len(names) > 1 else key[0]: self.where(
-                **dict(zip(names, key, strict=True))
-            )
-            for key in found
+            key if len(names) > 1 else key[0]: self.where(**dict(zip(names, key)))
+            for key in keys.itertuples(index=False, name=None)
         }
 
     def value(self, name: str) -> Any:
@@ -112,11 +98,11 @@ class Results(NamedTuple):
         if not apart:
             return self.diverged
         words = []
-        for key, cell in self.by(*apart).items():
-            values = zip(apart, key if len(apart) > 1 else [key], strict=True)
+        for cell in self.by(*apart).values():
+            values = {name: cell.value(name) for name in apart}
             name = " ".join(
                 v if isinstance(v, str) else f"{k.replace('_', ' ')} {v}"
-                for k, v in values
+                for k, v in values.items()
             )
             words += [f"{name} {cell.diverged}"] if cell.diverged else []
         return "; ".join(words)
@@ -131,10 +117,9 @@ def tidy(runs: Iterable[tuple[str, Run]], source: str) -> Results:
     """The tables of some runs.
 
     Args:
-        runs: With the name of the cell, which several seeds may share. What they were
+        runs: with the name of the cell, which several seeds may share. What they were
             made with, the attribute "settings" of their tables, says seed and support
             fraction, unless they are among the factors.
-        source: What the data are.
     """
     cells, scores, histories = [], [], []
     for cell, run in runs:
@@ -150,7 +135,9 @@ def tidy(runs: Iterable[tuple[str, Run]], source: str) -> Results:
         words = next(filter(None, map(divergence, tables)), "")
         cells.append({**own, "diverged": words, "not_finite": nonfinite(run.scores)})
         if run.scores is not None:
-            scores.append(_long(run.scores).assign(**_apart(own, run.scores)))
+            # but for factors that the scores themselves have in several values
+            apart = {k: v for k, v in own.items() if k not in run.scores}
+            scores.append(_long(run.scores).assign(**apart))
         if run.history is not None:
             histories.append(run.history.assign(**own))
     frame = pd.DataFrame(cells, columns=None if cells else [*CELL, *TOLD])
@@ -201,11 +188,6 @@ def _long(scores: pd.DataFrame) -> pd.DataFrame:
         ],
         ignore_index=True,
     )
-
-
-def _apart(factors: Mapping[str, Any], scores: pd.DataFrame) -> dict[str, Any]:
-    """Factors, but for those that the scores themselves have in several values."""
-    return {name: value for name, value in factors.items() if name not in scores}
 
 
 def _joined(tables: list[pd.DataFrame], first: list[str]) -> pd.DataFrame:

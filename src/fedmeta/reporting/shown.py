@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fedmeta.reporting.divergence import columns_in_sight
 from fedmeta.reporting.wording import column_of
 
 HIDDEN = "source"  # a page says once what the data are
@@ -25,16 +24,12 @@ class Cell(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A table for people.
+    """A table for people."""
 
-    Attributes:
-        titles: The columns' headings.
-        bodies: Groups of rows under a heading, which may be empty.
-        groups: Headings over several columns: (text, how many columns); or none.
-    """
-
-    titles: Sequence[str]
+    titles: Sequence[str]  # the columns' headings
+    # groups of rows under a heading, which may be empty
     bodies: Sequence[tuple[str, Sequence[Sequence[Cell]]]]
+    # headings over several columns: (text, how many columns); or none
     groups: Sequence[tuple[str, int]] = ()
 
 
@@ -52,20 +47,19 @@ def shown(
     With several seeds, standard deviations stand behind their means, after ±.
 
     Args:
-        table: Any table.
-        alias: Names under which `wording` has columns that it knows otherwise.
-        plain: Whether its columns are none that `wording` knows.
-        best: Columns whose highest value is marked.
-        group: Heading over a column, from its name; equal neighbours are joined.
-        kinds: Heading over rows; equal neighbours are joined.
+        alias: names under which `wording` has columns that it knows otherwise.
+        plain: whether its columns are none that `wording` knows.
+        best: columns whose highest value is marked.
+        group: heading over a column, from its name; equal neighbours are joined.
+        kinds: heading over rows; equal neighbours are joined.
     """
     names = [
         name
         for name in columns_in_sight(table)
         if name != HIDDEN and not (str(name).endswith("_sd") and name[:-3] in table)
     ]
-    known: dict | None = {} if plain else None
-    columns = {name: column_of((alias or {}).get(name, name), known) for name in names}
+    named = alias or {}
+    columns = {name: column_of(named.get(name, name), plain=plain) for name in names}
 
     def cells(name: str) -> list[Cell]:
         column, highest = columns[name], table[name].max() if name in best else None
@@ -94,6 +88,16 @@ def shown(
         ],
         [(t, len(list(g))) for t, g in groupby(map(group, names))] if group else (),
     )
+
+
+def columns_in_sight(table: pd.DataFrame) -> list[str]:
+    """The table's columns, "training" before the first that has no number for it."""
+    names = [name for name in table if name != "training"]
+    if len(names) == len(table.columns):
+        return names
+    lost = table.loc[table["training"].notna(), names].isna().any()
+    place = int(lost.to_numpy().argmax()) if lost.any() else len(names)
+    return [*names[:place], "training", *names[place:]]
 
 
 def sideways(table: pd.DataFrame, by: str) -> Shown:
@@ -133,9 +137,7 @@ def printable(table: Shown, title: str, wrapped: int = 0) -> Table:
     """A table for rich to print.
 
     Args:
-        table: To print.
-        title: Above it.
-        wrapped: How many columns on the left may be broken into lines.
+        wrapped: how many columns on the left may be broken into lines.
     """
     printed = Table(
         title=Text(title),

@@ -85,27 +85,6 @@ def shades(labels: Sequence[Hashable]) -> dict[Hashable, str]:
 
 
 def panels(
-    count: int,
-    title: str,
-    size: tuple[float, float],
-    share_y: bool = False,
-    rows: int = 1,
-) -> tuple[Figure, list[Axes]]:
-    """An empty figure of ``count`` panels in equal rows, ``size`` in inches."""
-    figure = PlainFigure(figsize=size, dpi=120, layout="constrained", facecolor="white")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
-    grid = figure.subplots(rows, count // rows, squeeze=False, sharey=share_y)
-    axes = list(grid.flat)
-    for panel in axes:
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.spines[["left", "bottom"]].set_color("#888888")
-        panel.tick_params(colors=INK, labelsize=SMALL_SIZE, color="#888888")
-        panel.grid(color=FAINT, linewidth=0.7)
-        panel.set_axisbelow(True)
-    return figure, axes
-
-
-def titled(
     groups: Mapping[str, T],
     title: str,
     size: tuple[float, float],
@@ -115,24 +94,30 @@ def titled(
     share_y: bool = False,
     rows: int = 1,
 ) -> tuple[Figure, list[tuple[Axes, str, T]]]:
-    """A figure of a panel a group; returns each panel with its title and group.
+    """A figure of a panel a group, in equal rows; each panel with its title and group.
 
     Args:
-        groups: By the panels' titles.
-        title: Of the figure.
-        size: In inches.
-        x: What is on the horizontal axes.
-        nothing: Said where there is no group.
-        share_y: Whether all panels have one vertical axis.
-        rows: Of panels.
+        size: in inches.
+        x: what is on the horizontal axes.
+        nothing: said in the one panel where there is no group.
+        share_y: whether all panels have one vertical axis.
     """
-    figure, axes = panels(max(len(groups), 1), title, size, share_y, rows)
+    figure = PlainFigure(figsize=size, dpi=120, layout="constrained", facecolor="white")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+    columns = max(len(groups), 1) // rows
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharey=share_y).flat)
+    for panel in axes:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.spines[["left", "bottom"]].set_color("#888888")
+        panel.tick_params(colors=INK, labelsize=SMALL_SIZE, color="#888888")
+        panel.grid(color=FAINT, linewidth=0.7)
+        panel.set_axisbelow(True)
     found = [(p, *g) for p, g in zip(axes, groups.items(), strict=False)]
     for panel, name, _ in found:
         panel.set_title(name, fontsize=LABEL_SIZE, loc="left", color=INK)
         panel.set_xlabel(x, fontsize=LABEL_SIZE)
     if not found:
-        say(axes[0], nothing)
+        say(figure.axes[0], nothing)
     return figure, found
 
 
@@ -144,9 +129,8 @@ def write_beside(panel: Axes, text: str, x: float, y: float, **style: Any) -> No
 
 def say(panel: Axes, text: str) -> None:
     """Write a message where there is nothing to draw."""
-    panel.text(
-        0.5, 0.5, text, ha="center", va="center", transform=panel.transAxes, color=INK
-    )
+    middle: Keywords = {"ha": "center", "va": "center", "transform": panel.transAxes}
+    panel.text(0.5, 0.5, text, color=INK, **middle)
 
 
 def label_ends(panel: Axes, ends: Sequence[tuple[str, str, float]]) -> None:
@@ -156,16 +140,9 @@ def label_ends(panel: Axes, ends: Sequence[tuple[str, str, float]]) -> None:
     x = panel.get_xlim()[1]
     heights = [to_fraction.transform((x, y))[1] for _, _, y in ends]
     for (text, colour, _), height in zip(ends, spaced(heights, 0.055), strict=True):
-        panel.text(
-            1.015,
-            height,
-            text,
-            color=colour,
-            va="center",
-            fontsize=SMALL_SIZE,
-            fontweight="bold",
-            transform=panel.transAxes,
-        )
+        style: Keywords = {"color": colour, "fontsize": SMALL_SIZE, "va": "center"}
+        style |= {"fontweight": "bold", "transform": panel.transAxes}
+        panel.text(1.015, height, text, **style)
 
 
 def spaced(heights: Sequence[float], gap: float) -> list[float]:

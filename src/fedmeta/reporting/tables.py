@@ -26,8 +26,8 @@ def accuracy_table(
     """What every algorithm reached on the test clients, and what its training cost.
 
     Args:
-        results: Of one seed and support fraction.
-        paper: Published micro accuracies after adaptation by label, in percent;
+        results: of one seed and support fraction.
+        paper: published micro accuracies after adaptation by label, in percent;
             algorithms may be missing.
 
     Returns:
@@ -77,9 +77,9 @@ def targets_table(
     """What it cost to reach each accuracy on the validation clients, with intervals.
 
     Args:
-        results: Of one seed and support fraction.
-        validation: By algorithm, a row a validation client and evaluation.
-        lowest: The first target, a fraction; the others follow in steps of a point, up
+        results: of one seed and support fraction.
+        validation: by algorithm, a row a validation client and evaluation.
+        lowest: the first target, a fraction; the others follow in steps of a point, up
             to the highest accuracy that any algorithm reached.
 
     Returns:
@@ -124,8 +124,8 @@ def overhead_table(results: Results, target: float) -> pd.DataFrame:
     rounds, its mean over seeds.
 
     Args:
-        results: Of one support fraction.
-        target: The accuracy to reach, a fraction.
+        results: of one support fraction.
+        target: the accuracy to reach, a fraction.
 
     Returns:
         A row an algorithm. Where ``outcome`` is not "reached" the costs are missing.
@@ -133,7 +133,7 @@ def overhead_table(results: Results, target: float) -> pd.DataFrame:
         is counted against analytic over the whole run, in percent.
 
     Raises:
-        ValueError: If the target is no fraction.
+        ValueError: if the target is no fraction.
     """
     if not 0 < target <= 1:
         raise ValueError(
@@ -180,20 +180,17 @@ def fairness_table(results: Results) -> pd.DataFrame:
     """
     base = client_accuracies(results.where(algorithm=BASELINE))["before"]
 
-    def share(true: pd.Series) -> float:
-        return 100 * float(true.mean()) if len(true) else np.nan
-
     def measured(found: Results) -> dict[str, Any]:
         accuracies = client_accuracies(found)
         after, change = accuracies["after"], accuracies["after"] - accuracies["before"]
         return {
             "clients": len(after),
             **spread(after.to_numpy(dtype=float)),
-            "share_perfect": share(after == 1),
-            "share_better": share(change > 0),
-            "share_unchanged": share(change == 0),
-            "share_worse": share(change < 0),
-            "share_worse_than_baseline": share((after - base).dropna() < 0),
+            "share_perfect": 100 * (after == 1).mean(),
+            "share_better": 100 * (change > 0).mean(),
+            "share_unchanged": 100 * (change == 0).mean(),
+            "share_worse": 100 * (change < 0).mean(),
+            "share_worse_than_baseline": 100 * ((after - base).dropna() < 0).mean(),
         }
 
     return _finished(m.tabulate(results, ["algorithm"], measured))

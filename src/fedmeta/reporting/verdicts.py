@@ -24,31 +24,19 @@ ENOUGH_SEEDS, CONFIDENCE = 3, 0.95
 
 
 class Verdict(NamedTuple):
-    """What became of a claim.
+    """What became of a claim."""
 
-    Attributes:
-        verdict: `HELD`, `NOT_HELD`, `UNDECIDED`, `NOT_MEASURED` or `DIVERGED`.
-        tendency: Of the means over seeds, however few.
-        seeds: How many pairs there are.
-    """
-
-    verdict: str
-    tendency: str = ""
-    seeds: int = 0
+    verdict: str  # `HELD`, `NOT_HELD`, `UNDECIDED`, `NOT_MEASURED` or `DIVERGED`
+    tendency: str = ""  # of the means over seeds, however few
+    seeds: int = 0  # how many pairs there are
 
 
 class Claim(NamedTuple):
-    """A claim of a paper and what became of it here.
+    """A claim of a paper and what became of it here."""
 
-    Attributes:
-        claim: In words.
-        figures: The numbers that decide it; a page breaks the line after "; ".
-        outcome: What they decide.
-    """
-
-    claim: str
-    figures: str
-    outcome: Verdict
+    claim: str  # in words
+    figures: str  # the numbers that decide it; a page breaks the line after "; "
+    outcome: Verdict  # what they decide
 
 
 def claims_frame(claims: Sequence[Claim]) -> pd.DataFrame:

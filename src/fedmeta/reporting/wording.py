@@ -1,7 +1,7 @@
 """Headings, meanings and units of the tables' columns, for people."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,21 +60,22 @@ def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def headline_columns(accuracy: pd.DataFrame) -> list[str]:
-    """The few columns to show first, without those that are wholly missing."""
-    place = HEADLINE.index("gain") + 1
-    names = [*HEADLINE[:place], *further_metrics(accuracy), *HEADLINE[place:]]
-    return [n for n in names if n in accuracy and not accuracy[n].isna().all()]
+def headline_columns(
+    accuracy: pd.DataFrame, names: Sequence[str] = HEADLINE
+) -> list[str]:
+    """Columns to show first, without those that are wholly missing.
 
-
-def further_metrics(accuracy: pd.DataFrame) -> list[str]:
-    """Columns of the metrics beside accuracy and loss, after adaptation."""
-    return [
+    Before the paper's stand metrics beside accuracy and loss, after adaptation.
+    """
+    further = [
         name
         for name in accuracy
-        if name not in COLUMNS and METRIC.fullmatch(name) and name.endswith("_after")
+        if name not in KNOWN and METRIC.fullmatch(name) and name.endswith("_after")
         if not name.startswith("macro_")
     ]
+    place = names.index("paper")
+    names = [*names[:place], *further, *names[place:]]
+    return [n for n in names if n in accuracy and not accuracy[n].isna().all()]
 
 
 def scale(metric: str) -> int:
@@ -82,27 +83,30 @@ def scale(metric: str) -> int:
     return 100 if SHARES.fullmatch(metric) else 1
 
 
-def column_of(name: str, columns: Mapping[str, Column] | None = None) -> Column:
-    """How to show a column; a name that is not among ``columns`` is taken as it is."""
-    known = COLUMNS if columns is None else {"training": TRAINING, **columns}
-    found = METRIC.fullmatch(str(name)) if columns is None else None
-    if name not in known and found:
-        return _metric_column(*found.groups(default=""))
-    for pattern, make in PATTERNS if columns is None else ():
-        if match := pattern.fullmatch(str(name)):
-            return make(*match.groups())
-    return known.get(name, Column(str(name).replace("_", " "), _plain))
+def column_of(name: str, *, plain: bool = False) -> Column:
+    """How to show a column, as `TABLE` says; what is not there is taken as it is.
 
-
-def _metric_column(macro: str, metric: str, when: str) -> Column:
+    Args:
+        name: of the column.
+        plain: whether only "training" is looked up.
+    """
+    for pattern, title, text, *rest in ROWS[:1] if plain else ROWS:
+        if match := re.fullmatch(pattern, str(name)):
+            how = FORMATS.get(text) or text.format
+            return Column(title.format(*match.groups()), how, *rest)
+    found = METRIC.fullmatch(str(name))
+    if plain or not found:
+        return Column(str(name).replace("_", " "), _plain)
+    macro, metric, when = found.groups(default="")
     share = SHARES.fullmatch(metric)
     title = f"Top-{share[1]}" if share else metric.replace("_", " ").capitalize()
     of = f" whose class is among the {share[1]} highest" if share else ""
     meaning = f"{'share' if share else 'mean'} of query records{of}"
     meaning += ", every client counts the same" if macro else ""
-    text = _percent if share else "{:.3f}".format
     title = f"Mean client {title.lower()}" if macro else title
-    return Column(f"{title} {when}", text, meaning)
+    return Column(
+        f"{title} {when}", FORMATS["%"] if share else "{:.3f}".format, meaning
+    )
 
 
 def _with_prefix(count: float, unit: str) -> str:
@@ -123,20 +127,12 @@ def _plain(value: Any) -> str:
     return f"{value:,.2f}"
 
 
-def _percent(value: float) -> str:
-    return f"{value:.1f} %"
-
-
-def _points(value: float) -> str:
-    return f"{round(value, 1) + 0.0:+.1f}"  # never -0.0
-
-
 # How values are written, beside format strings.
 FORMATS: dict[str, Callable[[Any], str]] = {
     "plain": _plain,
     "text": str,
-    "%": _percent,
-    "points": _points,
+    "%": "{:.1f} %".format,
+    "points": lambda value: f"{round(value, 1) + 0.0:+.1f}",  # never -0.0
     "bytes": bytes_text,
     "FLOP": flops_text,
     "steps": lambda count: f"{count:,}" if count else MISSING,
@@ -144,33 +140,19 @@ FORMATS: dict[str, Callable[[Any], str]] = {
 }
 
 
-def _column(title: str, text: str, meaning: str = "", missing: str = MISSING) -> Column:
-    return Column(title, FORMATS.get(text) or text.format, meaning, missing)
-
-
-TRAINING = _column("Training", "text")
-PATTERNS: list[tuple[re.Pattern, Callable[..., Column]]] = [
-    (
-        re.compile(r"stage(\d)_(\d+)"),
-        lambda stage, n: _column(
-            f"Stage\N{NO-BREAK SPACE}{stage}, "
-            + (f"after {n} epoch{'s' * (n != '1')}" if n != "0" else "initial"),
-            "{:.1f}",
-        ),
-    ),
-    (
-        re.compile(r"(?:paper_)?(mean_)?top(\d+)_[\d.]+"),
-        lambda mean, k: _column(f"{'Mean ' * bool(mean)}Top-{k}", "{:.2f}"),
-    ),
-    (re.compile(r"p10_top1_[\d.]+"), lambda: _column("10th percentile", "{:.2f}")),
-    (re.compile(r"beats_mru_[\d.]+"), lambda: _column("Beats MRU", "{:.0f} %")),
-    (
-        re.compile(r"steps_(\d+)"),
-        lambda n: _column("1 step" if n == "1" else f"{n} steps", "{:.1f}"),
-    ),
-]
-# Name | title | how it is written | meaning | where it is missing
+# Name, a regular expression | title, of its groups | how it is written | meaning |
+# where it is missing.
 TABLE = """
+training | Training | text
+stage([12])_0 | Stage\N{NO-BREAK SPACE}{}, initial | {:.1f}
+stage([12])_1 | Stage\N{NO-BREAK SPACE}{}, after 1 epoch | {:.1f}
+stage([12])_([0-9]+) | Stage\N{NO-BREAK SPACE}{}, after {} epochs | {:.1f}
+steps_1 | 1 step | {:.1f}
+steps_([0-9]+) | {} steps | {:.1f}
+(?:paper_)?top([0-9]+)_[0-9.]+ | Top-{} | {:.2f}
+mean_top([0-9]+)_[0-9.]+ | Mean Top-{} | {:.2f}
+p10_top1_[0-9.]+ | 10th percentile | {:.2f}
+beats_mru_[0-9.]+ | Beats MRU | {:.0f} %
 algorithm | Algorithm | text
 source | Data | text
 setting | Users | text
@@ -259,4 +241,4 @@ share_worse | Worse after adapting | % | of clients
 share_worse_than_baseline | Worse off than with plain FedAvg | % | of clients
 """
 ROWS = [line.split(" | ") for line in TABLE.strip().splitlines()]
-COLUMNS = {"training": TRAINING, **{name: _column(*row) for name, *row in ROWS}}
+KNOWN = {name for name, *_ in ROWS}

@@ -22,7 +22,8 @@ BASELINE, FINE_TUNED = label_of(tables.BASELINE), label_of("fedavg_meta")
 FEDMETA = (label_of("maml"), label_of("meta_sgd"))  # whose gains the paper states
 Paper = Mapping[float, Mapping[str, float]]  # support fraction -> label -> %
 Accuracies = Mapping[float, Mapping[str, Value]]  # the same, by seed
-Figure = tuple[str, Verdict | None]  # in words, and what it decides
+# By what they are of: in words, and what each decides.
+Figures = dict[Any, list[tuple[str, Verdict | None]]]
 
 
 def published(paper: Paper) -> Accuracies:
@@ -61,9 +62,8 @@ def headline(sources: str, ours: Sequence[Value], theirs: Sequence[float]) -> st
     """The range of FedMeta's gains over FedAvg, computed as the paper's abstract does.
 
     Args:
-        sources: What our data are.
-        ours: Gains in points: MAML's and Meta-SGD's, all support fractions, all data.
-        theirs: The paper's.
+        sources: what our data are.
+        ours: gains in points: MAML's and Meta-SGD's, all support fractions, all data.
     """
     paper = f"the paper's is {_range(theirs)}, over {len(theirs)} cells"
     lost = sum(bool(gain.diverged) for gain in ours)
@@ -87,11 +87,11 @@ def claims(
     """Claims (a) to (d) on one data set, over what was measured of it.
 
     Args:
-        accuracies: Ours after adaptation.
-        paper: The paper's, which say what is expected of FedAvg(Meta).
+        accuracies: ours after adaptation.
+        paper: the paper's, which say what is expected of FedAvg(Meta).
         overheads: ``overhead_table`` by support fraction.
-        rounds: To reach its target; infinite where it was not reached.
-        fractions: All that are asked for; of those not measured it is said so.
+        rounds: to reach its target; infinite where it was not reached.
+        fractions: all that are asked for; of those not measured it is said so.
     """
     return [
         above_baseline(accuracies, fractions),
@@ -103,7 +103,7 @@ def claims(
 
 def above_baseline(accuracies: Accuracies, fractions: Sequence[float]) -> Claim:
     """(a) FedMeta is above FedAvg at every support fraction."""
-    found: dict[float, list[Figure]] = {p: [] for p in fractions}
+    found: Figures = {p: [] for p in fractions}
     for (label, p), gain in gains(accuracies).items():
         found[p].append((f"{label} {gain:+.2f}", greater(gain, 0)))
     where = _percent_list(p for p in fractions if found[p])
@@ -117,16 +117,14 @@ def fine_tuning(
     theirs = lead(published(paper), FINE_TUNED, BASELINE)
     expected = {p: float(theirs[p]) for p in fractions if p in theirs}
     ours = lead(accuracies, FINE_TUNED, BASELINE)
-    found: dict[float, list[Figure]] = {p: [] for p in expected}
+    found: Figures = {p: [] for p in expected}
     for p in expected.keys() & ours.keys():
         text = f"{ours[p]:+.2f} (paper {expected[p]:+.2f})"
         found[p] = [(text, greater(ours[p] * expected[p], 0))]  # the same sign
-    shown = [p for p in expected if found[p]] or expected
-    sides = [
-        f"{side} it{_percent_list(at)}"
-        for side, below in (("below", True), ("above", False))
-        if (at := [p for p in shown if (expected[p] < 0) == below])
-    ]
+    shown = {p: expected[p] for p in expected if found[p]} or expected
+    below = _percent_list(p for p, points in shown.items() if points < 0)
+    above = _percent_list(p for p, points in shown.items() if points >= 0)
+    sides = [f"below it{below}"] * bool(below) + [f"above it{above}"] * bool(above)
     return _claim(f"(b) FedAvg(Meta), beside FedAvg, is {' and '.join(sides)}", found)
 
 
@@ -135,16 +133,16 @@ def shrinking_lead(accuracies: Accuracies) -> Claim:
 
     The paper's leads do not all shrink from each fraction to the next.
     """
-    found: dict[str, list[Figure]] = {}
-    ends: set[float] = set()
+    found: Figures = {}
+    ends: list[float] = []
     for label in FEDMETA:
         leads = lead(accuracies, label, FINE_TUNED)
         found[label] = [(f"{x:+.2f} at {percent(p)}", None) for p, x in leads.items()]
         if len(leads) > 1:
             first, last = min(leads), max(leads)
-            ends |= {first, last}
-            text, _ = found[label][-1]
-            found[label][-1] = text, greater(leads[first], leads[last])
+            ends += [first, last]
+            held = greater(leads[first], leads[last])
+            found[label][-1] = found[label][-1][0], held
     where = (
         f" from {percent(min(ends))} to {percent(max(ends))} support" if ends else ""
     )
@@ -157,7 +155,7 @@ def fewer_rounds(
     fractions: Sequence[float],
 ) -> Claim:
     """(d) FedMeta reaches the target accuracy in fewer rounds than FedAvg."""
-    found: dict[float, list[Figure]] = {p: [] for p in fractions}
+    found: Figures = {p: [] for p in fractions}
     target = " the target"
     for p, table in overheads.items():
         cost = table.set_index("algorithm")
@@ -165,14 +163,17 @@ def fewer_rounds(
         if BASELINE in cost.index and labels:
             target = f" {cost['target'].iloc[0]:g} % validation accuracy"
             base = rounds[p][BASELINE]
-            found[p] = [(f"{BASELINE} {_rounds(cost.loc[BASELINE])}", None)] + [
-                (f"{k} {_rounds(cost.loc[k])}", greater(base, rounds[p][k]))
-                for k in labels
+            found[p] = [
+                (
+                    f"{k} {_rounds(cost.loc[k])}",
+                    None if k == BASELINE else greater(base, rounds[p][k]),
+                )
+                for k in (BASELINE, *labels)
             ]
     return _claim(f"(d) FedMeta reaches{target} in fewer rounds than FedAvg", found)
 
 
-def _claim(claim: str, found: Mapping[Any, Sequence[Figure]]) -> Claim:
+def _claim(claim: str, found: Figures) -> Claim:
     """All figures behind what they are of, and one verdict on those that decide."""
     figures = "; ".join(
         f"{of if isinstance(of, str) else percent(of)}: "

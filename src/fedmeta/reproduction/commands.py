@@ -1,6 +1,7 @@
 """Which cells of the grid are missing, and what to type to fill them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 from fedmeta.core.algorithms import ALGORITHMS
@@ -10,27 +11,25 @@ from fedmeta.reproduction.settings import NO_RESULT, OWN, VARIED
 
 SEEDS = 3  # a standard deviation of fewer says little
 Cell = tuple[str, float, int]  # algorithm, support fraction, seed
+Line = tuple[str, str]  # what it fills, and what to type
 
 
 class Given(NamedTuple):
-    """Parameters of the runs that the configuration does not have.
+    """Parameters of the runs that the configuration does not have."""
 
-    Attributes:
-        typed: What --params takes: dotted name -> value.
-        written: What it does not, such as lists; these stand in conf/local.
-    """
-
-    typed: dict[str, str]
+    typed: dict[str, str]  # what --params takes: dotted name -> value
+    # what it does not, such as lists; these stand in conf/local
     written: dict[str, str]
+
+
+NOTHING = Given({}, {})
 
 
 def wanted_seeds(found: Iterable[int]) -> list[int]:
     """The seeds there are, filled up to `SEEDS` with the smallest others."""
-    seeds, number = set(found), 0
-    while len(seeds) < SEEDS:
-        seeds.add(number)
-        number += 1
-    return sorted(seeds)
+    seeds = set(found)
+    others = [number for number in range(SEEDS) if number not in seeds]
+    return sorted([*seeds, *others[: max(SEEDS - len(seeds), 0)]])
 
 
 def missing_cells(
@@ -40,8 +39,7 @@ def missing_cells(
     seeds: Iterable[int],
 ) -> list[Cell]:
     """The cells of the grid that were not found."""
-    seeds, fractions = list(seeds), list(fractions)
-    grid = [(a, p, seed) for a in algorithms for p in fractions for seed in seeds]
+    grid = product(algorithms, fractions, seeds)
     return [cell for cell in grid if cell not in found]
 
 
@@ -52,14 +50,13 @@ def seed_words(seeds: Sequence[int]) -> str:
 
 def commands(
     missing: Collection[Cell], benchmark: str, env: str, given: Given
-) -> list[tuple[str, str]]:
+) -> list[Line]:
     """Lines that fill the cells, after what they fill; one where a sweep can fill all.
 
     Args:
-        missing: Of algorithms that this code does not know nothing can be said.
-        benchmark: Whose pipelines.
+        missing: of algorithms that this code does not know nothing can be said.
         env: Kedro's environment of the other runs.
-        given: What those were given by --params.
+        given: what those were given by --params.
     """
     lacking: dict[tuple[float, int], set[str]] = {}
     for algorithm, p, seed in missing:
@@ -89,10 +86,9 @@ def command_line(
     """`kedro run` for one cell, `kedro sweep` for more.
 
     Args:
-        pipeline: What runs.
         env: "local" is what Kedro takes if not told otherwise.
-        axes: Values by parameter; their product is run.
-        given: Parameters of every cell.
+        axes: values by parameter; their product is run.
+        given: parameters of every cell.
     """
     values = {
         **{name: ",".join(f"{v:g}" for v in some) for name, some in axes.items()},
@@ -100,13 +96,9 @@ def command_line(
     }
     pairs = [f"{name}={value}" for name, value in values.items()]
     single = all(len(some) == 1 for some in axes.values())
-    words = [
-        "kedro run" if single else "kedro sweep",
-        f"--pipeline {pipeline}",
-        *([f"--env {env}"] if env != "local" else []),
-        *([f"--params {','.join(pairs)}"] if single else []),
-        *([] if single else [f"--params {pair}" for pair in pairs]),
-    ]
+    words = ["kedro run" if single else "kedro sweep", f"--pipeline {pipeline}"]
+    words += [f"--env {env}"] if env != "local" else []
+    words += [f"--params {pair}" for pair in ([",".join(pairs)] if single else pairs)]
     return " ".join(words)
 
 
@@ -118,10 +110,9 @@ def given_parameters(
     """What the runs were told beyond the configuration, in the names of --params.
 
     Args:
-        recorded: Parameters of a run of each algorithm, as MLflow has them.
-        configured: The benchmark's parameters as they are in the files now; empty where
+        recorded: parameters of a run of each algorithm, as MLflow has them.
+        configured: the benchmark's parameters as they are in the files now; empty where
             they are not known, and then nothing is found.
-        benchmark: Its name, with which the names begin.
     """
     plain = flatten(configured)
     typed: dict[str, str] = {}

@@ -1,7 +1,7 @@
 """From a tracking store to a folder: a page, tables and figures."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain, count
 from pathlib import Path
@@ -20,16 +20,11 @@ from fedmeta.data.files import whole_path
 from fedmeta.reporting.report import RULE, Data, Report, Section, render
 from fedmeta.reporting.shown import markdown
 from fedmeta.reporting.verdicts import claims_frame
+from fedmeta.reproduction import study as reproduced
 from fedmeta.reproduction.claims import headline, paper_gains
 from fedmeta.reproduction.runs import Recorded, matching
 from fedmeta.reproduction.settings import choose
-from fedmeta.reproduction.study import (
-    Study,
-    declared_studies,
-    read,
-    table2_study,
-    table3_study,
-)
+from fedmeta.reproduction.study import Study
 from fedmeta.tracking.uri import tracking_uri
 
 PUBLISHED = {name: b for name, b in BENCHMARKS.items() if b.published}
@@ -64,16 +59,15 @@ def reproduce(
     """The report over a project's recorded runs.
 
     Args:
-        project: Its folder.
-        experiments: Names of experiments in MLflow; none: all.
-        output: Folder to write into; None: data/08_reporting/reproduction.
-        where: Parameters, as MLflow names them, that the runs must have.
+        experiments: names of experiments in MLflow; none: all.
+        output: folder to write into; None: data/08_reporting/reproduction.
+        where: parameters, as MLflow names them, that the runs must have.
 
     Returns:
         The page.
 
     Raises:
-        DataError: If there is no run to report on.
+        DataError: if there is no run to report on.
     """
     recorded = Recorded(tracking_uri(project))
     runs = matching(recorded.runs(experiments), where or {})
@@ -89,22 +83,22 @@ def reproduce(
 
 def read_studies(recorded: Recorded, runs: pd.DataFrame, project: Path) -> list[Study]:
     """The results of every experiment, those on the benchmarks' own data first."""
-    studies = list(declared_studies(recorded, runs))
+    studies = list(reproduced.declared_studies(recorded, runs))
     runs = runs[runs["benchmark"].isin(list(PUBLISHED))]
     for name, rows in runs.groupby("experiment"):
         for metric in (TABLE2, TABLE3):
             measured = [_belongs(run, metric) for run in rows.itertuples()]
             chosen = choose(rows[pd.Series(measured, rows.index, dtype=bool)])
             home = rows["benchmark"].iloc[0]
-            found = read(recorded, {home: chosen})
+            found = reproduced.read(recorded, {home: chosen})
             if found.table.empty:
                 continue
             given = configuration(project, found.newest["env"]).get(home, {})
             if metric == TABLE2:
-                studies.append(table2_study(name, found, given))
+                studies.append(reproduced.table2_study(name, found, given))
             else:
-                described = recorded.report(found.newest, "table3.csv")
-                studies.append(table3_study(name, found, given, described))
+                sizes = recorded.report(found.newest, "table3.csv")
+                studies.append(reproduced.table3_study(name, found, given, sizes))
     labels = [benchmark.label for benchmark in PUBLISHED.values()]
 
     def place(study: Study) -> tuple:
@@ -120,8 +114,8 @@ def write(studies: Sequence[Study], folder: Path) -> Path:
     """The page, and for every experiment a folder of tables and figures.
 
     Args:
-        studies: At least one.
-        folder: Made if there is none; files of the same names are replaced.
+        studies: at least one.
+        folder: made if there is none; files of the same names are replaced.
 
     Returns:
         The page.
@@ -142,14 +136,12 @@ def write(studies: Sequence[Study], folder: Path) -> Path:
                         figure.savefig(file, format=kind, metadata=metadata)
                     # found once, it holds for the other formats: a third of the time
                     figure.set_layout_engine("none")
-    checked = [
-        claims_frame(study.report.claims).assign(
-            experiment=study.name, source=study.data.source
-        )
-        for study in studies
-    ]
+    checked = pd.concat(
+        claims_frame(s.report.claims).assign(experiment=s.name, source=s.data.source)
+        for s in studies
+    )
     with whole_path(folder / "claims.csv") as file:
-        write_table(pd.concat(checked), file)
+        write_table(checked, file)
     path = folder / "report.html"
     with whole_path(path) as file:
         file.write_text(html(studies), encoding="utf-8")
@@ -158,7 +150,6 @@ def write(studies: Sequence[Study], folder: Path) -> Path:
 
 def html(studies: Sequence[Study]) -> str:
     """The page of all studies: style and figures inside, no request to anywhere."""
-    places = slugs(studies)
     # other data say nothing of the paper's range: shown where there is nothing else
     ranked = [study for study in studies if "gains" in study.report.tables]
     own = [study for study in ranked if not study.data.stands_in] or ranked
@@ -177,31 +168,30 @@ def html(studies: Sequence[Study]) -> str:
     report = Report(
         "The paper's tables and figures, over seeds and support fractions",
         headline(
-            " and ".join(dict.fromkeys(study.data.source for study in own))
-            or "any data",
+            _and(study.data.source for study in own) or "any data",
             [gain for study in own for gain in study.gains],
             paper_gains(),
         ),
         {},
-        {
-            f"{places[study.name]}/{name}": figure
-            for study in studies
-            for name, figure in study.report.figures.items()
-        },
         [
             Section("Does what the paper says hold here?", note=f"{ABOUT}{RULE}"),
             *(
-                Section(_titled(study), claims=study.report.claims, level=3)
+                Section(
+                    f"{study.name}{f' · {data.source}' * data.stands_in}",
+                    claims=study.report.claims,
+                    level=3,
+                )
                 for study in studies
                 if study.report.claims
+                for data in [study.data]
             ),
-            *(part for study in studies for part in _sections(study, places, alone)),
+            *(part for study in studies for part in _sections(study, alone)),
             *([Section("Not in this report", commands=not_run)] if not_run else []),
         ],
         next=[NEXT],
     )
     data = Data(
-        " and ".join(dict.fromkeys(study.data.benchmark for study in studies)),
+        _and(study.data.benchmark for study in studies),
         "; ".join(study.data.source for study in studies),
         alone,
         False,  # the page says it of each experiment
@@ -215,27 +205,23 @@ def html(studies: Sequence[Study]) -> str:
     return render(report, data)
 
 
-def _titled(study: Study) -> str:
-    data = study.data
-    return f"{study.name} · {data.source}" if data.stands_in else study.name
+def _and(names: Iterable[str]) -> str:
+    return " and ".join(dict.fromkeys(names))
 
 
-def _sections(study: Study, places: Mapping[str, str], told: bool) -> Iterator[Section]:
+def _sections(study: Study, told: bool) -> Iterator[Section]:
     """A study's part of the page; whether its head has told that it is generated."""
-    data = study.data
-    made = (
-        "These data were drawn by a program."
-        if data.synthetic
-        else f"Real data in the form of {data.benchmark}."
-    )
+    data, made = study.data, "These data were drawn by a program."
+    if not data.synthetic:
+        made = f"Real data in the form of {data.benchmark}."
     loudly = f"{made} The numbers must not be quoted as results on {data.benchmark}."
     warned = data.stands_in and not told
     yield Section(study.name, warning=(data.source, loudly) if warned else None)
     for part in study.report.sections:
-        figures = [(f"{places[study.name]}/{name}", see) for name, see in part.figures]
-        yield part._replace(figures=figures, level=3)
+        yield part._replace(level=3)
     if study.missing:
-        pairs = ", ".join(f"{name}: {value}" for name, value in study.written.items())
+        written = study.given.written
+        pairs = ", ".join(f"{name}: {value}" for name, value in written.items())
         yield Section(
             "What is missing",
             MISSING,
@@ -262,12 +248,10 @@ def configuration(project: Path, env: str) -> Mapping[str, Any]:
 def slugs(studies: Sequence[Study]) -> dict[str, str]:
     """A folder for each experiment; names that differ in other letters get numbers."""
     found: dict[str, str] = {}
-    taken: set[str] = set()
     for name in dict.fromkeys(study.name for study in studies):
-        plain = slug(name)
+        plain, taken = slug(name), found.values()
         numbered = (f"{plain}_{number}" for number in count(2))
         found[name] = next(s for s in chain([plain], numbered) if s not in taken)
-        taken.add(found[name])
     return found
 
 

@@ -31,7 +31,7 @@ TAGS = (
     "diverged",  # where: a `fedmeta.core.types.Divergence` in words
 )
 FINISHED = "FINISHED"
-EARLIER = {
+EARLIER = {  # columns of scores recorded before a sum was called by its metric
     f"{earlier}_{when}": f"{metric}_sum_{when}"
     for earlier, metric in (("correct", "accuracy"), ("loss", "loss"))
     for when in ("before", "after")
@@ -51,11 +51,8 @@ class Recorded:
     def __init__(self, uri: str) -> None:
         """Open it.
 
-        Args:
-            uri: MLflow's tracking URI.
-
         Raises:
-            DataError: Where there is no such file, since MLflow would make an empty
+            DataError: where there is no such file, since MLflow would make an empty
                 one, or no server that answers.
         """
         place = database_file(uri)
@@ -76,7 +73,7 @@ class Recorded:
         """A row a run of this project's algorithms.
 
         Args:
-            experiments: Their names in MLflow; none: all there are.
+            experiments: their names in MLflow; none: all there are.
 
         Returns:
             ``run_id, experiment``, the tags of `TAGS`, ``support_fraction`` (float),
@@ -86,7 +83,7 @@ class Recorded:
             ``parameters`` and ``metrics`` (dictionaries).
 
         Raises:
-            DataError: For an experiment that there is not, and where no run is left.
+            DataError: for an experiment that there is not, and where no run is left.
         """
         known = {e.name: e.experiment_id for e in self._client.search_experiments()}
         unknown = [name for name in experiments if name not in known]
@@ -129,20 +126,20 @@ class Recorded:
         """A CSV file among a run's artifacts, if it is there.
 
         Args:
-            run: With ``run_id`` and ``artifacts``.
-            path: Below the run's artifacts.
+            run: with ``run_id`` and ``artifacts``.
+            path: below the run's artifacts.
         """
         place = urlparse(run.artifacts)
         if place.scheme in ("", "file"):
             file = Path(unquote(place.path), path)
-            return _renamed(read_table(file)) if file.is_file() else None
+            return _read(file) if file.is_file() else None
         folder = path.rpartition("/")[0] or None
         there = self._client.list_artifacts(run.run_id, folder)
         if path not in {file.path for file in there}:
             return None
         with tempfile.TemporaryDirectory() as here:
             file = self._client.download_artifacts(run.run_id, path, here)
-            return _renamed(read_table(file))
+            return _read(file)
 
     def report(self, run: Any, name: str) -> pd.DataFrame | None:
         """A CSV file of the newest report that compares a run, if it is there.
@@ -190,7 +187,7 @@ def matching(runs: pd.DataFrame, wanted: Mapping[str, str]) -> pd.DataFrame:
     "store" counts as a parameter: presets that are compared have stores of their own.
 
     Raises:
-        DataError: If none is left.
+        DataError: if none is left.
     """
     kept = [
         agree(wanted, {"store": store, **parameters})
@@ -205,9 +202,8 @@ def matching(runs: pd.DataFrame, wanted: Mapping[str, str]) -> pd.DataFrame:
     return runs[kept]
 
 
-def _renamed(table: pd.DataFrame) -> pd.DataFrame:
-    """Scores recorded before a sum was called by its metric, with today's columns."""
-    return table.rename(columns=EARLIER)
+def _read(file: str | Path) -> pd.DataFrame:
+    return read_table(file).rename(columns=EARLIER)
 
 
 def _row(run: Any, experiment: str) -> dict[str, Any]:

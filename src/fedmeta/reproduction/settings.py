@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fedmeta.identity import NON_RESULT_OPTIONS
+from fedmeta.identity import NON_RESULT_OPTIONS, in_words
+from fedmeta.reporting.phrases import counted
+from fedmeta.reporting.wording import label_of, percent
 
 VARIED = {"training.seed", "partition.support_fraction"}
 # The same results to the last digits, on whatever machine.
@@ -23,36 +25,58 @@ Setting = Mapping[str, str]
 
 
 class Other(NamedTuple):
-    """Runs that were left out.
+    """Runs that were left out."""
 
-    Attributes:
-        algorithms: Whose they are.
-        differs: What is different in them: name -> (theirs, that of the runs taken).
-        runs: How many.
-    """
-
-    algorithms: tuple[str, ...]
+    algorithms: tuple[str, ...]  # whose they are
+    # what is different in them: name -> (theirs, that of the runs taken)
     differs: dict[str, tuple[str, str]]
-    runs: int
+    runs: int  # how many
 
 
 class Chosen(NamedTuple):
-    """The runs that count.
+    """The runs that count."""
 
-    Attributes:
-        runs: A row a cell: algorithm, support fraction and seed. Those of which the
-            training diverged are among them, and have no metrics.
-        settings: By algorithm.
-        others: Finished runs of other settings.
-        repeated: How many finished runs a newer one of the same cell has replaced.
-        unfinished: How many runs did not end well, or still go on.
-    """
-
+    # a row a cell: algorithm, support fraction and seed. Those of which the
+    # training diverged are among them, and have no metrics.
     runs: pd.DataFrame
-    settings: dict[str, Setting]
-    others: list[Other]
-    repeated: int
-    unfinished: int
+    settings: dict[str, Setting]  # by algorithm
+    others: list[Other]  # finished runs of other settings
+    repeated: int  # how many finished runs a newer one of the same cell has replaced
+    unfinished: int  # how many runs did not end well, or still go on
+
+    def notes(self) -> list[str]:
+        """Which runs count, which are left out and why."""
+        commits = sorted({commit[:12] for commit in self.runs["commit"] if commit})
+        dirty = any("dirty" in commit for commit in self.runs["commit"])
+        made = f", made by the commits {', '.join(commits)}" if commits else ""
+        changed = ", some of them with local changes" if commits and dirty else ""
+        notes = [f"{counted(len(self.runs), 'run')} count{made}{changed}."]
+        if self.repeated:
+            again = counted(self.repeated, "run")
+            notes.append(f"{again} of the same cells left out: newer ones count.")
+        notes += [
+            f"{label_of(run.algorithm)}, {percent(run.support_fraction)} support"
+            f"{'' if pd.isna(run.seed) else f', seed {run.seed}'}: {run.diverged}; no"
+            " mean is taken over what is left."
+            for run in self.runs[self.runs["diverged"] != ""].itertuples()
+        ]
+        if self.unfinished:
+            open_ = counted(self.unfinished, "run")
+            notes.append(f"{open_} did not finish, or still go on.")
+        for other in self.others:
+            who = ", ".join(map(label_of, other.algorithms))
+            theirs, ours = (
+                {name: pair[side] for name, pair in other.differs.items()}
+                for side in (0, 1)
+            )
+            differs = in_words(other.differs, theirs, ours)
+            runs = counted(other.runs, "run")
+            notes.append(f"Left out: {runs} of {who} with {differs}.")
+        if self.others:
+            notes.append(
+                "kedro reproduce --where NAME=VALUE takes the runs with another value."
+            )
+        return notes
 
 
 def choose(runs: pd.DataFrame) -> Chosen:
@@ -62,44 +86,30 @@ def choose(runs: pd.DataFrame) -> Chosen:
     each algorithm's own parameters.
 
     Args:
-        runs: Of one experiment; see `fedmeta.reproduction.runs.Recorded.runs`.
+        runs: of one experiment; see `fedmeta.reproduction.runs.Recorded.runs`.
     """
     ended = (runs["status"] == "FINISHED") | (runs["diverged"] != "")
     done = runs[ended].reset_index(drop=True)
     unfinished = len(runs) - len(done)
     if done.empty:
         return Chosen(done, {}, [], 0, unfinished)
-    full = [
-        setting_of(*run)
-        for run in zip(
-            done["parameters"], done["data_checksum"], done["code"], strict=True
-        )
-    ]
-    shared = [_shared(setting) for setting in full]
+    made = (done[name] for name in ("parameters", "data_checksum", "code"))
+    full = list(map(setting_of, *made))
+    shared = [{k: v for k, v in s.items() if not k.startswith(OWN)} for s in full]
     cells = list(done[CELL].astype(str).itertuples(index=False, name=None))
     ended = done["ended"].tolist()
     common = main_setting(shared, cells, ended)
     comparable = [agree(common, setting) for setting in shared]
 
     settings, kept = {}, []
-    for algorithm in dict.fromkeys(done["algorithm"]):
-        own = [
-            place
-            for place in done.index[done["algorithm"] == algorithm]
-            if comparable[place]
-        ]
-        if not own:
-            continue
-        main = main_setting(
-            [full[i] for i in own], [cells[i] for i in own], [ended[i] for i in own]
-        )
+    for algorithm, rows in done[comparable].groupby("algorithm", sort=False):
+        own = list(rows.index)
+        main = main_setting(*([of[i] for i in own] for of in (full, cells, ended)))
         settings[algorithm] = main
         kept += [place for place in own if agree(main, full[place])]
     taken = done.loc[kept].sort_values("ended", kind="stable")
     newest = taken.drop_duplicates(CELL, keep="last")
-    others = [
-        (done["algorithm"][place], full[place]) for place in done.index.difference(kept)
-    ]
+    others = [(done["algorithm"][i], full[i]) for i in done.index.difference(kept)]
     return Chosen(
         newest.sort_values(CELL, kind="stable").reset_index(drop=True),
         settings,
@@ -127,17 +137,12 @@ def main_setting(
     """The setting that most cells agree with, among equals the newest.
 
     Args:
-        settings: A run's; one that lacks a parameter, since it has no use for it or is
+        settings: a run's; one that lacks a parameter, since it has no use for it or is
             older than the parameter, agrees with any value.
-        cells: A run's; several runs of one count once.
-        ended: When each run ended.
+        cells: a run's; several runs of one count once.
     """
     distinct = list({tuple(sorted(s.items())): s for s in settings}.values())
-    fullest = [
-        one
-        for one in distinct
-        if not any(one.items() < other.items() for other in distinct)
-    ]
+    fullest = [s for s in distinct if not any(s.items() < o.items() for o in distinct)]
 
     def weight(candidate: Setting) -> tuple[int, int]:
         members = [i for i, other in enumerate(settings) if agree(candidate, other)]
@@ -151,10 +156,6 @@ def agree(one: Setting, other: Setting) -> bool:
     return all(other.get(name, value) == value for name, value in one.items())
 
 
-def _shared(setting: Setting) -> Setting:
-    return {k: v for k, v in setting.items() if not k.startswith(OWN)}
-
-
 def _others(
     left_out: Sequence[tuple[str, Setting]],
     settings: Mapping[str, Setting],
@@ -165,16 +166,12 @@ def _others(
     for algorithm, setting in left_out:
         main = settings.get(algorithm, common)
         differs = tuple(
-            (name, value, main[name])
+            (name, (value, main[name]))
             for name, value in sorted(setting.items())
             if main.get(name, value) != value
         )
         groups.setdefault(differs, []).append(algorithm)
     return [
-        Other(
-            tuple(dict.fromkeys(algorithms)),
-            {name: (theirs, ours) for name, theirs, ours in differs},
-            len(algorithms),
-        )
-        for differs, algorithms in groups.items()
+        Other(tuple(dict.fromkeys(names)), dict(differs), len(names))
+        for differs, names in groups.items()
     ]

@@ -16,69 +16,42 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines.reporting import source_words
 from fedmeta.reporting.measures import Value
+from fedmeta.reporting.phrases import counted
 from fedmeta.reporting.report import Data, Report
-from fedmeta.reporting.results import Results, Run, tidy
+from fedmeta.reporting.results import TOLD, Results, Run, tidy
 from fedmeta.reporting.shown import Shown
 from fedmeta.reporting.wording import label_of, percent
+from fedmeta.reproduction import commands as c
 from fedmeta.reproduction.claims import gains
-from fedmeta.reproduction.commands import (
-    Given,
-    command_line,
-    commands,
-    given_parameters,
-    missing_cells,
-    seed_words,
-    wanted_seeds,
-)
-from fedmeta.reproduction.notes import counted, notes_on
 from fedmeta.reproduction.runs import Recorded
 from fedmeta.reproduction.settings import CELL, OWN, Chosen, choose
 from fedmeta.reproduction.table2 import accuracies, table2_report
-from fedmeta.reproduction.table3 import CELLS, table3_report
-from fedmeta.studies import STUDIES
+from fedmeta.studies import STUDIES, recommendation
 from fedmeta.studies import Study as Declared
 from fedmeta.studies.study import table_of
 
 log = logging.getLogger(__name__)
 
-NOTHING = Given({}, {})
-
 
 class Study(NamedTuple):
-    """An experiment's results.
+    """An experiment's results."""
 
-    Attributes:
-        name: The experiment's name in MLflow.
-        report: Its tables, figures, sections and claims.
-        data: What its data, settings and runs are.
-        shown: Tables for people, by name.
-        missing: What a line fills, and the line to type.
-        written: Parameters that what is missing needs in conf/local.
-        gains: FedMeta's over FedAvg, in points.
-    """
-
-    name: str
-    report: Report
-    data: Data
-    shown: dict[str, Shown]
-    missing: list[tuple[str, str]]
-    written: dict[str, str]
-    gains: list[Value]
+    name: str  # the experiment's name in MLflow
+    report: Report  # its tables, figures, sections and claims
+    data: Data  # what its data, settings and runs are
+    shown: dict[str, Shown]  # tables for people, by name
+    missing: list[c.Line] = []
+    given: c.Given = c.NOTHING  # what the missing runs need beyond the configuration
+    gains: list[Value] = []  # FedMeta's over FedAvg, in points
 
 
 class Runs(NamedTuple):
-    """Chosen runs with what they left.
+    """Chosen runs with what they left."""
 
-    Attributes:
-        chosen: By the home of their results; at least one.
-        histories: By run id; may lack some.
-        scores: By run id; may lack some.
-        bare: Algorithms of the runs that were left out since their files are missing.
-    """
-
-    chosen: dict[str, Chosen]
-    histories: dict[str, pd.DataFrame]
-    scores: dict[str, pd.DataFrame]
+    chosen: dict[str, Chosen]  # by the home of their results; at least one
+    histories: dict[str, pd.DataFrame]  # by run id; may lack some
+    scores: dict[str, pd.DataFrame]  # by run id; may lack some
+    # algorithms of the runs that were left out since their files are missing
     bare: list[str]
 
     @property
@@ -94,14 +67,15 @@ class Runs(NamedTuple):
         """The run that ended last."""
         return self.table.loc[self.table["ended"].idxmax()]
 
-    def results(self, source: str, told: Mapping[Any, tuple] | None = None) -> Results:
+    def results(self, benchmark: Benchmark, of: Declared | None = None) -> Results:
         """The tidy tables.
 
         Args:
-            source: What the data are.
-            told: By home and algorithm, the cell's name and its factors; what is not
-                among them is left out. None: the algorithm is all.
+            benchmark: that the runs are of, or stand in for.
+            of: the study whose cells they are; what is none of them is left out. None:
+                a cell an algorithm.
         """
+        told = of and of.cells()
         cells = []
         for run in self.table.itertuples():
             key = run.benchmark, run.algorithm
@@ -112,7 +86,7 @@ class Runs(NamedTuple):
             own = {"support_fraction": run.support_fraction, "seed": seed, **factors}
             tables = self.scores.get(run.run_id), self.histories.get(run.run_id)
             cells.append((cell, Run(own, *tables)))
-        return tidy(cells, source)
+        return tidy(cells, _data_of(self, benchmark).source)
 
 
 def read(recorded: Recorded, chosen: Mapping[str, Chosen]) -> Runs:
@@ -125,25 +99,22 @@ def read(recorded: Recorded, chosen: Mapping[str, Chosen]) -> Runs:
         for home, c in chosen.items()
     }
     left_out = runs[~runs["run_id"].isin(there)]
-    bare = left_out["algorithm"].tolist()
     for experiment, rows in left_out.groupby("experiment"):
         log.warning(
-            "%s: left out %s of %s, whose history and scores MLflow has lost; kedro"
-            " track logs again what is under data/",
+            "%s: left out %s, whose history and scores MLflow has lost; kedro track"
+            " logs again what is under data/",
             experiment,
-            counted(len(rows)),
-            ", ".join(dict.fromkeys(map(label_of, rows["algorithm"]))),
+            _runs_of(rows["algorithm"]),
         )
-    return Runs(kept, histories, scores, bare)
+    return Runs(kept, histories, scores, left_out["algorithm"].tolist())
 
 
 def table2_study(name: str, runs: Runs, configured: Mapping[str, Any]) -> Study:
     """Table 2 and Figures 2 to 5 of one experiment.
 
     Args:
-        name: The experiment's.
-        runs: Of one home.
-        configured: The benchmark's parameters as the files have them; may be empty.
+        runs: of one home.
+        configured: the benchmark's parameters as the files have them; may be empty.
     """
     table, newest = runs.table, runs.newest
     benchmark = BENCHMARKS[newest["benchmark"]]
@@ -154,25 +125,26 @@ def table2_study(name: str, runs: Runs, configured: Mapping[str, Any]) -> Study:
         key=lambda name: ([*ALGORITHMS, name].index(name), name),
     )
     fractions = sorted({*benchmark.table2, *table["support_fraction"]})
-    results = runs.results(source_of(table, benchmark))
+    results, data = runs.results(benchmark), _data_of(runs, benchmark)
+    target = (configured.get("report") or {}).get("target_accuracy")
     report, shown = table2_report(
         results,
         benchmark,
         algorithms,
         fractions,
-        (configured.get("report") or {}).get("target_accuracy"),
-        stands_in=_stands_in(table),
+        target,
+        stands_in=data.stands_in,
     )
-    missing = missing_cells(
+    missing = c.missing_cells(
         set(table[CELL].itertuples(index=False, name=None)),
         algorithms,
         fractions,
-        wanted_seeds(table["seed"].dropna()),
+        c.wanted_seeds(table["seed"].dropna()),
     )
     given = _given(table, configured)
-    lines = commands(missing, newest["benchmark"], newest["env"], given)
+    lines = c.commands(missing, newest["benchmark"], newest["env"], given)
     won = list(gains(accuracies(results)).values())
-    return _study(name, benchmark, runs, report, shown, lines, given.written, won)
+    return _with_runs(Study(name, report, data, shown, lines, given, won), runs)
 
 
 def table3_study(
@@ -181,21 +153,38 @@ def table3_study(
     configured: Mapping[str, Any],
     described: pd.DataFrame | None,
 ) -> Study:
-    """Table 3 and Figures 6 and 7 of one experiment.
+    """Table 3 and Figures 6 and 7 of one experiment, means over seeds.
 
     Args:
-        name: The experiment's.
-        runs: Of one home.
-        configured: The benchmark's parameters as the files have them; may be empty.
-        described: A ``table3`` that one of the runs logged, if there is one.
+        runs: of one home.
+        configured: the benchmark's parameters as the files have them; may be empty.
+        described: a ``table3`` that one of the runs logged, with sizes of the methods.
     """
-    table, newest = runs.table, runs.newest
-    benchmark = BENCHMARKS[newest["benchmark"]]
-    results = runs.results(source_of(table, benchmark), CELLS)
-    made = table3_report(results, described)
-    given = _given(table, configured)
-    lines = _seeds_missing(runs, f"{newest['benchmark']}_fedmeta", "all methods", given)
-    return _study(name, benchmark, runs, *made, lines, given.written)
+    declared = recommendation.STUDY
+    results = runs.results(declared.benchmark, declared)
+    # A method that was not run has a row without numbers.
+    every = pd.DataFrame([factors for _, factors in declared.cells().values()])
+    cells = every.merge(results.cells, how="left")
+    cells[TOLD] = cells[TOLD].fillna("")
+    sizes = {}
+    if described is not None:
+        sizes = dict(described.set_index("id")["parameters"].dropna())
+    report = recommendation.report_on(results._replace(cells=cells), sizes)
+    table, curves, _ = report.sections
+    seeds = c.seed_words(sorted(results.values("seed")))
+    title = "Table 3: recommending the next service"
+    sections = [
+        table._replace(title=title, text=f"{table.text} Means over {seeds}."),
+        curves._replace(title="Figures 6 and 7"),
+    ]
+    tables = {"table3": report.tables["table3"]}
+    report = report._replace(tables=tables, sections=sections)
+    assert table.table is not None  # the section is that of the table
+    given = _given(runs.table, configured)
+    lines = _seeds_missing(runs, f"{declared.home}_fedmeta", "all methods", given)
+    data = _data_of(runs, declared.benchmark)
+    study = Study(name, report, data, {"table3": table.table}, lines, given)
+    return _with_runs(study, runs)
 
 
 def declared_studies(recorded: Recorded, runs: pd.DataFrame) -> Iterator[Study]:
@@ -227,49 +216,57 @@ def _declared(
     runs = read(recorded, chosen)
     if runs.table.empty:
         return
-    newest = runs.newest
     further = {
-        argument: recorded.report(newest, f"{table_of(dataset)}.csv")
+        argument: recorded.report(runs.newest, f"{table_of(dataset)}.csv")
         for argument, dataset in declared.further.items()
     }
     if any(table is None for table in further.values()):
         return
-    told = {
-        (e.home, variant): (
-            f"{e.home}.{variant}",
-            {"algorithm": v.algorithm, **e.factors, **v.factors},
-        )
-        for e in declared.experiments
-        for variant, v in e.variants.items()
-    }
-    results = runs.results(source_of(runs.table, declared.benchmark), told)
-    report = declared.report(results, **further)
+    report = declared.report(runs.results(declared.benchmark, declared), **further)
+    data = _data_of(runs, declared.benchmark)
+    data = data._replace(notes=[report.summary, *declared.notes, *data.notes])
     tables = (s.table for s in report.sections if s.table)
     shown = dict(zip(report.tables, tables, strict=False))
-    lines = _seeds_missing(runs, declared.home, "all trainings", NOTHING)
-    study = _study(name, declared.benchmark, runs, report, shown, lines, {})
-    notes = [report.summary, *declared.notes, *study.data.notes]
-    yield study._replace(data=study.data._replace(notes=notes))
+    lines = _seeds_missing(runs, declared.home, "all trainings", c.NOTHING)
+    yield _with_runs(Study(name, report, data, shown, lines), runs)
 
 
-def _study(
-    name: str,
-    benchmark: Benchmark,
-    runs: Runs,
-    report: Report,
-    shown: dict[str, Shown],
-    missing: list[tuple[str, str]],
-    written: dict[str, str],
-    gains: list[Value] | None = None,
-) -> Study:
+def _seeds_missing(
+    runs: Runs, pipeline: str, what: str, given: c.Given
+) -> list[c.Line]:
+    """The line that makes up for seeds that all of a study lacks."""
+    seeds = sorted(runs.table["seed"].dropna().unique())
+    lacking = [seed for seed in c.wanted_seeds(seeds) if seed not in seeds]
+    line = c.command_line(pipeline, runs.newest["env"], {"seed": lacking}, given)
+    return [(f"{what}: {c.seed_words(lacking)}", line)] if lacking else []
+
+
+def _given(runs: pd.DataFrame, configured: Mapping[str, Any]) -> c.Given:
+    """What each algorithm's newest run was given beyond the configuration."""
+    newest = runs.sort_values("ended").drop_duplicates("algorithm", keep="last")
+    recorded = dict(zip(newest["algorithm"], newest["parameters"], strict=True))
+    return c.given_parameters(recorded, configured, newest["benchmark"].iloc[-1])
+
+
+def _with_runs(study: Study, runs: Runs) -> Study:
+    """The study with a table of its runs."""
     table = runs.table.sort_values(["benchmark", *CELL], kind="stable")
-    labels = ", ".join(dict.fromkeys(map(label_of, runs.bare)))
-    bare = f"{counted(len(runs.bare))} of {labels}"
-    data = Data(
+    ended = pd.to_datetime(table["ended"], unit="ms").dt.strftime("%Y-%m-%d %H:%M:%S")
+    columns = ["algorithm", "support_fraction", "seed", "diverged", "run_id", "commit"]
+    tables = {**study.report.tables, "runs": table[columns].assign(ended=ended)}
+    return study._replace(report=study.report._replace(tables=tables))
+
+
+def _data_of(runs: Runs, benchmark: Benchmark) -> Data:
+    """What the runs' data and settings are, and which runs count."""
+    first = runs.table.iloc[0]
+    synthetic = first["source"] != "real"
+    other = "synthetic sample" if synthetic else first["data_name"]
+    return Data(
         benchmark.label,
-        source_of(table, benchmark),
-        _synthetic(table),
-        _stands_in(table),
+        source_words(benchmark, other),
+        synthetic,
+        bool(other),
         {
             # under the names that Kedro's parameters have
             f"{home}.{parameter.replace(OWN, f'{algorithm}.', 1)}": value
@@ -278,43 +275,11 @@ def _study(
             for parameter, value in setting.items()
             if not parameter.startswith("code.")
         },
-        [note for chosen in runs.chosen.values() for note in notes_on(chosen)]
-        + [f"Left out: {bare} without files."] * bool(runs.bare),
-    )
-    ended = pd.to_datetime(table["ended"], unit="ms").dt.strftime("%Y-%m-%d %H:%M:%S")
-    columns = ["algorithm", "support_fraction", "seed", "diverged", "run_id", "commit"]
-    tables = {**report.tables, "runs": table[columns].assign(ended=ended)}
-    return Study(
-        name, report._replace(tables=tables), data, shown, missing, written, gains or []
+        [note for chosen in runs.chosen.values() for note in chosen.notes()]
+        + [f"Left out: {_runs_of(runs.bare)} without files."] * bool(runs.bare),
     )
 
 
-def _seeds_missing(
-    runs: Runs, pipeline: str, what: str, given: Given
-) -> list[tuple[str, str]]:
-    """The line that makes up for seeds that all of a study lacks."""
-    seeds = sorted(runs.table["seed"].dropna().unique())
-    lacking = [seed for seed in wanted_seeds(seeds) if seed not in seeds]
-    line = command_line(pipeline, runs.newest["env"], {"seed": lacking}, given)
-    return [(f"{what}: {seed_words(lacking)}", line)] if lacking else []
-
-
-def _given(runs: pd.DataFrame, configured: Mapping[str, Any]) -> Given:
-    """What each algorithm's newest run was given beyond the configuration."""
-    newest = runs.sort_values("ended").drop_duplicates("algorithm", keep="last")
-    recorded = dict(zip(newest["algorithm"], newest["parameters"], strict=True))
-    return given_parameters(recorded, configured, newest["benchmark"].iloc[-1])
-
-
-def source_of(runs: pd.DataFrame, benchmark: Benchmark) -> str:
-    """What the data are, for titles: only its own data get a benchmark's name."""
-    name = runs["data_name"].iloc[0]
-    return source_words(benchmark, "synthetic sample" if _synthetic(runs) else name)
-
-
-def _synthetic(runs: pd.DataFrame) -> bool:
-    return runs["source"].iloc[0] != "real"
-
-
-def _stands_in(runs: pd.DataFrame) -> bool:
-    return _synthetic(runs) or bool(runs["data_name"].iloc[0])
+def _runs_of(algorithms: Any) -> str:
+    labels = ", ".join(dict.fromkeys(map(label_of, algorithms)))
+    return f"{counted(len(algorithms), 'run')} of {labels}"

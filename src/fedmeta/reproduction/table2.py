@@ -4,7 +4,8 @@ A *cell* is an algorithm at a support fraction. Accuracies are in percent of all
 clients' query records (micro), gains in points.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -18,18 +19,14 @@ from fedmeta.reporting.results import Results
 from fedmeta.reporting.shown import Cell, Shown, shown
 from fedmeta.reporting.tables import overhead_table
 from fedmeta.reporting.wording import MISSING, label_of, percent
-from fedmeta.reproduction.claims import (
-    FEDMETA,
-    Accuracies,
-    Paper,
-    claims,
-    gains,
-    published,
-)
+from fedmeta.reproduction import claims as c
+from fedmeta.reproduction.claims import Accuracies, Paper
 from fedmeta.studies.comparison import LOSSES
 
 NOT_RUN = "missing"
 MEASURES = ["after", "after_sd", "before", "before_sd", "macro_after", "macro_after_sd"]
+# By title, the measure whose highest is marked, or "", and the text of a row's cell.
+Texts = dict[str, tuple[str, Callable[[pd.Series], str]]]
 OVERHEAD = ["support_fraction", "algorithm", "outcome", "best_accuracy", "rounds"]
 OVERHEAD += ["bytes_total", "flops", "communication_reduction"]
 
@@ -46,12 +43,12 @@ def table2_report(
     """Table 2 and Figures 2 to 5, and the tables in words by name.
 
     Args:
-        results: A cell an algorithm, support fraction and seed.
-        benchmark: That they are of, or stand in for.
-        algorithms: The rows, in order.
-        fractions: The columns; a cell that was not measured is named as missing.
-        target: Validation accuracy that costs are counted to, a fraction; or None.
-        stands_in: Whether the data are not the benchmark's own: then the paper's
+        results: a cell an algorithm, support fraction and seed.
+        benchmark: that they are of, or stand in for.
+        algorithms: the rows, in order.
+        fractions: the columns; a cell that was not measured is named as missing.
+        target: validation accuracy that costs are counted to, a fraction; or None.
+        stands_in: whether the data are not the benchmark's own: then the paper's
             numbers are not set beside.
     """
     paper = {} if stands_in else benchmark.table2
@@ -65,32 +62,17 @@ def table2_report(
         "table2": wide(cells, names, results.source),
         "gains": wide(won, ["gain", "paper"] if paper else ["gain"], results.source),
     }
+    theirs: Texts = {"paper": ("paper", _written("paper"))} if paper else {}
+    apart: Texts = {"diff.": ("", _written("difference", "+"))} if paper else {}
+    stated: Texts = {"paper": ("", _written("paper", "+"))} if paper else {}
     words = {
-        "table2": by_support(
-            cells,
-            {"ours": ("after", _with_sd)}
-            | ({"paper": ("paper", _number), "diff.": ("", _signed)} if paper else {}),
-        ),
+        "table2": by_support(cells, {"ours": ("after", _with_sd), **theirs, **apart}),
         "before": by_support(cells, {"before": ("", lambda r: _with_sd(r, "before"))}),
-        "gains": by_support(
-            won,
-            {"ours": ("", lambda r: _signed(r, "gain"))}
-            | ({"paper": ("", lambda r: _signed(r, "paper"))} if paper else {}),
-        ),
+        "gains": by_support(won, {"ours": ("", _written("gain", "+")), **stated}),
     }
     if costs:
         cost = pd.concat(t.assign(support_fraction=p) for p, t in costs.items())
         tables["overhead"], words["overhead"] = cost, shown(cost[OVERHEAD])
-    drawn = {
-        "accuracy": figures.accuracy_curves(results, target),
-        "loss": figures.loss_curves(results),
-        "density": figures.client_density(results),
-    } | {
-        f"overhead_p{100 * p:g}": figures.overhead_bars(
-            table, f"{percent(p)} support · {results.source}"
-        )
-        for p, table in costs.items()
-    }
     beside = (
         " Beside it the paper's Table 2, and ours less the paper's." if paper else ""
     )
@@ -106,35 +88,38 @@ def table2_report(
             "Figures 2, 4 and 5: how fast each algorithm learns",
             "The paper's Figure 2 is at 20 % support, Figure 4 at 50 %, Figure 5 at "
             "90 %.",
-            figures=[("accuracy", CURVES), ("loss", LOSSES)],
+            figures={
+                "accuracy": (figures.accuracy_curves(results, target), CURVES),
+                "loss": (figures.loss_curves(results), LOSSES),
+            },
         ),
-        Section("Is it fair to every client?", figures=[("density", DENSITY)]),
+        Section(
+            "Is it fair to every client?",
+            figures={"density": (figures.client_density(results), DENSITY)},
+        ),
     ]
     if costs:
-        each = "{} support: shorter is cheaper."
-        bars = [(f"overhead_p{100 * p:g}", each.format(percent(p))) for p in costs]
-        sections.append(
-            Section(
-                "Figure 3: cost of the target accuracy", COST, words["overhead"], bars
-            )
-        )
+        bars = {}
+        for p, table in costs.items():
+            at_p = f"{percent(p)} support"
+            drawn = figures.overhead_bars(table, f"{at_p} · {results.source}")
+            bars[f"overhead_p{100 * p:g}"] = drawn, f"{at_p}: shorter is cheaper."
+        title = "Figure 3: cost of the target accuracy"
+        sections.append(Section(title, COST, words["overhead"], bars))
     rounds = {p: rounds_to(r, target) for p, r in at.items()} if target else {}
-    checked = claims(found, benchmark.table2, costs, rounds, fractions)
-    return Report("Table 2", "", tables, drawn, sections, checked), words
+    checked = c.claims(found, benchmark.table2, costs, rounds, fractions)
+    return Report("Table 2", "", tables, sections, checked), words
 
 
 def accuracies(results: Results) -> Accuracies:
     """Accuracies after adaptation of every cell, by seed, as the paper's table is."""
-    found = {
+    return {
         p: {
-            label_of(name): m.accuracy(cell, stage="after")
+            label_of(name): value
             for name, cell in at.by("algorithm").items()
+            if (value := m.accuracy(cell, stage="after")).diverged or not value.missing
         }
         for p, at in results.by("support_fraction").items()
-    }
-    return {
-        p: {k: v for k, v in row.items() if v.diverged or not v.missing}
-        for p, row in found.items()
     }
 
 
@@ -171,10 +156,8 @@ def accuracy_cells(
         }
 
     keys = ["algorithm", "support_fraction"]
-    cells = m.tabulate(results, keys, measured).set_index(keys)
-    cells = cells.reindex(
-        pd.MultiIndex.from_product([algorithms, fractions], names=keys)
-    )
+    every = pd.MultiIndex.from_product([algorithms, fractions], names=keys)
+    cells = m.tabulate(results, keys, measured).set_index(keys).reindex(every)
     cells = cells.reindex(columns=[*MEASURES, "n", "diverged", "training"])
     cells = cells.rename(label_of, level="algorithm")
     cells[["n", "diverged"]] = cells[["n", "diverged"]].fillna(0).astype(int)
@@ -187,9 +170,9 @@ def gain_cells(
 ) -> pd.DataFrame:
     """FedMeta's gain over FedAvg, a row a label and support fraction: ours, theirs."""
     keys = pd.MultiIndex.from_product(
-        [FEDMETA, fractions], names=["algorithm", "support_fraction"]
+        [c.FEDMETA, fractions], names=["algorithm", "support_fraction"]
     )
-    both = {"gain": gains(found), "paper": gains(published(paper))}
+    both = {"gain": c.gains(found), "paper": c.gains(c.published(paper))}
     return pd.DataFrame(
         {
             k: [float(g[key]) if key in g else np.nan for key in keys]
@@ -209,16 +192,8 @@ def wide(cells: pd.DataFrame, names: Sequence[str], source: str) -> pd.DataFrame
     return table.reset_index()
 
 
-def by_support(
-    cells: pd.DataFrame, columns: Mapping[str, tuple[str, Callable[[pd.Series], str]]]
-) -> Shown:
-    """A row an algorithm, columns grouped by support fraction.
-
-    Args:
-        cells: A row a label and support fraction.
-        columns: By title, the measure whose highest is marked, or "", and the text of
-            a cell from its row.
-    """
+def by_support(cells: pd.DataFrame, columns: Texts) -> Shown:
+    """A row an algorithm, columns grouped by support fraction."""
     labels, fractions = (cells.index.unique(level) for level in (0, 1))
     highest = cells.groupby("support_fraction").max(numeric_only=True)
 
@@ -226,12 +201,9 @@ def by_support(
         row = cells.loc[(label, p)]
         return Cell(text(row), bool(best) and row[best] == highest.loc[p, best])
 
+    places = list(product(fractions, columns.values()))
     rows = [
-        [
-            Cell(label),
-            *(cell(label, p, *how) for p in fractions for how in columns.values()),
-        ]
-        for label in labels
+        [Cell(label), *(cell(label, p, *how) for p, how in places)] for label in labels
     ]
     groups = [("", 1), *((f"{percent(p)} support", len(columns)) for p in fractions)]
     return Shown(["Algorithm", *list(columns) * len(fractions)], [("", rows)], groups)
@@ -246,12 +218,12 @@ def _with_sd(row: pd.Series, name: str = "after") -> str:
     return f"{row[name]:.2f}{spread} ({row['n']:g})"
 
 
-def _number(row: pd.Series) -> str:
-    return MISSING if pd.isna(row["paper"]) else f"{row['paper']:.2f}"
+def _written(name: str, sign: str = "") -> Callable[[pd.Series], str]:
+    def text(row: pd.Series) -> str:
+        value = round(row[name], 2) + 0.0  # never -0.0
+        return MISSING if pd.isna(value) else f"{value:{sign}.2f}"
 
-
-def _signed(row: pd.Series, name: str = "difference") -> str:
-    return MISSING if pd.isna(row[name]) else f"{round(row[name], 2) + 0.0:+.2f}"
+    return text
 
 
 TABLE2 = """

@@ -22,7 +22,6 @@ from fedmeta.reporting.report import Report, Section
 from fedmeta.reporting.results import Results
 from fedmeta.reporting.shown import Shown, show, shown, sideways
 from fedmeta.reporting.wording import (
-    further_metrics,
     headline_columns,
     label_of,
     with_intervals,
@@ -37,11 +36,8 @@ LOWEST_TARGET = 0.5  # accuracy that costs are shown from
 # What the terminal shows: a table of it fits 80 characters.
 PRINTED = ["algorithm", "micro_before", "micro_after", "micro_after_interval", "paper"]
 PRINTED += ["rounds", "bytes_total", "flops"]
-SHORT = {
-    "micro_before": "before",
-    "micro_after": "after",
-    "micro_after_interval": "interval",
-}
+SHORT = {"micro_before": "before", "micro_after": "after"}
+SHORT["micro_after_interval"] = "interval"
 
 
 def comparison(
@@ -53,10 +49,10 @@ def comparison(
     """What one run of each algorithm gave: accuracy, fairness, cost.
 
     Args:
-        results: A cell an algorithm.
-        validation: By algorithm, a row a validation client and evaluation.
-        target: Validation accuracy that costs are counted to, a fraction.
-        paper: Published accuracies by label, in percent.
+        results: a cell an algorithm.
+        validation: by algorithm, a row a validation client and evaluation.
+        target: validation accuracy that costs are counted to, a fraction.
+        paper: published accuracies by label, in percent.
     """
     accuracy = tables.accuracy_table(results, paper)
     overhead = tables.overhead_table(results, target)
@@ -64,34 +60,31 @@ def comparison(
     lowest = min(LOWEST_TARGET, target)
     targets = tables.targets_table(results, validation, lowest)
     told = _compared(with_intervals(accuracy))
-    headline = headline_columns(told)
-    made = (accuracy, fairness, overhead, targets)
+    source = results.source
     return Report(
         "Federated meta-learning, compared with FedAvg",
         summary(accuracy),
-        dict(zip(TABLES, made, strict=True)),
-        {
-            "accuracy": figures.accuracy_curves(results, target),
-            "loss": figures.loss_curves(results),
-            "density": figures.client_density(results),
-            "adaptation": figures.adaptation_effect(results),
-            "overhead": figures.overhead_bars(overhead, results.source),
-            "targets": figures.cost_curves(targets, results.source),
-        },
+        dict(zip(TABLES, (accuracy, fairness, overhead, targets), strict=True)),
         [
             Section(
                 "Which algorithm is most accurate?",
                 ACCURACY,
-                shown(told[headline]),
+                shown(told[headline_columns(told)]),
                 note=HEADLINE,
             ),
             Section(
                 "How fast does each algorithm learn?",
-                figures=[("accuracy", CURVES), ("loss", LOSSES)],
+                figures={
+                    "accuracy": (figures.accuracy_curves(results, target), CURVES),
+                    "loss": (figures.loss_curves(results), LOSSES),
+                },
             ),
             Section(
                 "Is it fair to every client?",
-                figures=[("density", DENSITY), ("adaptation", ADAPTATION)],
+                figures={
+                    "density": (figures.client_density(results), DENSITY),
+                    "adaptation": (figures.adaptation_effect(results), ADAPTATION),
+                },
             ),
             Section(
                 "Fairness in numbers",
@@ -103,7 +96,10 @@ def comparison(
             Section(
                 "What does it cost to become accurate?",
                 table=sideways(overhead, "algorithm"),
-                figures=[("overhead", OVERHEAD), ("targets", TARGETS)],
+                figures={
+                    "overhead": (figures.overhead_bars(overhead, source), OVERHEAD),
+                    "targets": (figures.cost_curves(targets, source), TARGETS),
+                },
             ),
             Section("All accuracies and costs", table=sideways(told, "algorithm")),
         ],
@@ -135,9 +131,7 @@ def printed(accuracy: pd.DataFrame) -> Shown:
     words = accuracy.get("training", pd.Series(index=accuracy.index, dtype=str))
     named = accuracy["algorithm"] + ("\n" + words).fillna("")
     table = with_intervals(accuracy.assign(bytes_total=traffic, algorithm=named))
-    place = PRINTED.index("paper")
-    names = [*PRINTED[:place], *further_metrics(accuracy), *PRINTED[place:]]
-    names = [name for name in names if not table[name].isna().all()]
+    names = headline_columns(table, PRINTED)
     return shown(table[names], SHORT, best=["micro_after"])
 
 
@@ -186,10 +180,8 @@ def study(
     """The comparison of some algorithms on a benchmark.
 
     Args:
-        benchmark: Its name.
-        algorithms: Their names.
-        data: The graph that prepares its clients.
-        trained: The graph of the trainings, with their scores.
+        data: the graph that prepares its clients.
+        trained: the graph of the trainings, with their scores.
     """
     entry = BENCHMARKS[benchmark]
     variants = {

@@ -5,6 +5,8 @@ worth training for many? nu is the number of steps in training; models are teste
 0 to 10, on users of skewed labels and on natural writers.
 """
 
+import pandas as pd
+
 from fedmeta.models.mlp import mlp
 from fedmeta.pipelines.studies import label_skew, writers
 from fedmeta.pipelines.studies.experiment import Experiment, Variant
@@ -34,6 +36,11 @@ VARIANTS = {f"nu{n}": Variant("nu_step", factors={"nu_train": n}) for n in STEPS
 def report(results: Results) -> Report:
     """Accuracies by steps in training and at test, and rounds to nu = 1's accuracy."""
     steps = results.counts()
+
+    def target(found: Results) -> m.Value:
+        setting = found.value("setting")
+        return m.at_end(results.where(setting=setting, nu_train=1), m.AFTER)
+
     accuracy = m.tabulate(
         results, BY, lambda r: {f"steps_{n}": m.accuracy(r, epochs=n) for n in steps}
     )
@@ -42,9 +49,9 @@ def report(results: Results) -> Report:
         BY,
         lambda r: {
             "final": m.at_end(r, m.AFTER) * 100,
-            "best": m.highest(r, m.AFTER) * 100,
-            "round_reaching": m.reaching(r, _first(results, r)),
-            "flops_reaching": m.reaching(r, _first(results, r), "flops"),
+            "best": m.of_curve(r, m.AFTER, pd.Series.max) * 100,
+            "round_reaching": m.reaching(r, target(r)),
+            "flops_reaching": m.reaching(r, target(r), "flops"),
         },
     ).astype({"round_reaching": "Int64"})
     claims, said, maps, ends = [], [], {}, {}
@@ -59,22 +66,20 @@ def report(results: Results) -> Report:
         ends[setting] = {name: trained[name] for name in (FIRST, LAST)}
         claims += _claims(setting.capitalize(), right, ends[setting])
         said.append(_outcome(setting, right))
+    drawn = heat_maps(
+        maps,
+        f"Test accuracy by fine-tuning steps, in percent · {results.source}",
+        x="fine-tuning steps at test",
+        nothing="no test user",
+    )
+    learning = curves(
+        by_round(ends, m.AFTER, shades([FIRST, LAST])),
+        f"Validation accuracy after ν steps, by round · {results.source}",
+    )
     return Report(
         "Training for more than one step of fine-tuning",
         " ".join(filter(None, said)) or "No test user has been evaluated.",
         {"accuracy": accuracy, "rounds": rounds},
-        {
-            "heat_map": heat_maps(
-                maps,
-                f"Test accuracy by fine-tuning steps, in percent · {results.source}",
-                x="fine-tuning steps at test",
-                nothing="no test user",
-            ),
-            "accuracy": curves(
-                by_round(ends, m.AFTER, shades([FIRST, LAST])),
-                f"Validation accuracy after ν steps, by round · {results.source}",
-            ),
-        },
         [
             Section(
                 "At how many steps is each model best?",
@@ -82,7 +87,7 @@ def report(results: Results) -> Report:
                 "the number of fine-tuning steps in training (rows, ν) and at test "
                 "(columns).",
                 shown(accuracy),
-                [("heat_map", HEAT_MAP)],
+                {"heat_map": (drawn, HEAT_MAP)},
             ),
             Section(
                 "Does training for more steps converge faster?",
@@ -90,7 +95,7 @@ def report(results: Results) -> Report:
                 "after the ν steps that it was trained for. The table says at which "
                 "evaluated round each first reached what ν = 1 had at its end.",
                 shown(rounds),
-                [("accuracy", CURVES)],
+                {"accuracy": (learning, CURVES)},
             ),
         ],
         claims,
@@ -123,10 +128,6 @@ def _outcome(setting: str, right: dict[int, dict[str, m.Value]]) -> str:
         f"{values[top]:.1f} % of the test users' query records are classified "
         "correctly."
     )
-
-
-def _first(results: Results, found: Results) -> m.Value:
-    return m.at_end(results.where(setting=found.value("setting"), nu_train=1), m.AFTER)
 
 
 HEAT_MAP = """

@@ -5,6 +5,7 @@ for none and taking that step all the same? Users hold few classes each; tau is 
 number of local steps a round.
 """
 
+import numpy as np
 import pandas as pd
 from kedro.pipeline import Node
 
@@ -20,6 +21,7 @@ from fedmeta.reporting.report import Report, Section
 from fedmeta.reporting.results import Results
 from fedmeta.reporting.shown import shown
 from fedmeta.reporting.verdicts import Claim, every, greater
+from fedmeta.reporting.wording import MISSING
 from fedmeta.studies.study import Study
 
 HOME, NORM = "femnist_per_fedavg_study", "meta_gradient_norm"
@@ -65,45 +67,39 @@ def report(results: Results, distances: pd.DataFrame) -> Report:
         table[f"paper_{name}"] = table["tau"].map(published)
     groups = {f"τ = {tau}": found for tau, found in methods.items()}
     apart = _by_kinds(distances, results.source)
+    learning = curves(
+        by_round(groups, m.AFTER),
+        f"Validation accuracy after the update · {results.source}",
+    )
+    norms = curves(
+        by_round(groups, NORM),
+        f"Norm of the meta-gradient by round · {results.source}",
+        Axis("Euclidean norm (log scale)", "{:.2g}", log=True),
+    )
+    far = heat_maps(
+        _maps(distances),
+        f"Distances between users · {results.source}",
+        nothing="no pair of users",
+    )
     return Report(
         "Per-FedAvg: federated learning of a model to be personalised",
         " ".join(filter(None, map(_outcome, methods, methods.values())))
         or "No test user has been evaluated.",
         {"results": table, "distances": apart},
-        {
-            "accuracy": curves(
-                by_round(groups, m.AFTER),
-                f"Validation accuracy after the update · {results.source}",
-            ),
-            "meta_gradient": curves(
-                by_round(groups, NORM),
-                f"Norm of the meta-gradient by round · {results.source}",
-                Axis("Euclidean norm (log scale)", "{:.2g}", log=True),
-            ),
-            "distances": heat_maps(
-                _maps(distances),
-                f"Distances between users · {results.source}",
-                nothing="no pair of users",
-            ),
-        },
         [
-            Section(
-                "Which method personalises best?",
-                RESULTS,
-                shown(_shown(table)),
-            ),
+            Section("Which method personalises best?", RESULTS, shown(_shown(table))),
             Section(
                 "How fast does each method learn?",
                 "Accuracy of the validation users' personal models, by round of "
                 "training.",
-                figures=[("accuracy", CURVES)],
+                figures={"accuracy": (learning, CURVES)},
             ),
             Section(
                 "Does training lower the meta-gradient?",
                 "The paper's theorems bound the norm of the gradient of its objective,"
                 " the mean over users of the loss after one step. It is measured here"
                 " on the training users along training.",
-                figures=[("meta_gradient", NORMS)],
+                figures={"meta_gradient": (norms, NORMS)},
             ),
             Section(
                 "How different are the users?",
@@ -111,7 +107,7 @@ def report(results: Results, distances: pd.DataFrame) -> Report:
                 "variation of their labels' distributions, from 0 to 1, and the "
                 "1-Wasserstein distance of their features.",
                 shown(apart),
-                [("distances", MAPS)],
+                {"distances": (far, MAPS)},
             ),
         ],
         _claims(methods, apart),
@@ -165,11 +161,21 @@ def _outcome(tau: int, found: dict[str, Results]) -> str:
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
     """The results as words, a column a method."""
     words = {
-        label: [m.with_error(row, name) for _, row in table.iterrows()]
+        label: [_with_error(row, name) for _, row in table.iterrows()]
         for label, _, name in METHODS.values()
     }
     others = [n for n in table if n.startswith("paper_") or n == "training"]
     return table[["tau"]].assign(**words).join(table[others])
+
+
+def _with_error(row: pd.Series, name: str) -> str:
+    """ "15.0 → 80.0 ± 0.5", from columns `<name>_before`, `_after`, `_se` or `_sd`."""
+    before, after = row[f"{name}_before"], row[f"{name}_after"]
+    error = row.get(f"{name}_after_sd", row[f"{name}_se"])
+    if np.isnan(after):
+        return MISSING
+    text = f"{after:.1f}" if np.isnan(before) else f"{before:.1f} → {after:.1f}"
+    return text if np.isnan(error) else f"{text} ± {error:.1f}"
 
 
 def _kind(user: str) -> str:

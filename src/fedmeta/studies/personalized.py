@@ -7,6 +7,8 @@ model trained in one place on all records is the comparison.
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from fedmeta.pipelines.studies import writers
 from fedmeta.pipelines.studies.experiment import Experiment, Variant
 from fedmeta.reporting import measures as m
@@ -23,6 +25,7 @@ from fedmeta.studies.study import Study
 HOME, CENTRAL = "femnist_personalized_fedavg", "central"
 EPOCHS = (1, 2, 5, 10, 20)  # E, local epochs of the first stage
 PERSONALISED = 5  # epochs of personalisation that claims mean by "personalised"
+QUARTER = 0.25  # of the evaluated rounds, at whose end stability is measured
 STAGES = {1: "FedAvg", 2: "then Reptile"}
 NAMES = {str(e): f"FedAvg({e})" for e in EPOCHS} | {CENTRAL: "central training"}
 COLOURS = shades([NAMES[str(e)] for e in EPOCHS]) | {NAMES[CENTRAL]: "#444444"}
@@ -30,7 +33,6 @@ COLOURS = shades([NAMES[str(e)] for e in EPOCHS]) | {NAMES[CENTRAL]: "#444444"}
 
 def report(results: Results) -> Report:
     """Accuracies by epochs of personalisation, stability, initial against personal."""
-    source = results.source
     stages = {s: results.where(training_stage=s) for s in STAGES}
     both = {s: {v: r.where(variant=v) for v in NAMES} for s, r in stages.items()}
     accuracy = m.tabulate(
@@ -46,9 +48,9 @@ def report(results: Results) -> Report:
         stages[1],
         ["variant"],
         lambda r: {
-            "evaluations": m.evaluations_at_end(r, m.AFTER),
-            "initial": m.deviation_at_end(r, m.BEFORE) * 100,
-            "personalised": m.deviation_at_end(r, m.AFTER) * 100,
+            "evaluations": m.of_curve(r, m.AFTER, len, QUARTER),
+            "initial": m.of_curve(r, m.BEFORE, pd.Series.std, QUARTER) * 100,
+            "personalised": m.of_curve(r, m.AFTER, pd.Series.std, QUARTER) * 100,
         },
     )
     panels = {
@@ -63,38 +65,35 @@ def report(results: Results) -> Report:
         }
         for s, found in both.items()
     }
-    first = both[1]
+    by_epochs = curves(
+        panels,
+        f"Test accuracy by epochs of personalisation · {results.source}",
+        Axis("query records classified correctly", "{:.1%}", zero=False),
+        x="epochs of personalisation",
+        nothing="no test user",
+    )
+    paths = scatter(
+        _paths(both[1]),
+        f"Personalised by initial accuracy along training · {results.source}",
+        x="initial accuracy",
+        nothing="no round has been evaluated",
+    )
     return Report(
         "FedAvg read as meta-learning: initial and personalised accuracy",
         _outcome(both),
         {"accuracy": accuracy, "stability": stability},
-        {
-            "epochs": curves(
-                panels,
-                f"Test accuracy by epochs of personalisation · {source}",
-                Axis("query records classified correctly", "{:.1%}", zero=False),
-                x="epochs of personalisation",
-                nothing="no test user",
-            ),
-            "initial_personalised": scatter(
-                _paths(first),
-                f"Personalised by initial accuracy along training · {source}",
-                x="initial accuracy",
-                nothing="no round has been evaluated",
-            ),
-        },
         [
             Section(
                 "What does personalisation add, and the second stage?",
                 ACCURACY,
                 shown(accuracy),
-                [("epochs", EPOCH_CURVES)],
+                {"epochs": (by_epochs, EPOCH_CURVES)},
             ),
             Section(
                 "Which training makes a model easy to personalise?",
                 "Accuracies of the validation users in stage 1, at every evaluated "
                 "round.",
-                figures=[("initial_personalised", PATHS)],
+                figures={"initial_personalised": (paths, PATHS)},
             ),
             Section(
                 "How much does accuracy change from round to round?",
@@ -144,7 +143,7 @@ def _claims(both: dict[int, dict[str, Results]]) -> list[Claim]:
     ]
 
 
-def _paths(found: dict[str, Results]) -> list[Scatter]:
+def _paths(found: dict[str, Results]) -> dict[str, Scatter]:
     after, gained = {}, {}
     for variant, results in found.items():
         table = m.initial_and_personalised(results.histories)
@@ -153,10 +152,10 @@ def _paths(found: dict[str, Results]) -> list[Scatter]:
         label = f"{name} {results.diverged}".strip()
         after[label] = Points(x, y, COLOURS[name], **style)
         gained[label] = Points(x, y - x, COLOURS[name], **style)
-    return [
-        Scatter("personalised accuracy", after, "diagonal"),
-        Scatter("what personalisation adds, in points", gained, "zero"),
-    ]
+    return {
+        "personalised accuracy": Scatter(after, "diagonal"),
+        "what personalisation adds, in points": Scatter(gained, "zero"),
+    }
 
 
 def _outcome(both: dict[int, dict[str, Results]]) -> str:

@@ -13,12 +13,8 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines import ingestion, preparation
 from fedmeta.pipelines.binding import bind
-from fedmeta.pipelines.studies.experiment import (
-    Experiment,
-    Variant,
-    shared_inputs,
-    trainings,
-)
+from fedmeta.pipelines.studies import experiment
+from fedmeta.pipelines.studies.experiment import Experiment, Variant
 from fedmeta.pipelines.studies.nodes import fine_tune
 from fedmeta.reporting import measures as m
 from fedmeta.reporting.divergence import divergence
@@ -72,7 +68,7 @@ EXPERIMENT = Experiment(
         )
         for name, (algorithm, question, answer) in READINGS.items()
     },
-    graph=trainings,  # no test client is looked at
+    graph=experiment.trainings,  # no test client is looked at
 )
 
 
@@ -110,26 +106,25 @@ def report(results: Results, recipes: pd.DataFrame) -> Report:
         source=results.source,
         **({"training": words} if (words := divergence(recipes)) else {}),
     )
-    drawn = [
-        Dots(f"{question} {answer}", before[name], after[name], label_of(algorithm))
-        for name, (algorithm, question, answer) in READINGS.items()
-    ]
+    drawn = dots(
+        [
+            Dots(f"{question} {answer}", before[name], after[name], label_of(algorithm))
+            for name, (algorithm, question, answer) in READINGS.items()
+        ],
+        f"Validation accuracy by reading · {results.source}",
+        "query records classified correctly, from before adaptation to after (dot)",
+        "no reading has been trained",
+    )
     return Report(
         "Readings of the paper",
         _outcome(after, found, paper["maml"]),
         {"accuracy": table, "recipes": tuned},
-        {
-            "accuracy": dots(
-                drawn,
-                f"Validation accuracy by reading · {results.source}",
-                "query records classified correctly, from before adaptation to after"
-                " (dot)",
-                "no reading has been trained",
-            )
-        },
         [
             Section(
-                "What does each reading give?", READ, shown(table), [("accuracy", DOTS)]
+                "What does each reading give?",
+                READ,
+                shown(table),
+                {"accuracy": (drawn, DOTS)},
             ),
             Section(
                 "How does FedAvg(Meta) fine-tune?",
@@ -200,7 +195,7 @@ STUDY = Study(
         lambda: Node(
             bind(fine_tune, benchmark=EXPERIMENT.benchmark),
             {
-                **shared_inputs(EXPERIMENT, "fedavg"),
+                **experiment.shared_inputs(EXPERIMENT, "fedavg"),
                 "checkpoint": f"{HOME}.fedavg.checkpoint",
                 "partition": f"params:{DATA}.partition",
                 "recipes": f"params:{HOME}.recipes",

@@ -5,9 +5,8 @@ records in one place, and federated meta-learning, on the same test users.
 """
 
 import json
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import nan
 from typing import Any
 
@@ -48,30 +47,17 @@ MAML_LR, META_SGD_LR = ("maml_lr", 100), ("meta_sgd_lr", 100)
 MAML_NN, META_SGD_NN = ("maml_nn", 100), ("meta_sgd_nn", 100)
 STRONG = [META_SGD_NN, MAML_NN, META_SGD_LR]
 BEAT = "Meta-SGD + NN, MAML + NN and Meta-SGD + LR beat LR and NN at 100 steps"
-# Claim, winners, losers (none: all others), support fraction, measures.
-ABOVE: list[tuple] = [
-    ("80 % support: Meta-SGD + NN is best", [META_SGD_NN], [], MOST),
-    (f"80 % support: {BEAT}", STRONG, [LR, NN], MOST),
-    (f"5 % support: {BEAT}", STRONG, [LR, NN], FEW),
-    (
+CLAIMS: list[Callable[[Results], Claim]] = [
+    r.above("80 % support: Meta-SGD + NN is best", [META_SGD_NN], [], MOST),
+    r.above(f"80 % support: {BEAT}", STRONG, [LR, NN], MOST),
+    r.above(f"5 % support: {BEAT}", STRONG, [LR, NN], FEW),
+    r.above(
         "80 % support: MAML + LR is the worst federated method, below LR at 100 steps",
         [*STRONG, LR],
         [MAML_LR],
         MOST,
     ),
-    (
-        "5 % support: MAML + NN and Meta-SGD + NN beat MRU, and NN at 10,000 steps, on "
-        "Top-1",
-        [MAML_NN, META_SGD_NN],
-        [NN_LONG, MRU],
-        FEW,
-        ["top1"],
-    ),
-    ("5 % support: MRU is best on Top-4", [MRU], [], FEW, ["top4"]),
-]
-# Claim, figures, one row and support, the other, how many points apart, measures.
-EQUAL: list[tuple] = [
-    (
+    r.equal(
         "5 % support: MAML + NN and Meta-SGD + NN are about equal on Top-1 (within 1 "
         "point)",
         "MAML + NN {}, Meta-SGD + NN {}",
@@ -80,7 +66,16 @@ EQUAL: list[tuple] = [
         1,
         ["top1"],
     ),
-    (
+    r.above(
+        "5 % support: MAML + NN and Meta-SGD + NN beat MRU, and NN at 10,000 steps, on "
+        "Top-1",
+        [MAML_NN, META_SGD_NN],
+        [NN_LONG, MRU],
+        FEW,
+        ["top1"],
+    ),
+    r.above("5 % support: MRU is best on Top-4", [MRU], [], FEW, ["top4"]),
+    r.equal(
         "MRU does not depend on the support",
         "{} with 80 %, {} with 5 %",
         (MRU, MOST),
@@ -99,16 +94,10 @@ def report(
     statistics: pd.DataFrame,
 ) -> Report:
     """The report of a run; Table 3 is printed too."""
-    shapes = BENCHMARK.encoding(codebook).sizes
-    networks = {
-        name: BENCHMARK.model(**shapes, **options["models"][name]).init(0)
-        for name in TRAINED
-    }
+    shapes, models = BENCHMARK.encoding(codebook).sizes, options["models"]
+    networks = {n: BENCHMARK.model(**shapes, **models[n]).init(0) for n in TRAINED}
     networks["unified"] = unified.state.meta["theta"]
-    counts = {
-        name: sum(math.prod(p.shape) for p in params.values())
-        for name, params in networks.items()
-    }
+    counts = {n: sum(p.numel() for p in net.values()) for n, net in networks.items()}
     found = report_on(results, parameters(counts))
     table = found.tables["table3"].drop(columns="parameters")  # no room for it
     show(grouped(table), f"Test accuracy in percent, by support · {results.source}")
@@ -136,11 +125,11 @@ def report_on(results: Results, sizes: Mapping[str, int]) -> Report:
     """Table 3, what single users get, Figures 6 and 7, and the paper's claims.
 
     Args:
-        results: Of one run, or of several seeds.
-        sizes: Number of parameters of each method that has any.
+        results: of one run, or of several seeds.
+        sizes: number of parameters of each method that has any.
     """
     results = r.for_every_seed(results)
-    source, own = results.source, results.source == BENCHMARK.label
+    own = results.source == BENCHMARK.label
     table = r.tabulate(results, sizes, r.accuracies)
     users = r.tabulate(results, sizes, r.of_users)
     for p in r.support_fractions(results) if own else ():
@@ -155,21 +144,17 @@ def report_on(results: Results, sizes: Mapping[str, int]) -> Report:
         TOPS[top]: by_round({"": federated}, name)[""]
         for top, name in VALIDATION.items()
     }
+    learning = curves(
+        validation,
+        f"Validation accuracy by episode · {results.source}",
+        Axis("", "{:.1%}"),
+        "episode",
+        "no episode has been evaluated",
+    )
     return Report(
         "Recommending the next service, with and without federated meta-learning",
         outcome(results, table),
         {"table3": table, "users": users},
-        {
-            "episodes": curves(
-                validation,
-                f"Validation accuracy by episode · {source}",
-                Axis("", "{:.1%}"),
-                "episode",
-                "no episode has been evaluated",
-            ),
-            "steps": r.step_curves(results),
-            "users": r.user_spread(results),
-        },
         [
             Section(
                 "Which method recommends best?",
@@ -179,12 +164,15 @@ def report_on(results: Results, sizes: Mapping[str, int]) -> Report:
             ),
             Section(
                 "How fast do the methods learn?",
-                figures=[("episodes", EPISODES), ("steps", STEPS)],
+                figures={
+                    "episodes": (learning, EPISODES),
+                    "steps": (r.step_curves(results), STEPS),
+                },
             ),
             Section(
                 "Is it good for every user?",
                 table=grouped(users.drop(columns="parameters")),
-                figures=[("users", USERS)],
+                figures={"users": (r.user_spread(results), USERS)},
                 note=EACH,
             ),
         ],
@@ -195,18 +183,11 @@ def report_on(results: Results, sizes: Mapping[str, int]) -> Report:
 
 def claims(results: Results) -> list[Claim]:
     """What the paper's Table 3 says of the methods' order, checked over seeds."""
-    above = [r.above(results, *said) for said in ABOVE]
-    equal, same = (r.equal(results, *said) for said in EQUAL)
-    return [*above[:4], equal, *above[4:], same]
+    return [check(results) for check in CLAIMS]
 
 
 def outcome(results: Results, table: pd.DataFrame) -> str:
-    """Which method is best, and, where that is not Meta-SGD + NN, what is known of why.
-
-    Args:
-        results: Of all methods.
-        table: Table 3.
-    """
+    """Which method is best; where that is not Meta-SGD + NN, what is known of why."""
     names = r.rows_of(results)
     best: list[str] = []
     behind: list[str] = []

@@ -34,35 +34,31 @@ Blocks = Mapping[str, tuple[str, str]]
 
 
 class Study(NamedTuple):
-    """A declaration: which trainings, on which data, and what is said of them.
+    """A declaration: which trainings, on which data, and what is said of them."""
 
-    Attributes:
-        home: Under which name the report is, and the pipeline.
-        benchmark: Whose name the data go under.
-        experiments: The trainings; factors tell them apart.
-        data: Graphs that make the experiments' data.
-        report: Results, and further inputs by name -> the report.
-        tables: Names of the report's tables.
-        figures: Names of its figures.
-        notes: Sentences on the data.
-        more: Further nodes.
-        further: Argument of `report` -> dataset.
-        options: Argument among these -> the type of its options.
-        claims: Whether the report checks what a paper says.
-    """
+    home: str  # under which name the report is, and the pipeline
+    benchmark: Benchmark  # whose name the data go under
+    experiments: Sequence[Experiment]  # the trainings; factors tell them apart
+    data: Sequence[Callable[[], Pipeline]]  # graphs that make the experiments' data
+    report: Callable[..., Report]  # results, and further inputs by name -> the report
+    tables: Sequence[str]  # names of the report's tables
+    figures: Sequence[str]  # names of its figures
+    notes: Sequence[str]  # sentences on the data
+    more: Sequence[Callable[[], Node]] = ()  # further nodes
+    further: Mapping[str, str] = {}  # argument of `report` -> dataset
+    options: Mapping[str, type] = {}  # argument among these -> the type of its options
+    claims: bool = True  # whether the report checks what a paper says
 
-    home: str
-    benchmark: Benchmark
-    experiments: Sequence[Experiment]
-    data: Sequence[Callable[[], Pipeline]]
-    report: Callable[..., Report]
-    tables: Sequence[str]
-    figures: Sequence[str]
-    notes: Sequence[str]
-    more: Sequence[Callable[[], Node]] = ()
-    further: Mapping[str, str] = {}
-    options: Mapping[str, type] = {}
-    claims: bool = True
+    def cells(self) -> dict[tuple[str, str], tuple[str, dict[str, Any]]]:
+        """The name and the factors of every cell, by home and variant."""
+        return {
+            (e.home, name): (
+                f"{e.home}.{name}",
+                {"algorithm": v.algorithm, **e.factors, **v.factors},
+            )
+            for e in self.experiments
+            for name, v in e.variants.items()
+        }
 
 
 def create_pipeline(study: Study) -> Pipeline:
@@ -137,16 +133,11 @@ def collect(
             made |= compared(records, sources) | _agreed(held.values())
         else:
             identity.refuse_mixed(sources, AGAIN)
-    found = {
-        f"{experiment.home}.{name}": Run(
-            {"algorithm": variant.algorithm, **experiment.factors, **variant.factors},
-            results.get(f"{experiment.home}__{name}__scores"),
-            results.get(f"{experiment.home}__{name}__history"),
-        )
-        for experiment in study.experiments
-        for name, variant in experiment.variants.items()
-    }
-    return tuple(stored(tidy(found.items(), source_of(study.benchmark, records)), made))
+    runs = [
+        (cell, Run(own, *(results.get(f"{home}__{name}__{kind}") for kind in KINDS)))
+        for (home, name), (cell, own) in study.cells().items()
+    ]
+    return tuple(stored(tidy(runs, source_of(study.benchmark, records)), made))
 
 
 def check_options(study: Study, blocks: Blocks, **given: Block) -> None:
