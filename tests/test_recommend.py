@@ -195,7 +195,7 @@ def test_what_cannot_be_ranked(by_hand):
         (
             "maml_nn",
             {"env": "base"},
-            r"there is no .*sample/recommendation/records\.arrow; first: kedro run "
+            r"there is no .*base/recommendation/records\.arrow; first: kedro run "
             "--pipeline recommendation_fedmeta --env base$",
         ),
         (

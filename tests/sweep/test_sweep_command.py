@@ -1,5 +1,6 @@
 """`kedro sweep` over the smallest pipeline: what runs, what does not, how it ends."""
 
+import json
 import os
 import re
 import shlex
@@ -66,7 +67,14 @@ def told(caplog):
 
 def results(project, p, seed):
     folder = project / f"data/07_model_output/smoke/femnist/p{p}_seed{seed}"
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.*"))}
+    return {path.name: content(path) for path in sorted(folder.glob("*.*"))}
+
+
+def content(path):
+    """All of a file's bytes, but for the seconds that a training took."""
+    if not path.name.endswith("_history.json"):
+        return path.read_bytes()
+    return {**json.loads(path.read_text()), "timing": None, "sha256": None}
 
 
 def test_finished_cells_are_skipped(project, told, capsys):

@@ -184,7 +184,7 @@ ROW = "ann,1971-01-02T10:00:00,mail"
         (
             ["who,whem,what,x", ROW + ",1"],
             r"no column 'when' \(is it 'whem'\?\); there are 'who', 'whem', 'what', 'x'"
-            ": rename it there, or name the log's own",
+            ": rename it there, or name the file's own",
         ),
         (["a,b,c", ROW], r"no column 'when'; there are 'a', 'b', 'c'"),
         (["who;when;what", "a;b;c"], r"separated by ';'; expected ',' in \*\.csv"),
