@@ -62,7 +62,7 @@ def test_a_copy_has_the_same_version(package):
         ("models/cnn.py", "def ", "LEAK = 0.01\n\n\ndef "),
         ("data/tasks.py", "def draw", "def draws"),
         ("benchmarks/femnist/pixels.py", "255", "256"),
-        ("pipelines/options.py", '!= "name"', "not in (1, 2)"),  # optimizer_from
+        ("options.py", '!= "name"', "not in (1, 2)"),  # optimizer_from
     ],
 )
 def test_what_computes_counts(package, file, old, new):

@@ -89,7 +89,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     average = {} if checkpoint.average is None else {"average": checkpoint.average}
     tree = {"meta": state.meta, "opt_state": state.opt_state, **average}
     tree |= {"validation": validation}
-    tensors = dict(_flatten(tree))
+    tensors = dict(flatten(tree))
     write_tensors(path, "checkpoint", tensors, header)
 
 
@@ -120,7 +120,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path}: written by an earlier version of this project, without the scores"
             f" of validation clients; {remedy}"
         )
-    tree = _unflatten(tensors)
+    tree = unflatten(tensors)
     state = ServerState(tree["meta"], tree.get("opt_state", {}), header["round"])
     histories = header["history"].items()
     history = {name: pd.DataFrame(columns) for name, columns in histories}
@@ -180,15 +180,15 @@ def _named(
     }
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     for name, value in tree.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{name}/")
+            yield from flatten(value, f"{prefix}{name}/")
         else:
             yield prefix + name, value.contiguous()
 
 
-def _unflatten(tensors: dict[str, Tensor]) -> dict[str, Any]:
+def unflatten(tensors: dict[str, Tensor]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for path, tensor in tensors.items():
         *parents, name = path.split("/")

@@ -113,6 +113,34 @@ def _pairs(
     return dict(pair.split("=", 1) for pair in given)
 
 
+run_options = (
+    env_option(help="Environment of the run."),
+    conf_source_option,
+    click.option(
+        "--params",
+        type=click.UNPROCESSED,
+        default="",
+        callback=_parameters,
+        help="What the run was given by --params.",
+    ),
+    click.option(
+        "--format",
+        "style",
+        type=click.Choice(["text", "csv", "json"]),
+        default="text",
+        show_default=True,
+        help="Of what is printed.",
+    ),
+)
+
+
+def _of_a_run(command: Any) -> Any:
+    """Add the options of commands that use a finished run."""
+    for option in reversed(run_options):
+        command = option(command)
+    return command
+
+
 @cli.command("recommend")
 @click.argument("log", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
@@ -136,15 +164,7 @@ def _pairs(
     callback=_pairs,
     help="What is known at that time, such as battery=80; may be given repeatedly.",
 )
-@env_option(help="Environment of the run.")
-@conf_source_option
-@click.option(
-    "--params",
-    type=click.UNPROCESSED,
-    default="",
-    callback=_parameters,
-    help="What the run was given by --params.",
-)
+@_of_a_run
 @click.pass_obj
 def recommend_command(
     metadata: Any,
@@ -153,9 +173,8 @@ def recommend_command(
     top: int,
     at: str | None,
     context: dict[str, str],
-    env: str | None,
-    conf_source: str | None,
-    params: dict[str, Any],
+    style: str,
+    **of_run: Any,
 ) -> None:
     """Which services one user will use next, with scores.
 
@@ -163,21 +182,55 @@ def recommend_command(
     the last `kedro run --pipeline recommendation_fedmeta` is adapted to it. Nothing of
     LOG is written anywhere.
     """
-    from fedmeta.recommend import load_method, recommend  # noqa: PLC0415
-    from fedmeta.session import printable, told_in_a_line  # noqa: PLC0415
+    from fedmeta.serving import load_run, recommend  # noqa: PLC0415
+    from fedmeta.serving.tables import written  # noqa: PLC0415
+    from fedmeta.session import told_in_a_line  # noqa: PLC0415
 
     # Not left to the session, which would keep details of the log in a file.
     with told_in_a_line("Nothing was written."):
-        trained = load_method(
-            method,
-            project=metadata.project_path,
-            env=env,
-            conf_source=conf_source,
-            params=params,
-        )
-        found = recommend(trained, log, top=top, at=at, context=context)
-    for service, score in found:
-        click.echo(f"{score:.3f}  {printable(service)}")
+        name = f"recommendation.{method}"
+        trained = load_run(name, project=metadata.project_path, **of_run)
+        found, notes = recommend(trained, log, top=top, at=at, context=context)
+    written(
+        ["score", "service"], [(score, name) for name, score in found], style, notes
+    )
+
+
+@cli.command("personalise")
+@click.argument("model", metavar="BENCHMARK.ALGORITHM")
+@click.argument(
+    "table",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    default="-",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many labels a row, the best first.",
+)
+@_of_a_run
+@click.pass_obj
+def personalise_command(
+    metadata: Any, model: str, table: str, top: int, style: str, **of_run: Any
+) -> None:
+    """Labels of users' records, by a model adapted to those with a label.
+
+    BENCHMARK.ALGORITHM is a training of the last `kedro run --pipeline
+    BENCHMARK_fedmeta`, such as femnist.maml. TABLE has a row a record, with a user, a
+    label (empty: to be predicted) and the record: a CSV, TSV, Parquet, JSON or JSON
+    Lines file, or standard input. Nothing of TABLE is written anywhere.
+    """
+    from fedmeta.serving import load_run, personalise  # noqa: PLC0415
+    from fedmeta.serving.tables import read_rows, written  # noqa: PLC0415
+    from fedmeta.session import told_in_a_line  # noqa: PLC0415
+
+    with told_in_a_line("Nothing was written."):
+        trained = load_run(model, project=metadata.project_path, **of_run)
+        found = personalise(trained, read_rows(table), top)
+    rows = list(found.itertuples(index=False, name=None))
+    written(list(found), rows, style, found.attrs["notes"])
 
 
 @cli.command("init-table")

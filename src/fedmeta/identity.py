@@ -55,10 +55,10 @@ NEUTRAL = (
     "hooks",
     "identity",
     "pipeline_registry",
-    "recommend",
     "reporting",
     "reproduction",
     "runtime",
+    "serving",
     "session",
     "settings",
     "space",
@@ -78,7 +78,7 @@ NEUTRAL = (
     "pipelines.binding",
     "pipelines.checks",
     "pipelines.divergence",  # words and marks
-    "pipelines.option_errors",
+    "option_errors",
     "pipelines.progress",
     "pipelines.reporting",
 )

@@ -13,13 +13,8 @@ from fedmeta.core.inner import Hessians, Plan
 from fedmeta.core.optimizers import OPTIMIZERS
 from fedmeta.data.repartition import DIVISIONS
 from fedmeta.data.tasks import Episode
-from fedmeta.pipelines.options import (
-    PartitionOptions,
-    ProbeOptions,
-    TrainingOptions,
-    check_algorithm,
-    checked,
-)
+from fedmeta.options import check_algorithm, checked
+from fedmeta.pipelines.options import PartitionOptions, ProbeOptions, TrainingOptions
 from fedmeta.pipelines.studies.options import DistanceOptions
 
 FACTORIES = {

@@ -13,12 +13,8 @@ from fedmeta.core.algorithms import (
 )
 from fedmeta.core.inner import Plan
 from fedmeta.models.cnn import femnist_cnn
-from fedmeta.pipelines.options import (
-    PartitionOptions,
-    TrainingOptions,
-    build,
-    build_algorithm,
-)
+from fedmeta.options import build, build_algorithm
+from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.training.setup import choose_backend, choose_device
 
 ADAM = {"name": "adam", "lr": 0.001}

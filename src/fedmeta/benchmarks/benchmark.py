@@ -10,6 +10,7 @@ from fedmeta.core.model import Model
 from fedmeta.data.encoding import Codebook, Encoding, Labels
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.statistics import Reference
+from fedmeta.data.user_records import TableForm
 
 
 class Benchmark(NamedTuple):
@@ -37,3 +38,4 @@ class Benchmark(NamedTuple):
     table2: Mapping[float, Mapping[str, float]]  # support fraction -> label -> %
     # Whether it is one data set, of which others are told apart as standing in for it.
     published: bool = True
+    table_form: TableForm | None = None  # of a user's own records; None: there is none

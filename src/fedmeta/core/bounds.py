@@ -1,7 +1,7 @@
 """Types of options that say within which bounds a number makes sense.
 
 They stand in the signatures of factories, which do not check them: whoever reads
-options from a file does (`fedmeta.pipelines.options`). No number is NaN or infinite.
+options from a file does (`fedmeta.options`). No number is NaN or infinite.
 """
 
 from typing import Annotated, NamedTuple

@@ -17,7 +17,8 @@ from fedmeta.configuration import PARAMETERS, check_paths, value_of
 from fedmeta.core.algorithms import options_of
 from fedmeta.data.partition import AUTO
 from fedmeta.data.repartition import DIVISIONS
-from fedmeta.pipelines.options import RawOptions, check_algorithm, checked
+from fedmeta.options import check_algorithm, checked
+from fedmeta.pipelines.options import RawOptions
 
 
 class Block(NamedTuple):

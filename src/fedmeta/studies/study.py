@@ -11,9 +11,9 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.configuration import PARAMETERS
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.identity import Settings
+from fedmeta.options import checked
 from fedmeta.pipelines.binding import bind
 from fedmeta.pipelines.checks import Block, checked_by
-from fedmeta.pipelines.options import checked
 from fedmeta.pipelines.reporting import (
     AGAIN,
     compared,

@@ -34,6 +34,7 @@ IMPATIENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     # A database file that is replaced is seen at the next query.
     "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # it breaks the log's lines
 }
 LOCKED_S = 4.0  # to wait for another process that writes to the database
 MADE_S = 60.0  # to wait for one that makes it

@@ -1,8 +1,9 @@
 """When what is logged: a Kedro hook that follows the marks of the catalog.
 
 ``metadata: {mlflow: ...}`` of a catalog entry says what its data are to tracking:
-"data", "split", "checkpoint", "history", "scores" or "artifact". A name such as
-femnist.maml.history says whose: benchmark, algorithm. There is no list of either here.
+"data", "split", "codebook", "checkpoint", "history", "scores" or "artifact". A name
+such as femnist.maml.history says whose: benchmark, algorithm. There is no list of
+either here.
 """
 
 import functools
@@ -67,6 +68,8 @@ class Followed(NamedTuple):
     provenance: dict[str, dict[str, str]]  # node -> tags of the data that it reads
     inputs: dict[str, dict[str, dict[str, str]]]  # node -> `Record.inputs`
     checkpoints: dict[str, tuple[str, str, Path]]  # node -> fingerprint, rounds, file
+    codebooks: dict[str, Path]  # node -> file
+    metadata: dict[str, dict[str, str]]  # node -> of the data that it reads
     records: dict[Owner, Record]
     artifacts: set[str]  # datasets of that mark that were saved
     sender: Sender
@@ -150,6 +153,8 @@ class MlflowHook:
             provenance={},
             inputs={},
             checkpoints={},
+            codebooks={},
+            metadata={},
             records={},
             artifacts=set(),
             sender=Sender(project),
@@ -176,11 +181,14 @@ class MlflowHook:
                 data_checksum=data.checksum,
                 data_name=data.metadata.get("name", ""),
             )
+            now.metadata[node.name] = dict(data.metadata)
         elif mark == "split":
             known = now.provenance.setdefault(node.name, {})
             known["split_checksum"] = data["checksum"]
             sizes = {p: len(v) for p, v in data.items() if isinstance(v, list)}
             inputs[dataset_name] = self._input(dataset_name, data["checksum"], sizes)
+        elif mark == "codebook":
+            now.codebooks[node.name] = now.files[dataset_name]
         elif mark == "checkpoint":
             self._note_checkpoint(dataset_name, data, node)
 
@@ -209,6 +217,10 @@ class MlflowHook:
             if node.name in now.checkpoints:
                 *_, learned = now.checkpoints[node.name]
                 record.checkpoint = relpath(learned, self._context.project_path)
+                record.data = now.metadata.get(node.name, {})
+                if node.name in now.codebooks:
+                    codebook = now.codebooks[node.name].resolve()
+                    record.codebook = self._relative(codebook)
             _say_what_is_lost(record, data)
             record.end(FINISHED)
             self._put(record)

@@ -51,6 +51,8 @@ class Record:
     files: dict[str, str] = field(default_factory=dict)  # path in the folder -> SHA-256
     tables: dict[str, str] = field(default_factory=dict)  # "history", "scores" -> file
     checkpoint: str = ""  # what was learned; relative to the project
+    codebook: str = ""  # what its model reads records by; relative to the project
+    data: dict[str, str] = field(default_factory=dict)  # metadata of the data
     # Data sets, by name: digest, source, profile and context, as in `mlflow.data`.
     inputs: dict[str, dict[str, str]] = field(default_factory=dict)
     guard: str = ""  # algorithm whose lock guards the record; "": its own

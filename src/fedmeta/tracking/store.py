@@ -4,7 +4,6 @@ import logging
 import math
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,11 +14,10 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
-from safetensors.torch import save_file
 
-from fedmeta.checkpoints import read_checkpoint
 from fedmeta.tracking.database import AtWork, open_client
 from fedmeta.tracking.measures import TIMES, curve_points, final_metrics, timing_points
+from fedmeta.tracking.models import log_learned
 from fedmeta.tracking.record import ENDINGS, RUNNING, Record, spent
 from fedmeta.tracking.uri import database_file
 
@@ -47,7 +45,7 @@ class Store:
             uri: MLflow's tracking URI.
             artifacts: folder for the artifacts of experiments in a local store; a
                 server has its own place.
-            at_work: entered while a file is made.
+            at_work: entered while a file or a model is made.
 
         Raises:
             Exception: of many kinds, where the store cannot be used.
@@ -55,7 +53,7 @@ class Store:
         local = database_file(uri) is not None
         self._artifacts = artifacts.resolve().as_uri() if local else None
         self._pages = uri.rstrip("/") if uri.startswith("http") else OWN_PAGE
-        self.client = open_client(uri, at_work)
+        self.client, self._at_work = open_client(uri, at_work), at_work
         self._experiments: dict[str, str] = {}  # name -> id
         self._held: dict[str, set[tuple]] = {}  # run -> its points and files
 
@@ -199,7 +197,7 @@ class Store:
         learned = ("checkpoint", record.checkpoint)
         if record.checkpoint and learned not in held:
             try:
-                self._log_learned(number, project / record.checkpoint)
+                yield from log_learned(self.client, run, record, project, self._at_work)
             except FileNotFoundError:
                 log.warning(
                     "%s is missing: the parameters learned by %s are not logged",
@@ -208,19 +206,6 @@ class Store:
                 )
             held.add(learned)
             yield
-
-    def _log_learned(self, number: str, checkpoint: Path) -> None:
-        """What was learned, such as theta and alpha: "parameters.safetensors"."""
-        meta = read_checkpoint(checkpoint).learned
-        tensors = {
-            f"{group}/{name}": tensor.contiguous()
-            for group, params in meta.items()
-            for name, tensor in params.items()
-        }
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "parameters.safetensors"
-            save_file(tensors, path)
-            self.client.log_artifact(number, str(path))
 
 
 def _metrics(record: Record) -> Iterator[Metric]:

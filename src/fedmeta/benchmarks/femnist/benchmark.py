@@ -1,7 +1,7 @@
 """FEMNIST as the pipelines see it."""
 
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.benchmarks.femnist import parse, pixels, profiles, synthetic
+from fedmeta.benchmarks.femnist import parse, pixels, profiles, rows, synthetic
 from fedmeta.models.cnn import femnist_cnn
 
 FEMNIST = Benchmark(
@@ -36,4 +36,5 @@ FEMNIST = Benchmark(
             "FedMeta(Meta-SGD)": 89.31,
         },
     },
+    table_form=rows.TABLE,
 )

@@ -1,7 +1,7 @@
 """The usage log of mobile services, as the pipelines see it."""
 
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.benchmarks.recommendation import features, parse, synthetic
+from fedmeta.benchmarks.recommendation import features, parse, synthetic, upcoming
 from fedmeta.data.select import select_clients
 from fedmeta.data.statistics import Reference
 from fedmeta.models.tabular import tabular
@@ -26,4 +26,5 @@ RECOMMENDATION = Benchmark(
         "classes_max": Reference(36),
     },
     table2={},  # the paper's results are in its Table 3: fedmeta.reporting
+    table_form=upcoming.TABLE,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 
 from fedmeta.benchmarks.recommendation.rows import (
     Columns,
+    Source,
     read_rows,
     same_user,
     seconds_between,
@@ -41,7 +41,7 @@ class UsageLog(NamedTuple):
     ends: Times
 
 
-def read_log(paths: Sequence[str | Path], columns: Columns) -> UsageLog:
+def read_log(sources: Sequence[Source], columns: Columns) -> UsageLog:
     """Read CSV, TSV or Parquet files as one log; a user may be in several.
 
     Records without a user or service are left out, others put in order, and of records
@@ -52,7 +52,7 @@ def read_log(paths: Sequence[str | Path], columns: Columns) -> UsageLog:
             read, files that are no one log, or no records at all; names file and line,
             what is expected and the remedy.
     """
-    rows, notes, synthetic, ends = read_rows(paths, columns)
+    rows, notes, synthetic, ends = read_rows(sources, columns)
     repeated = _repeated(rows)
     if repeated.any():
         notes.append(f"{repeated.sum():,} duplicate records were dropped")

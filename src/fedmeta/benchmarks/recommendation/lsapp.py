@@ -8,11 +8,11 @@ its authors' notebook, which makes 599,635 of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from fedmeta.benchmarks.recommendation.log import UsageLog, usage_table
 from fedmeta.benchmarks.recommendation.rows import (
     Columns,
+    Source,
     read_rows,
     same_user,
     seconds_between,
@@ -23,7 +23,7 @@ OPENED = "Opened"
 PAUSE = 60  # seconds after which an app that is opened again is used again
 
 
-def read_lsapp(paths: Sequence[str | Path]) -> UsageLog:
+def read_lsapp(sources: Sequence[Source]) -> UsageLog:
     """Read LSApp's events as records of use.
 
     A record begins with another user, another app, or the same one opened more than a
@@ -33,7 +33,7 @@ def read_lsapp(paths: Sequence[str | Path]) -> UsageLog:
     Raises:
         DataError: as `log.read_log`, for a file that is not LSApp's.
     """
-    events, notes, synthetic, ends = read_rows(paths, COLUMNS)
+    events, notes, synthetic, ends = read_rows(sources, COLUMNS)
     seconds = seconds_between(events)
     app = events["service"].cat.codes.to_numpy()
     begins = (events["event_type"] == OPENED).to_numpy() & (seconds > PAUSE)

@@ -18,6 +18,7 @@ from fedmeta.benchmarks.recommendation.blocks import (
     user_starts,
 )
 from fedmeta.benchmarks.recommendation.log import Columns, UsageLog, read_log
+from fedmeta.benchmarks.recommendation.rows import Source
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.files import elsewhere, raw_files
@@ -111,11 +112,11 @@ def parse(
     }
 
 
-def read_layout(layout: str, paths: Sequence[str | Path], columns: Columns) -> UsageLog:
+def read_layout(layout: str, sources: Sequence[Source], columns: Columns) -> UsageLog:
     """Read a log of one of `LAYOUTS`; of "lsapp", the columns are `lsapp.COLUMNS`."""
     if layout == "lsapp":
-        return lsapp.read_lsapp(paths)
-    return read_log(paths, columns)
+        return lsapp.read_lsapp(sources)
+    return read_log(sources, columns)
 
 
 def pack_log(

@@ -24,12 +24,13 @@ from fedmeta.benchmarks.recommendation.values import (
 )
 from fedmeta.data.errors import DataError
 from fedmeta.data.names import alike
-from fedmeta.data.tables import read_table
+from fedmeta.data.tables import RawTable, read_table
 
 SYNTHETIC_USER = "synthetic-"  # how the names of generated users begin
 OWN_NAMES = ("user", "instant", "time", "service", "gap")  # columns of our tables
 
 Values: TypeAlias = pd.Categorical | np.ndarray
+Source: TypeAlias = str | Path | RawTable  # of a log: a file, or what was in one
 
 
 class Columns(NamedTuple):
@@ -70,7 +71,7 @@ class _Part(NamedTuple):
     synthetic: bool
 
 
-def read_rows(paths: Sequence[str | Path], columns: Columns) -> Rows:
+def read_rows(sources: Sequence[Source], columns: Columns) -> Rows:
     """Read files of usage records; a user may be in several.
 
     Raises:
@@ -78,10 +79,10 @@ def read_rows(paths: Sequence[str | Path], columns: Columns) -> Rows:
             read, files that are no one log, or no records at all.
     """
     _check_columns(columns)
-    files = [_read_part(Path(path), columns) for path in paths]
+    files = [_read_part(source, columns) for source in sources]
     parts = [part for part in files if part is not None]
     if not parts:
-        raise DataError(f"{_listed(paths)}: no records in the log; check the file")
+        raise DataError(f"{_listed(sources)}: no records in the log; check the file")
     for part in parts[1:]:
         _check_agreement(parts[0], part)
     notes = _time_notes([part.times for part in parts])
@@ -90,8 +91,8 @@ def read_rows(paths: Sequence[str | Path], columns: Columns) -> Rows:
     nameless = table[["user", "service"]].isna().any(axis=1).to_numpy()
     if nameless.all():
         raise DataError(
-            f"{_listed(paths)}: no record has both a user and a service; check columns "
-            f"{columns.user!r} and {columns.service!r}"
+            f"{_listed(sources)}: no record has both a user and a service; check "
+            f"columns {columns.user!r} and {columns.service!r}"
         )
     if nameless.any():
         notes.append(f"{nameless.sum():,} records without user or service are left out")
@@ -137,10 +138,15 @@ def _check_columns(columns: Columns) -> None:
         )
 
 
-def _read_part(path: Path, columns: Columns) -> _Part | None:
+def _read_part(source: Source, columns: Columns) -> _Part | None:
     """The records of a file, None if it has none."""
     others = (*columns.context, *columns.event)
-    raw = read_table(path, columns.time, (columns.user, columns.service), others)
+    ids = columns.user, columns.service
+    raw = (
+        source
+        if isinstance(source, RawTable)
+        else read_table(Path(source), columns.time, ids, others)
+    )
     if not len(raw.table):
         return None
     users = identifiers(raw, columns.user)
@@ -153,7 +159,7 @@ def _read_part(path: Path, columns: Columns) -> _Part | None:
         name.startswith(SYNTHETIC_USER) for name in users.categories
     )
     times = read_times(raw.table[columns.time], raw.place)
-    return _Part(path, times, values, notes, raw.synthetic or generated)
+    return _Part(raw.path, times, values, notes, raw.synthetic or generated)
 
 
 def _check_agreement(first: _Part, other: _Part) -> None:
@@ -246,6 +252,7 @@ def _ends(table: pd.DataFrame, form: str) -> Times:
     return Times(instant, clock, form)
 
 
-def _listed(paths: Sequence[str | Path]) -> str:
-    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return f"{paths[0]}{more}"
+def _listed(sources: Sequence[Source]) -> str:
+    more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+    first = sources[0]
+    return f"{first.path if isinstance(first, RawTable) else first}{more}"

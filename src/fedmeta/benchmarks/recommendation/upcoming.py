@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ import pyarrow as pa
 from fedmeta.benchmarks.recommendation.blocks import with_slots
 from fedmeta.benchmarks.recommendation.log import Columns, UsageLog
 from fedmeta.benchmarks.recommendation.parse import pack_log, read_layout
+from fedmeta.benchmarks.recommendation.rows import Source
 from fedmeta.benchmarks.recommendation.times import (
     EXPECTED,
     LOCAL,
@@ -25,25 +26,21 @@ from fedmeta.benchmarks.recommendation.times import (
     Times,
     read_times,
 )
+from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
 from fedmeta.data.names import listed
+from fedmeta.data.tables import RawTable
+from fedmeta.data.user_records import (
+    TableForm,
+    UserRecords,
+    is_labelled,
+    text_of,
+)
 
 KINDS = {"numeric": "numbers", "categorical": "texts"}
 Value = str | float  # of a context column
-
-
-class Upcoming(NamedTuple):
-    """A user's records, and as the last the one to come.
-
-    Attributes:
-        columns: as `blocks.with_slots` has them; the last record is of no service.
-        services: names by local number.
-        notes: what was done to the records, in counts.
-    """
-
-    columns: dict[str, np.ndarray]
-    services: list[str]
-    notes: list[str]
+Moment = str | int | datetime | None  # None: now
+ISO = "%Y-%m-%dT%H:%M:%S"
 
 
 class Described(NamedTuple):
@@ -57,9 +54,9 @@ class Described(NamedTuple):
 def read_upcoming(
     path: str | Path,
     metadata: Mapping[str, str],
-    at: str | int | datetime | None = None,
+    at: Moment = None,
     context: Mapping[str, Value] | None = None,
-) -> Upcoming:
+) -> UserRecords:
     """Read one user's log in the terms of the data of a finished run.
 
     All records are known here, so where there are more services than slots, those used
@@ -72,29 +69,105 @@ def read_upcoming(
             the clock of the log.
         context: what is known of it: values of context columns, any of them.
 
+    Returns:
+        The log, and as the last record the one to come, of no service; columns as
+        `blocks.with_slots` has them, and as classes the services by local number.
+
     Raises:
         DataError: for a log that cannot be read or is of several users, for columns of
             another kind, and for a time or context that cannot be.
     """
+    return _upcoming(path, metadata, [(at, context or {})])
+
+
+def read_table(
+    rows: pd.DataFrame, codebook: Codebook, metadata: Mapping[str, str]
+) -> UserRecords:
+    """Read a user's log from a table, where a row without a service is yet to come.
+
+    Each such row is what `read_upcoming` makes of its time, or of now where it has
+    none, and of its context: what comes after the records that are known, and of none
+    of the other rows to come.
+    """
     columns = _columns(metadata)
-    log = read_layout(metadata["layout"], [path], columns)
-    _check_single(path, log)
+    known = is_labelled(rows[columns.service])
+    to_come = [
+        (
+            text_of(row[columns.time]) or None,
+            {name: row[name] for name in columns.context if text_of(row[name])},
+        )
+        for _, row in rows[~known].iterrows()
+    ]
+    log = rows.loc[known, _names(metadata)]
+    for name, values in log.items():
+        if values.dtype == object or name in (columns.user, columns.service):
+            log[name] = [text_of(value) or None for value in values]
+    places = [f"row {row}" for row in log.index]
+    # Texts are told from numbers as in a file without types.
+    raw = RawTable(
+        Path("table.csv"),
+        pa.Table.from_pandas(log, preserve_index=False),
+        False,
+        places.__getitem__,
+    )
+    return _upcoming(raw, metadata, to_come)
+
+
+def example(metadata: Mapping[str, str]) -> pd.DataFrame:
+    """Three uses of services, and one that is to come."""
+    columns = _columns(metadata)
+    days = pd.date_range("2024-05-31T18:00", periods=4, freq="h").strftime(ISO)
+    described = [Described(**column) for column in json.loads(metadata["context"])]
+    others = {
+        name: [column.values[0] if column.values else 1.0] * 4
+        for name, column in zip(
+            (*columns.context, *columns.event), described, strict=True
+        )
+    }
+    named = {
+        columns.user: "ann",
+        columns.service: ["mail", "maps", "mail", None],
+        columns.time: days,
+        **others,
+    }
+    return pd.DataFrame(named)
+
+
+def _names(metadata: Mapping[str, str]) -> list[str]:
+    columns = _columns(metadata)
+    first = columns.user, columns.service, columns.time
+    return [*first, *columns.context, *columns.event]
+
+
+def _upcoming(
+    source: Source,
+    metadata: Mapping[str, str],
+    to_come: Sequence[tuple[Moment, Mapping[str, Value]]],
+) -> UserRecords:
+    """A user's log, and after its last record each of those to come, alone."""
+    columns = _columns(metadata)
+    log = read_layout(metadata["layout"], [source], columns)
+    place = source.path if isinstance(source, RawTable) else source
+    _check_single(place, log)
     described = [Described(**column) for column in json.loads(metadata["context"])]
     names = (*columns.context, *columns.event)
-    table, notes = _in_terms(path, log, dict(zip(names, described, strict=True)))
+    table, notes = _in_terms(place, log, dict(zip(names, described, strict=True)))
     known = dict(zip(columns.context, described, strict=False))
-    next_values = {
-        name: _value(name, value, known) for name, value in (context or {}).items()
+    slots, last = int(metadata["slots"]), len(table)
+    versions = []
+    for at, context in to_come:
+        values = {name: _value(name, value, known) for name, value in context.items()}
+        clients, _ = pack_log(
+            log._replace(table=_extended(table, *_moment(at, log.ends), values)),
+            columns,
+            slots=slots,
+            session_gap_minutes=float(metadata["session_gap_minutes"]),
+        )
+        versions.append(with_slots(next(clients).columns, np.arange(last), slots))
+    found = {
+        name: np.concatenate([values, *(v[name][last:] for v in versions[1:])])
+        for name, values in versions[0].items()
     }
-    table = _extended(table, *_moment(at, log.ends), next_values)
-    slots = int(metadata["slots"])
-    clients, _ = pack_log(
-        log._replace(table=table),
-        columns,
-        slots=slots,
-        session_gap_minutes=float(metadata["session_gap_minutes"]),
-    )
-    found = with_slots(next(clients).columns, np.arange(len(table) - 1), slots)
     services = _by_label(found, table["service"].cat.categories)
     left_out = len(table["service"].cat.categories) - len(services)
     if left_out:
@@ -102,7 +175,13 @@ def read_upcoming(
             f"{left_out:,} services, those used least, are beyond the model's {slots} "
             "and are not recommended"
         )
-    return Upcoming(found, services, log.notes + notes)
+    return UserRecords(
+        found,
+        np.arange(last),
+        last + np.arange(len(to_come)),
+        services,
+        log.notes + notes,
+    )
 
 
 def _columns(metadata: Mapping[str, str]) -> Columns:
@@ -176,7 +255,7 @@ def _value(name: str, value: Value, known: Mapping[str, Described]) -> Value:
     return value
 
 
-def _moment(at: str | int | datetime | None, ends: Times) -> tuple[int, float]:
+def _moment(at: Moment, ends: Times) -> tuple[int, float]:
     """Seconds of the clock, and since the end of the last record."""
     last, last_clock = int(ends.instant[0]), int(ends.clock[0])
     if at is None:
@@ -226,3 +305,6 @@ def _by_label(columns: Mapping[str, np.ndarray], names: pd.Index) -> list[str]:
     """Names of services by their local number."""
     found, first = np.unique(columns["label"], return_index=True)
     return names[columns["service"][first[found >= 0]]].tolist()
+
+
+TABLE = TableForm(_names, read_table, example)

@@ -1,7 +1,7 @@
 """Sent140 as the pipelines see it."""
 
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.benchmarks.sent140 import parse, select, synthetic, vectors
+from fedmeta.benchmarks.sent140 import parse, rows, select, synthetic, vectors
 from fedmeta.data.select import select_clients
 from fedmeta.models.lstm import tweet_lstm
 
@@ -37,4 +37,5 @@ SENT140 = Benchmark(
             "FedMeta(Meta-SGD)": 80.94,
         },
     },
+    table_form=rows.TABLE,
 )

@@ -1,7 +1,7 @@
 """Shakespeare as the pipelines see it."""
 
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.benchmarks.shakespeare import parse, profiles, synthetic, windows
+from fedmeta.benchmarks.shakespeare import parse, profiles, rows, synthetic, windows
 from fedmeta.models.lstm import character_lstm
 
 SHAKESPEARE = Benchmark(
@@ -36,4 +36,5 @@ SHAKESPEARE = Benchmark(
             "FedMeta(Meta-SGD)": 46.25,
         },
     },
+    table_form=rows.TABLE,
 )

@@ -13,8 +13,9 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.files import file_sha256
 from fedmeta.datasets import PackedSource
+from fedmeta.options import build
 from fedmeta.pipelines.checks import check_raw, checked_by
-from fedmeta.pipelines.options import RawOptions, build
+from fedmeta.pipelines.options import RawOptions
 from fedmeta.pipelines.progress import progress
 
 log = logging.getLogger(__name__)

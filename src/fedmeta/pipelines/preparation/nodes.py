@@ -16,8 +16,9 @@ from fedmeta.data.partition import (
 )
 from fedmeta.data.statistics import client_statistics
 from fedmeta.identity import Settings
+from fedmeta.options import build
 from fedmeta.pipelines.checks import check_encoding, check_selection, checked_by
-from fedmeta.pipelines.options import PartitionOptions, build
+from fedmeta.pipelines.options import PartitionOptions
 
 log = logging.getLogger(__name__)
 

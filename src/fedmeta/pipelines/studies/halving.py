@@ -19,12 +19,9 @@ from fedmeta.core.cost import analytic_flops
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.identity import Settings
+from fedmeta.options import check_algorithm
 from fedmeta.pipelines.checks import Block, check_model, checked_by
-from fedmeta.pipelines.options import (
-    PartitionOptions,
-    TrainingOptions,
-    check_algorithm,
-)
+from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.options import TuningOptions
 from fedmeta.pipelines.training.nodes import train
 from fedmeta.pipelines.training.setup import (

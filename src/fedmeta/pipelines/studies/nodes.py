@@ -16,14 +16,10 @@ from fedmeta.data.partition import checksum
 from fedmeta.data.repartition import DIVISIONS, repartition
 from fedmeta.datasets import PackedSource
 from fedmeta.identity import ROUNDS
+from fedmeta.options import checked, optimizer_from
 from fedmeta.pipelines.checks import check_model, check_users, checked_by
 from fedmeta.pipelines.divergence import marked, scores, warn_nonfinite
-from fedmeta.pipelines.options import (
-    PartitionOptions,
-    TrainingOptions,
-    checked,
-    optimizer_from,
-)
+from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.options import (
     DistanceOptions,
     PersonalisationOptions,

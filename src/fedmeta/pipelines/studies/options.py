@@ -13,7 +13,8 @@ from pydantic import (
 )
 
 from fedmeta.data.repartition import DIVISIONS
-from fedmeta.pipelines.options import Explained, Options, Seed, optimizer_from
+from fedmeta.options import optimizer_from
+from fedmeta.pipelines.options import Explained, Options, Seed
 
 
 class UserOptions(Options):

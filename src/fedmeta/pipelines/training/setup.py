@@ -27,7 +27,8 @@ from fedmeta.data.ids import Ids
 from fedmeta.data.partition import checksum
 from fedmeta.data.tasks import pooled_task_maker, task_maker
 from fedmeta.identity import Settings
-from fedmeta.pipelines.options import TrainingOptions, build, build_algorithm
+from fedmeta.options import build, build_algorithm
+from fedmeta.pipelines.options import TrainingOptions
 from fedmeta.runtime.workers import over_workers
 
 

@@ -1,0 +1,144 @@
+"""One user's records as rows of a table: what a trained model is personalised to.
+
+Rows with a label are what it learns from; those without are to be predicted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fedmeta.data.encoding import Codebook
+from fedmeta.data.errors import DataError
+
+SHOWN = 40  # characters of a value in a message
+
+
+class UserRecords(NamedTuple):
+    """One user's records in the form that an encoding reads."""
+
+    columns: dict[str, np.ndarray]  # name -> [n] or [n, d]: `Encoding.examples`
+    support: np.ndarray  # [s] numbers of the records that have a label
+    query: np.ndarray  # [q] of the others, in the order of their rows
+    classes: Sequence[str]  # labels by output of the model; further outputs are unused
+    notes: list[str]  # what was done to the records, in counts
+
+
+class TableForm(NamedTuple):
+    """How the records of a benchmark's users are written as rows of a table.
+
+    The metadata are those of the data that a model was trained on.
+    """
+
+    # metadata -> names of the columns: user, label, then those of the record
+    columns: Callable[[Mapping[str, str]], tuple[str, ...]]
+    # rows of one user, codebook, metadata -> the records; DataError for what cannot be
+    read: Callable[[pd.DataFrame, Codebook, Mapping[str, str]], UserRecords]
+    # metadata -> a few made-up rows of one user, one of them to be predicted
+    example: Callable[[Mapping[str, str]], pd.DataFrame]
+
+
+def text_of(value: Any) -> str:
+    """A cell as text: "" where it is missing, 7 for 7.0.
+
+    >>> [text_of(value) for value in ("a", None, float("nan"), 7.0, 7)]
+    ['a', '', '', '7', '7']
+    """
+    if value is None or value is pd.NaT or value is pd.NA:
+        return ""
+    if isinstance(value, float | np.floating):
+        if np.isnan(value):
+            return ""
+        return str(int(value)) if float(value).is_integer() else str(value)
+    return str(value)
+
+
+def is_labelled(labels: pd.Series) -> np.ndarray:
+    """bool [n]: whether a cell of the label's column holds anything."""
+    return np.array([text_of(value) != "" for value in labels], dtype=bool)
+
+
+def class_numbers(
+    labels: pd.Series, classes: Sequence[str], expected: str
+) -> np.ndarray:
+    """int64 [n] classes of labels, -1 where there is none.
+
+    Args:
+        labels: each one of ``classes``, or its number among them.
+        classes: in the order of their numbers.
+        expected: of a label, for messages.
+
+    Raises:
+        DataError: for any other label, with its row.
+    """
+    numbers = {str(number): number for number in range(len(classes))}
+    numbers |= {name: number for number, name in enumerate(classes)}
+    found = np.full(len(labels), -1, dtype=np.int64)
+    for place, (row, value) in enumerate(labels.items()):
+        text = text_of(value)
+        if text and text not in numbers:
+            raise DataError(
+                f"row {row}: unknown label {text[:SHOWN]!r}; expected {expected}, or"
+                " nothing where it is to be predicted"
+            )
+        found[place] = numbers.get(text, -1)
+    return found
+
+
+def texts(column: pd.Series, name: str) -> list[str]:
+    """The texts of a column.
+
+    Raises:
+        DataError: for a cell without text, with its row.
+    """
+    found = [text_of(value) for value in column]
+    if "" in found:
+        row = column.index[found.index("")]
+        raise DataError(f"row {row}: no {name}; expected a text")
+    return found
+
+
+def vectors(
+    column: pd.Series, name: str, size: int, low: float, high: float
+) -> np.ndarray:
+    """float64 [n, size]: a list of numbers a cell, or the text of one, as CSV has it.
+
+    Raises:
+        DataError: for a cell that is no list, of another length, or with a number out
+            of range or NaN, with its row.
+    """
+    expected = f"expected {size} numbers from {low:g} to {high:g}"
+    found = np.empty((len(column), size))
+    for place, (row, cell) in enumerate(column.items()):
+        try:
+            values = json.loads(cell) if isinstance(cell, str) else cell
+            numbers = np.asarray(values, dtype=np.float64).reshape(-1)
+        except (TypeError, ValueError):
+            raise DataError(
+                f"row {row}: {name} is no list of numbers; {expected}, such as"
+                ' "[0.5, 1, ...]"'
+            ) from None
+        if len(numbers) != size:
+            raise DataError(f"row {row}: {name} has {len(numbers)} numbers; {expected}")
+        wrong = np.flatnonzero(~((numbers >= low) & (numbers <= high)))  # NaN too
+        if len(wrong):
+            raise DataError(
+                f"row {row}: {name} has {numbers[wrong[0]]:g} at position {wrong[0]};"
+                f" {expected}"
+            )
+        found[place] = numbers
+    return found
+
+
+def divided_by_label(
+    columns: dict[str, np.ndarray], label: np.ndarray, classes: Sequence[str]
+) -> UserRecords:
+    """Records of which those with a class (0 or more) are support, the others query."""
+    there = label >= 0
+    return UserRecords(
+        columns, np.flatnonzero(there), np.flatnonzero(~there), classes, []
+    )

@@ -1,0 +1,20 @@
+"""A model of a finished run, adapted in memory to users' own records.
+
+`run` loads what a run has learned, `personal` adapts it and predicts, `tables` reads
+and writes rows; `pyfunc` is the same as a model of MLflow's. Nothing of a user's is
+written anywhere.
+"""
+
+from fedmeta.serving.learned import Learned, Personaliser, build_personaliser
+from fedmeta.serving.personal import Recommendation, personalise, recommend
+from fedmeta.serving.run import load_run
+
+__all__ = [
+    "Learned",
+    "Personaliser",
+    "Recommendation",
+    "build_personaliser",
+    "load_run",
+    "personalise",
+    "recommend",
+]

@@ -1,0 +1,154 @@
+"""Rows of a table, or a user's log -> predictions for what has no label yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fedmeta.benchmarks.recommendation.upcoming import Moment, Value, read_upcoming
+from fedmeta.data.errors import DataError
+from fedmeta.data.names import listed
+from fedmeta.data.user_records import UserRecords, text_of
+from fedmeta.serving.learned import Personaliser
+
+UNCALIBRATED = (
+    "Scores are the softmax of the adapted model: they rank, and are not calibrated"
+    " probabilities."
+)
+PREDICTIONS = ["user", "row", "label", "score"]
+
+
+class Recommendation(NamedTuple):
+    """A service that may be used next."""
+
+    service: str
+    score: float  # softmax among the services that the user has used; not calibrated
+
+
+def personalise(
+    personaliser: Personaliser, table: pd.DataFrame, top: int = 1
+) -> pd.DataFrame:
+    """Adapt a model to each user's labelled rows and predict the others.
+
+    Args:
+        personaliser: from `load_run`.
+        table: a row a record, with the columns of `personaliser.form`: a user, a label
+            (empty or null: to be predicted) and what a record of the benchmark has.
+            Without the user's column all rows are one user's.
+        top: how many labels a row; fewer where the user's model knows fewer.
+
+    Returns:
+        For each row without a label, the best label first: `user`, `row` (its position
+        in the table, from 0), `label` and `score`, the softmax of the adapted model,
+        which is not calibrated. What was done to the records is in
+        ``attrs["notes"]``.
+
+    Raises:
+        DataError: for a table, a row or a label that cannot be used; names user and
+            row.
+    """
+    _check_top(top)
+    user_column, _, *others = personaliser.form.columns(personaliser.metadata)
+    table = _completed(table, personaliser)
+    found, notes = [], []
+    for user, rows in table.groupby(user_column, sort=False):
+        known = personaliser.form.columns(personaliser.metadata)[1]
+        to_come = [row for row in rows.index if text_of(rows[known][row]) == ""]
+        if not to_come:
+            continue
+        try:
+            if len(to_come) == len(rows):
+                raise DataError(
+                    f"none of {len(rows)} rows has a label ({known}); expected one or"
+                    " more to learn from"
+                )
+            records = personaliser.form.read(
+                rows, personaliser.codebook, personaliser.metadata
+            )
+            notes += [f"user {user}: {note}" for note in records.notes]
+            best = ranked(personaliser, records, top)
+        except DataError as error:
+            raise DataError(f"user {user!r}: {error}") from None
+        for row, labels in zip(to_come, best, strict=True):
+            found += [(user, row, label, score) for label, score in labels]
+    if not found:
+        raise DataError(
+            "every row has a label; expected one or more without, to be predicted"
+        )
+    predictions = pd.DataFrame(found, columns=PREDICTIONS)
+    predictions.attrs["notes"] = notes
+    return predictions
+
+
+def recommend(
+    personaliser: Personaliser,
+    path: str | Path,
+    *,
+    top: int = 4,
+    at: Moment = None,
+    context: Mapping[str, Value] | None = None,
+) -> tuple[list[Recommendation], list[str]]:
+    """Adapt a model of a usage log to one user's own log and rank what comes next.
+
+    Args:
+        personaliser: of a run on a usage log, from `load_run`.
+        path: the log, of the form that the run's raw files have.
+        top: how many; fewer where the user has not used so many.
+        at: when, written as the times of the log; None: now, by the log's clock.
+        context: values of context columns at that time; those left out are missing.
+
+    Returns:
+        Services that the user has used, the best first; the scores of all of them sum
+        to 1. And notes on what was done to the log.
+
+    Raises:
+        DataError: for a log, a time or context that cannot be used.
+    """
+    _check_top(top)
+    records = read_upcoming(path, personaliser.metadata, at, context)
+    try:
+        (best,) = ranked(personaliser, records, top)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    return [Recommendation(*one) for one in best], records.notes
+
+
+def ranked(
+    personaliser: Personaliser, records: UserRecords, top: int
+) -> Iterator[list[tuple[str, float]]]:
+    """For each record without a label, the best labels with their scores."""
+    for scores in personaliser.scores(records):
+        best = np.argsort(-scores, kind="stable")[:top]
+        yield [(records.classes[place], float(scores[place])) for place in best]
+
+
+def _completed(table: pd.DataFrame, personaliser: Personaliser) -> pd.DataFrame:
+    """The table with rows by position and users as texts; its columns are checked."""
+    columns = personaliser.form.columns(personaliser.metadata)
+    user, *needed = columns
+    table = table.reset_index(drop=True)
+    if user not in table:
+        table[user] = "-"
+    missing = [name for name in needed if name not in table]
+    if missing or not len(table):
+        there = listed(list(table)) if len(table.columns) else "none"
+        raise DataError(
+            f"no column {listed(missing)}; the model reads {', '.join(columns)}, and"
+            f" there are {there}"
+            if missing
+            else "the table has no rows"
+        )
+    table[user] = [text_of(value) for value in table[user]]
+    nameless = table.index[table[user] == ""]
+    if len(nameless):
+        raise DataError(f"row {nameless[0]}: no {user}; expected a name in every row")
+    return table
+
+
+def _check_top(top: int) -> None:
+    if top < 1:
+        raise DataError(f"top {top}: expected 1 or more")

@@ -1,0 +1,116 @@
+"""Rows of users' records from files and standard input; predictions as text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+
+from fedmeta.data.errors import DataError
+from fedmeta.serving.personal import UNCALIBRATED
+from fedmeta.session import printable
+
+STANDARD_INPUT = "-"
+FORMATS = ("text", "csv", "json")
+
+
+def read_rows(source: str | Path) -> pd.DataFrame:
+    """Rows of a CSV, TSV, Parquet, JSON (a list of objects) or JSON Lines file.
+
+    Args:
+        source: the file, whose kind its suffix says; "-" is standard input, CSV or
+            JSON.
+
+    Raises:
+        DataError: for a file that is none of these.
+    """
+    if str(source) == STANDARD_INPUT:
+        content, name = sys.stdin.buffer.read(), "standard input"
+        kind = "json" if content.lstrip()[:1] in (b"[", b"{") else "csv"
+    else:
+        path = Path(source)
+        content, name = path.read_bytes(), str(source)
+        kind = path.suffix.removeprefix(".")
+    if kind not in READERS:
+        known = ", ".join(f".{k}" for k in READERS)
+        raise DataError(f"{name}: expected a file of one of {known}")
+    try:
+        return READERS[kind](content)
+    except (ValueError, TypeError, OSError) as error:
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{name}: cannot be read as {kind} ({problem})") from None
+
+
+def written(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    style: str,
+    notes: Sequence[str] = (),
+) -> None:
+    """Print predictions; in JSON with the notes, else with these on standard error.
+
+    Args:
+        columns: their names.
+        rows: their values; scores are floats.
+        style: one of `FORMATS`.
+        notes: lines on what was done to the records.
+    """
+    if style == "json":
+        found = [dict(zip(columns, row, strict=True)) for row in rows]
+        held = {"calibrated": False, "notes": list(notes), "predictions": found}
+        click.echo(json.dumps(held, ensure_ascii=False))
+        return
+    if style == "csv":
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(columns)
+        lines.writerows(rows)
+        click.echo(text.getvalue(), nl=False)
+    else:
+        for row in rows:
+            click.echo("  ".join(_cell(value) for value in row))
+    for line in (*notes, UNCALIBRATED):
+        click.echo(printable(line), err=True)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else printable(str(value))
+
+
+def _csv(delimiter: str) -> Callable[[bytes], pd.DataFrame]:
+    # All as texts: whoever reads a column knows what it is.
+    return lambda content: pd.read_csv(
+        io.BytesIO(content),
+        sep=delimiter,
+        dtype=str,
+        keep_default_na=False,
+        encoding="utf-8-sig",
+    )
+
+
+def _json(content: bytes) -> pd.DataFrame:
+    text = content.decode("utf-8-sig").strip()
+    try:
+        rows = json.loads(text)
+    except ValueError:
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    rows = [rows] if isinstance(rows, dict) else rows
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("expected a list of objects, one a row")
+    return pd.DataFrame(rows, dtype=object)
+
+
+READERS: dict[str, Callable[[bytes], pd.DataFrame]] = {
+    "csv": _csv(","),
+    "tsv": _csv("\t"),
+    "json": _json,
+    "jsonl": _json,
+    "parquet": lambda content: pd.read_parquet(io.BytesIO(content)),
+}

@@ -1,0 +1,126 @@
+"""What a run has learned, as a model in MLflow: logged, registered, ready to serve."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlflow.entities import LoggedModelOutput
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from safetensors.torch import save_file
+
+from fedmeta.checkpoints import flatten, read_checkpoint
+from fedmeta.core.types import MetaParams
+from fedmeta.serving.learned import PARAMETERS, learned_by, read_codebook
+from fedmeta.serving.pyfunc import save_model
+from fedmeta.tracking.database import AtWork
+from fedmeta.tracking.record import Record
+
+COPIED = (
+    64 << 20
+)  # bytes of a codebook that each model has a copy of; else a path to it
+NO_MODEL = "no_model"  # tag of a run: why there is only the file of parameters
+
+
+def model_name(record: Record) -> str:
+    """The name that a record's model is registered by: of experiment and algorithm.
+
+    So that only the benchmark's own data go under its name alone: femnist_maml, but
+    femnist_synthetic_sample_maml.
+    """
+    return re.sub(r"\W+", "_", f"{record.experiment} {record.tags['algorithm']}")
+
+
+def log_learned(
+    client: MlflowClient,
+    run: MlflowRun,
+    record: Record,
+    project: Path,
+    at_work: AtWork,
+) -> Iterator[None]:
+    """Log the model that a record's checkpoint makes, and register it, once.
+
+    Where it makes none, its parameters are logged as an artifact of the run.
+
+    Args:
+        client: of the store.
+        run: of the record.
+        record: of a run that has ended, with a checkpoint.
+        project: folder that the record's paths begin at.
+        at_work: entered while the model is made.
+
+    Yields:
+        After every request that was answered.
+
+    Raises:
+        FileNotFoundError: where there is no checkpoint any more.
+    """
+    checkpoint = read_checkpoint(project / record.checkpoint)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "model"
+        try:
+            with at_work():
+                codebook_file = project / record.codebook
+                learned = learned_by(
+                    record.tags["algorithm"],
+                    checkpoint,
+                    read_codebook(codebook_file),
+                    record.data,
+                )
+                large = codebook_file.stat().st_size > COPIED
+                save_model(folder, learned, codebook_file if large else None)
+        except ValueError as error:
+            _log_parameters(client, run, checkpoint.learned, str(error))
+            yield
+        else:
+            yield from _log_model(client, run, record, folder)
+
+
+def _log_model(
+    client: MlflowClient, run: MlflowRun, record: Record, folder: Path
+) -> Iterator[None]:
+    name, number = model_name(record), run.info.run_id
+    home = [run.info.experiment_id]
+    there = client.search_logged_models(home, f"source_run_id = '{number}'")
+    yield
+    model = next((m for m in there if m.status == "READY"), None)
+    if model is None:
+        model = client.create_logged_model(
+            run.info.experiment_id, name, number, params=dict(record.parameters)
+        )
+        yield
+        client.log_model_artifacts(model.model_id, str(folder))
+        yield
+        client.finalize_logged_model(model.model_id, "READY")
+        client.log_outputs(number, [LoggedModelOutput(model.model_id, step=0)])
+        yield
+    if client.search_model_versions(f"run_id = '{number}'"):
+        return
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    yield
+    client.create_model_version(
+        name,
+        f"models:/{model.model_id}",
+        number,
+        tags={"data": record.experiment},
+        model_id=model.model_id,
+    )
+    yield
+
+
+def _log_parameters(
+    client: MlflowClient, run: MlflowRun, meta: MetaParams, why: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / PARAMETERS
+        save_file(dict(flatten(meta)), path)
+        client.log_artifact(run.info.run_id, str(path))
+    client.set_tag(run.info.run_id, NO_MODEL, why)
