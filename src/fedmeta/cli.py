@@ -190,10 +190,8 @@ def recommend_command(
     with told_in_a_line("Nothing was written."):
         name = f"recommendation.{method}"
         trained = load_run(name, project=metadata.project_path, **of_run)
-        found, notes = recommend(trained, log, top=top, at=at, context=context)
-    written(
-        ["score", "service"], [(score, name) for name, score in found], style, notes
-    )
+        found = recommend(trained, log, top=top, at=at, context=context)
+    written(found, style)
 
 
 @cli.command("personalise")
@@ -229,8 +227,7 @@ def personalise_command(
     with told_in_a_line("Nothing was written."):
         trained = load_run(model, project=metadata.project_path, **of_run)
         found = personalise(trained, read_rows(table), top)
-    rows = list(found.itertuples(index=False, name=None))
-    written(list(found), rows, style, found.attrs["notes"])
+    written(found, style)
 
 
 @cli.command("init-table")

@@ -6,13 +6,12 @@ written anywhere.
 """
 
 from fedmeta.serving.learned import Learned, Personaliser, build_personaliser
-from fedmeta.serving.personal import Recommendation, personalise, recommend
+from fedmeta.serving.personal import personalise, recommend
 from fedmeta.serving.run import load_run
 
 __all__ = [
     "Learned",
     "Personaliser",
-    "Recommendation",
     "build_personaliser",
     "load_run",
     "personalise",

@@ -60,10 +60,8 @@ class Personaliser(NamedTuple):
         """float32 [q, classes] softmax of the model adapted to the support records.
 
         Raises:
-            DataError: where there is no support, or adapting to it diverges.
+            DataError: where adapting to it diverges.
         """
-        if not len(records.support):
-            raise DataError("no row has a label; expected one or more to learn from")
         # Shuffled as in training, so that the last batch is not the last days alone.
         support = np.random.default_rng(0).permutation(records.support)
         examples = self.encoding.examples

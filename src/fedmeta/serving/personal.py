@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ import pandas as pd
 from fedmeta.benchmarks.recommendation.upcoming import Moment, Value, read_upcoming
 from fedmeta.data.errors import DataError
 from fedmeta.data.names import listed
-from fedmeta.data.user_records import UserRecords, text_of
+from fedmeta.data.user_records import UserRecords, is_labelled, text_of
 from fedmeta.serving.learned import Personaliser
 
 UNCALIBRATED = (
@@ -20,13 +19,6 @@ UNCALIBRATED = (
     " probabilities."
 )
 PREDICTIONS = ["user", "row", "label", "score"]
-
-
-class Recommendation(NamedTuple):
-    """A service that may be used next."""
-
-    service: str
-    score: float  # softmax among the services that the user has used; not calibrated
 
 
 def personalise(
@@ -52,29 +44,28 @@ def personalise(
             row.
     """
     _check_top(top)
-    user_column, _, *others = personaliser.form.columns(personaliser.metadata)
+    user_column, label_column, *_ = personaliser.form.columns(personaliser.metadata)
     table = _completed(table, personaliser)
     found, notes = [], []
     for user, rows in table.groupby(user_column, sort=False):
-        known = personaliser.form.columns(personaliser.metadata)[1]
-        to_come = [row for row in rows.index if text_of(rows[known][row]) == ""]
-        if not to_come:
+        to_come = rows.index[~is_labelled(rows[label_column])]
+        if not len(to_come):
             continue
         try:
             if len(to_come) == len(rows):
                 raise DataError(
-                    f"none of {len(rows)} rows has a label ({known}); expected one or"
-                    " more to learn from"
+                    f"none of {len(rows)} rows has a label ({label_column}); expected"
+                    " one or more to learn from"
                 )
             records = personaliser.form.read(
                 rows, personaliser.codebook, personaliser.metadata
             )
             notes += [f"user {user}: {note}" for note in records.notes]
-            best = ranked(personaliser, records, top)
+            best = list(ranked(personaliser, records, top))
         except DataError as error:
             raise DataError(f"user {user!r}: {error}") from None
         for row, labels in zip(to_come, best, strict=True):
-            found += [(user, row, label, score) for label, score in labels]
+            found += [(user, int(row), label, score) for label, score in labels]
     if not found:
         raise DataError(
             "every row has a label; expected one or more without, to be predicted"
@@ -91,7 +82,7 @@ def recommend(
     top: int = 4,
     at: Moment = None,
     context: Mapping[str, Value] | None = None,
-) -> tuple[list[Recommendation], list[str]]:
+) -> pd.DataFrame:
     """Adapt a model of a usage log to one user's own log and rank what comes next.
 
     Args:
@@ -102,8 +93,9 @@ def recommend(
         context: values of context columns at that time; those left out are missing.
 
     Returns:
-        Services that the user has used, the best first; the scores of all of them sum
-        to 1. And notes on what was done to the log.
+        `score` and `service`, of those that the user has used, the best first; the
+        scores of all of them sum to 1 and are not calibrated. What was done to the log
+        is in ``attrs["notes"]``.
 
     Raises:
         DataError: for a log, a time or context that cannot be used.
@@ -114,7 +106,9 @@ def recommend(
         (best,) = ranked(personaliser, records, top)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    return [Recommendation(*one) for one in best], records.notes
+    found = pd.DataFrame(best, columns=["service", "score"])[["score", "service"]]
+    found.attrs["notes"] = records.notes
+    return found
 
 
 def ranked(

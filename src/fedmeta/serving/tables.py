@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from fedmeta.serving.personal import UNCALIBRATED
 from fedmeta.session import printable
 
 STANDARD_INPUT = "-"
-FORMATS = ("text", "csv", "json")
 
 
 def read_rows(source: str | Path) -> pd.DataFrame:
@@ -48,34 +46,24 @@ def read_rows(source: str | Path) -> pd.DataFrame:
         raise DataError(f"{name}: cannot be read as {kind} ({problem})") from None
 
 
-def written(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[Any]],
-    style: str,
-    notes: Sequence[str] = (),
-) -> None:
-    """Print predictions; in JSON with the notes, else with these on standard error.
+def written(predictions: pd.DataFrame, style: str) -> None:
+    """Print predictions; in JSON with their notes, else with these on standard error.
 
     Args:
-        columns: their names.
-        rows: their values; scores are floats.
-        style: one of `FORMATS`.
-        notes: lines on what was done to the records.
+        predictions: of `personalise` or `recommend`.
+        style: "text", "csv" or "json".
     """
+    notes = predictions.attrs["notes"]
     if style == "json":
-        found = [dict(zip(columns, row, strict=True)) for row in rows]
-        held = {"calibrated": False, "notes": list(notes), "predictions": found}
+        rows = predictions.to_dict(orient="records")
+        held = {"calibrated": False, "notes": notes, "predictions": rows}
         click.echo(json.dumps(held, ensure_ascii=False))
         return
     if style == "csv":
-        text = io.StringIO()
-        lines = csv.writer(text, lineterminator="\n")
-        lines.writerow(columns)
-        lines.writerows(rows)
-        click.echo(text.getvalue(), nl=False)
+        click.echo(predictions.to_csv(index=False), nl=False)
     else:
-        for row in rows:
-            click.echo("  ".join(_cell(value) for value in row))
+        for row in predictions.itertuples(index=False):
+            click.echo("  ".join(map(_cell, row)))
     for line in (*notes, UNCALIBRATED):
         click.echo(printable(line), err=True)
 

@@ -67,7 +67,7 @@ def test_the_record_to_come_is_packed_as_it_would_be_had_it_come(own, tmp_path):
         if name in ("service", "number", "label"):
             values[-1] = -1  # of which nothing is known yet
         np.testing.assert_array_equal(found.columns[name], values, err_msg=name)
-    assert found.services == ["mail", "maps"]
+    assert found.classes == ["mail", "maps"]
     assert found.notes == []
 
 
@@ -86,7 +86,7 @@ def test_lsapps_events_go_on_from_the_last(tmp_path):
     found = read_upcoming(own, metadata, "2018-01-16 06:13:00")
     for name in ("time", "codes", "context"):
         np.testing.assert_array_equal(found.columns[name], expected[name])
-    assert found.services == ["Mines", "Gmail"]
+    assert found.classes == ["Mines", "Gmail"]
 
 
 def test_categories_are_those_of_the_run(own, metadata):
@@ -127,7 +127,7 @@ def test_columns_may_be_empty(metadata, tmp_path, suffix):
     np.testing.assert_array_equal(
         found.columns["context"], [[np.nan] * 3, [3, 1, np.nan]]
     )
-    assert (found.services, found.notes) == (["mail"], [])
+    assert (found.classes, found.notes) == (["mail"], [])
 
 
 def test_services_beyond_the_slots_are_those_used_least(metadata, tmp_path):
@@ -135,7 +135,7 @@ def test_services_beyond_the_slots_are_those_used_least(metadata, tmp_path):
     rows = [f"zoe,2024-05-31T12:0{i},{s},,," for i, s in enumerate("aabbccc")]
     path = write(tmp_path / "own.csv", *rows)
     found = read_upcoming(path, {**metadata, "slots": "2"}, "2024-06-01")
-    assert found.services == ["a", "c"]
+    assert found.classes == ["a", "c"]
     assert found.columns["label"].tolist() == [0, 0, -1, -1, 1, 1, 1, -1]
     assert found.notes == [
         "1 services, those used least, are beyond the model's 2 and are not recommended"

@@ -13,19 +13,23 @@ from click.testing import CliRunner
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+from fedmeta import identity
 from fedmeta.benchmarks.recommendation.features import codebook, encoding
 from fedmeta.benchmarks.recommendation.parse import parse
+from fedmeta.benchmarks.recommendation.upcoming import TABLE
 from fedmeta.checkpoints import Checkpoint
 from fedmeta.cli import cli
-from fedmeta.core.algorithms import maml
+from fedmeta.core.algorithms import ALGORITHMS, maml
 from fedmeta.core.optimizers import sgd
 from fedmeta.core.types import Divergence, ServerState
+from fedmeta.data.encoding import Codebook, Encoding
 from fedmeta.data.errors import DataError
 from fedmeta.datasets import CheckpointDataset, PackedSource
 from fedmeta.models.tabular import tabular
 from fedmeta.pipelines.options import RawOptions
 from fedmeta.pipelines.recommendation.methods import FEDERATED
-from fedmeta.recommend import TrainedMethod, load_method, recommend
+from fedmeta.serving import Personaliser, load_run, recommend
+from fedmeta.serving.personal import UNCALIBRATED
 
 KEDRO = str(Path(sys.executable).with_name("kedro"))
 COLUMNS = ["user", "time", "service", "battery", "category"]
@@ -71,7 +75,13 @@ def project(new_project):
         # one is still being trained, or was until it diverged
         reached = 3 if name == "maml_lr" else 4
         history = {method.algorithm: pd.DataFrame({"round": [reached]})}
-        checkpoint = Checkpoint({}, ServerState(meta, {}, reached), history, 4)
+        factory = ALGORITHMS[method.algorithm].factory
+        settings = identity.settings(
+            model={**identity.named(tabular), **blocks["models"][method.model]},
+            encoding=identity.named(encoding),
+            **{name: {**identity.named(factory), **blocks[name]}},
+        )
+        checkpoint = Checkpoint(settings, ServerState(meta, {}, reached), history, 4)
         catalog.save(f"recommendation.{name}.checkpoint", checkpoint)
     return folder
 
@@ -84,23 +94,36 @@ def own(tmp_path):
 
 @pytest.fixture(scope="module", params=["meta_sgd_lr", "maml_nn", "meta_sgd_nn"])
 def trained(request, project):
-    return load_method(request.param, project=project, env="smoke")
+    return load_run(f"recommendation.{request.param}", project=project, env="smoke")
 
 
-def test_a_checkpoint_of_other_data_or_options_recommends_nothing(project, monkeypatch):
+@pytest.mark.parametrize("kind", ["codebook", "records"])
+def test_a_checkpoint_of_other_data_recommends_nothing(project, monkeypatch, kind):
     genuine = CheckpointDataset.load
-    other = {"data.codebook": "another", "maml_nn.inner_lr": 0.7, "model.hidden": 4}
-    monkeypatch.setattr(
-        CheckpointDataset, "load", lambda self: genuine(self)._replace(settings=other)
+
+    def other(self):
+        held = genuine(self)
+        return held._replace(settings={**held.settings, f"data.{kind}": "another"})
+
+    monkeypatch.setattr(CheckpointDataset, "load", other)
+    told = (
+        rf"maml_nn was trained with other data \({kind}\); to train it: kedro run "
+        "--pipeline recommendation_fedmeta --env smoke$"
     )
-    with pytest.raises(ValueError, match="maml_nn was trained with ") as error:
-        load_method("maml_nn", project=project, env="smoke")
-    for told in (
-        "other data (codebook)",
-        "maml_nn.inner_lr=0.7 instead of 0.1",
-        "kedro run --pipeline recommendation_fedmeta --env smoke",
-    ):
-        assert told in str(error.value)
+    with pytest.raises(ValueError, match=told):
+        load_run("recommendation.maml_nn", project=project, env="smoke")
+
+
+def test_options_of_today_change_nothing_of_what_was_trained(project, own):
+    found = [
+        recommend(
+            load_run("recommendation.maml_nn", project=project, env="smoke", params=p),
+            own,
+            at="2024-06-04T08:00",
+        )
+        for p in ({}, {"recommendation": {"models": {"nn": {"hidden": 5}}}})
+    ]
+    pd.testing.assert_frame_equal(*found)
 
 
 def test_configuration_from_elsewhere(project, own, tmp_path):
@@ -114,7 +137,8 @@ def test_configuration_from_elsewhere(project, own, tmp_path):
     done = invoke(project, own, *words, "--method", "maml_lr")
     named = f"--env there --conf-source '{elsewhere}'"
     assert (
-        f"to go on: kedro run --pipeline recommendation_fedmeta {named}" in done.stderr
+        f"to train it: kedro run --pipeline recommendation_fedmeta {named}"
+        in done.stderr
     )
 
 
@@ -125,15 +149,16 @@ def test_what_diverged_recommends_nothing(project, monkeypatch):
         CheckpointDataset, "load", lambda self: genuine(self)._replace(diverged=lost)
     )
     with pytest.raises(ValueError, match="maml_lr diverged in round 4: client ann"):
-        load_method("maml_lr", project=project, env="smoke")
+        load_run("recommendation.maml_lr", project=project, env="smoke")
 
 
 def test_what_follows_in_the_users_circle_comes_first(trained, own):
     found = recommend(trained, own, at="2024-06-04T08:00")  # after the last, a news
-    assert [service for service, _ in found][0] == "mail"
-    assert found[0].score > 0.5
-    assert sum(score for _, score in found) == pytest.approx(1)
-    assert sorted(service for service, _ in found) == ["mail", "maps", "news"]
+    assert list(found) == ["score", "service"]
+    assert found["service"][0] == "mail"
+    assert found["score"][0] > 0.5
+    assert found["score"].sum() == pytest.approx(1)
+    assert sorted(found["service"]) == ["mail", "maps", "news"]
 
 
 @pytest.fixture
@@ -151,7 +176,9 @@ def by_hand(tmp_path):
     model = tabular(1, 3)
     algorithm = maml(model.loss, inner_lr=1.0, server=sgd(1.0))
     meta = {"theta": model.init(0)}
-    return TrainedMethod(metadata, ones, model, algorithm, meta), path
+    book, spelled = Codebook({}, ""), Encoding(ones, {})
+    parts = ("maml", TABLE, metadata, book, spelled, model, algorithm, meta)
+    return Personaliser(*parts), path
 
 
 def test_scores_by_hand(by_hand):
@@ -160,22 +187,24 @@ def test_scores_by_hand(by_hand):
     So a is ahead of b by 2 (3/4 - 1/4) = 1. The third output, which stands for nothing
     that the user has used, has no share.
     """
-    a, b = recommend(*by_hand, at="2024-06-01T09:00")
-    assert a == ("a", pytest.approx(1 / (1 + np.exp(-1)), abs=1e-6))
-    assert b == ("b", pytest.approx(1 / (1 + np.exp(1)), abs=1e-6))
-    assert recommend(*by_hand, at="2024-06-01T09:00", top=1) == [a]
+    found = recommend(*by_hand, at="2024-06-01T09:00")
+    assert found["service"].tolist() == ["a", "b"]
+    expected = [1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))]
+    np.testing.assert_allclose(found["score"], expected, atol=1e-6)
+    first = recommend(*by_hand, at="2024-06-01T09:00", top=1)
+    pd.testing.assert_frame_equal(first, found[:1])
 
 
 def test_the_trained_parameters_stay_as_they_were(by_hand):
     method, path = by_hand
-    assert recommend(method, path) == recommend(method, path)
+    pd.testing.assert_frame_equal(recommend(method, path), recommend(method, path))
     assert not any(p.any() for p in method.meta["theta"].values())
 
 
 def test_one_service_is_certain(by_hand):
     method, path = by_hand
     path.write_text("user,time,service\nu,2024-06-01,only\n")
-    assert recommend(method, path) == [("only", 1.0)]
+    assert recommend(method, path).to_numpy().tolist() == [[1.0, "only"]]
 
 
 def test_what_cannot_be_ranked(by_hand):
@@ -184,38 +213,43 @@ def test_what_cannot_be_ranked(by_hand):
         recommend(method, path, top=0)
     broken = {n: p + np.nan for n, p in method.meta["theta"].items()}
     diverged = method._replace(meta={"theta": broken})
-    with pytest.raises(DataError, match=r"own\.csv: adapting to this log diverged"):
+    with pytest.raises(DataError, match=r"own\.csv: adapting to these rec"):
         recommend(diverged, path)
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("nn", {}, "unknown method 'nn'; one of maml_lr, meta_sgd_lr, maml_nn, meta_s"),
         (
-            "maml_nn",
+            "recommendation.lr",
+            {},
+            r"no .*/lr\.safetensors \(but there are maml_lr,",
+        ),
+        ("recommendation", {}, "'recommendation'; expected BENCHMARK.ALGORITHM, such"),
+        ("recommendations.maml_nn", {}, "of the benchmarks femnist, shakespeare, "),
+        (
+            "recommendation.maml_nn",
             {"env": "base"},
-            r"there is no .*base/recommendation/records\.arrow; first: kedro run "
-            "--pipeline recommendation_fedmeta --env base$",
+            r"there is no .*sample/recommendation/p0.2_seed0/maml_nn.safetensors; first"
+            ": kedro run --pipeline recommendation_fedmeta --env base$",
         ),
         (
-            "maml_nn",
+            "recommendation.maml_nn",
             {"params": {"seed": 1}},
             r"no .*_seed1/maml_nn\.safetensors; first: .* smoke, with the same --param",
         ),
-        ("maml_nn", {"env": "smok"}, "no environment 'smok'"),
-        ("maml_nn", {"params": {"sed": 1}}, "unknown parameter 'sed'"),
-        ("maml_lr", {}, "maml_lr was trained for 3 of 4 rounds; to go on: kedro run"),
+        ("recommendation.maml_nn", {"env": "smok"}, "no environment 'smok'"),
+        ("recommendation.maml_nn", {"params": {"sed": 1}}, "unknown parameter 'sed'"),
         (
-            "maml_nn",
-            {"params": {"recommendation": {"models": {"nn": {"hidden": 5}}}}},
-            r"maml_nn is of another .* theta layer1.bias is \[4\], expected \[5\]; to",
+            "recommendation.maml_lr",
+            {},
+            "maml_lr was trained for 3 of 4 rounds; to train it: kedro run",
         ),
     ],
 )
 def test_there_is_no_such_run(project, name, options, message):
     with pytest.raises(ValueError, match=message) as error:
-        load_method(name, project=project, **{"env": "smoke", **options})
+        load_run(name, project=project, **{"env": "smoke", **options})
     assert "\n" not in str(error.value)
 
 
@@ -223,24 +257,30 @@ def test_unfinished_parameters_of_other_benchmarks_stop_nothing(project, own):
     shutil.copytree(project / "conf/smoke", project / "conf/unfinished")
     path = project / "conf/unfinished/parameters_femnist.yml"
     path.write_text("femnist: {raw: {folder: 7}, training: null}")
-    method = load_method(project=project, env="unfinished")
-    assert recommend(method, own, at="2024-06-04T08:00")
+    method = load_run("recommendation.maml_nn", project=project, env="unfinished")
+    assert len(recommend(method, own, at="2024-06-04T08:00"))
 
 
-def test_a_checkpoint_without_step_sizes_is_no_meta_sgd(project):
-    folder = project / "data/06_models/smoke/recommendation/p0.2_seed2"
-    shutil.copytree(folder.with_name("p0.2_seed0"), folder)
-    shutil.copy(folder / "maml_nn.safetensors", folder / "meta_sgd_nn.safetensors")
+def test_a_checkpoint_without_step_sizes_is_no_meta_sgd(project, monkeypatch):
+    genuine = CheckpointDataset.load
+
+    def bare(self):
+        held = genuine(self)
+        theta = {"theta": held.state.meta["theta"]}
+        return held._replace(state=held.state._replace(meta=theta))
+
+    monkeypatch.setattr(CheckpointDataset, "load", bare)
     with pytest.raises(ValueError, match="its alpha layer1.bias is missing, expected"):
-        load_method("meta_sgd_nn", project=project, env="smoke", params={"seed": 2})
+        load_run("recommendation.meta_sgd_nn", project=project, env="smoke")
 
 
 def test_the_project_is_the_one_around(project, monkeypatch, tmp_path):
     monkeypatch.chdir(project / "conf")
-    assert load_method(env="smoke").metadata["slots"] == "40"
+    found = load_run("recommendation.maml_nn", env="smoke")
+    assert found.metadata["slots"] == "40"
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="no Kedro project here or above; name one"):
-        load_method()
+        load_run("recommendation.maml_nn")
 
 
 def contents(*folders):
@@ -260,13 +300,13 @@ def test_the_command_prints_and_writes_nothing(project, own, tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    method = load_method(project=project, env="smoke")
+    method = load_run("recommendation.meta_sgd_nn", project=project, env="smoke")
     expected = recommend(
         method, own, top=2, at="2024-06-04T08:00", context={"battery": 80}
     )
-    lines = [f"{score:.3f}  {service}" for service, score in expected]
+    lines = [f"{row.score:.3f}  {row.service}" for row in expected.itertuples()]
     assert done.stdout.splitlines() == lines
-    assert done.stderr == ""
+    assert done.stderr == f"{UNCALIBRATED}\n"
     assert contents(project, tmp_path) == before
 
 

@@ -1,0 +1,357 @@
+"""Users' rows of a table -> predictions, for every benchmark, in Python and typed."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import learned_samples as samples
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from fedmeta import serving
+from fedmeta.benchmarks.femnist.parse import parse_femnist
+from fedmeta.benchmarks.recommendation.upcoming import read_upcoming
+from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.benchmarks.sent140.parse import parse as parse_sent140
+from fedmeta.benchmarks.shakespeare.parse import parse_shakespeare
+from fedmeta.cli import cli
+from fedmeta.core.types import Batch
+from fedmeta.data.errors import DataError
+from fedmeta.data.user_records import text_of
+from fedmeta.serving import Personaliser, build_personaliser, personalise
+from fedmeta.serving.learned import (
+    CODEBOOK,
+    PARAMETERS,
+    read_learned,
+    write_learned,
+)
+from fedmeta.serving.personal import UNCALIBRATED
+from fedmeta.serving.tables import read_rows
+
+
+def made(benchmark: str, folder: Path) -> tuple[Personaliser, pd.DataFrame]:
+    """A model, and rows of one user."""
+    found = build_personaliser(samples.learned(benchmark, folder))
+    return found, found.form.example(found.metadata)
+
+
+@pytest.fixture(params=[n for n, b in BENCHMARKS.items() if b.table_form is not None])
+def any_model(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> tuple[Personaliser, pd.DataFrame]:
+    return made(request.param, tmp_path)
+
+
+@pytest.fixture
+def femnist(tmp_path: Path) -> tuple[Personaliser, pd.DataFrame]:
+    return made("femnist", tmp_path)
+
+
+def test_scores_are_those_of_the_core(any_model):
+    """Adapt to the support, then softmax: by hand, from the records as read."""
+    model, rows = any_model
+    records = model.form.read(rows, model.codebook, model.metadata)
+    x, y = model.encoding.examples(records.columns, records.support)
+    adapted = model.algorithm.adapt(model.meta, Batch(x, y))
+    before = {name: value.clone() for name, value in model.meta["theta"].items()}
+    query, _ = model.encoding.examples(records.columns, records.query)
+    logits = model.model.apply(adapted, query)[:, : len(records.classes)]
+    expected = torch.softmax(logits, 1).numpy()
+    found = personalise(model, rows, top=len(records.classes))
+    assert found["row"].unique().tolist() == [len(rows) - 1]
+    assert found["score"].is_monotonic_decreasing
+    scores = found.set_index("label")["score"]
+    np.testing.assert_allclose(scores[list(records.classes)], expected[0], rtol=1e-4)
+    assert not np.allclose(  # it has learned something from the support
+        torch.softmax(model.model.apply(model.meta["theta"], query), 1)[
+            :, : len(records.classes)
+        ],
+        expected,
+        atol=1e-6,
+    )
+    assert all(before[n].equal(value) for n, value in model.meta["theta"].items())
+
+
+def test_users_do_not_mix(any_model):
+    model, rows = any_model
+    user, label, *_ = model.form.columns(model.metadata)
+    others = rows.assign(**{user: "bob"})
+    others.loc[0, label] = rows[label][1]
+    alone = [personalise(model, some) for some in (rows, others)]
+    mixed = pd.concat([rows, others]).sort_index(kind="stable")  # row by row
+    found = personalise(model, mixed)
+    assert found["user"].tolist() == ["ann", "bob"]
+    assert found["score"].tolist() == [one["score"][0] for one in alone]
+    assert found["row"].tolist() == [2 * len(rows) - 2, 2 * len(rows) - 1]
+
+
+def leaf_file(path: Path, x: list, y: list) -> Path:
+    held = {"users": ["ann"], "num_samples": [len(y)]}
+    held["user_data"] = {"ann": {"x": x, "y": y}}
+    path.write_text(json.dumps(held))
+    return path
+
+
+@pytest.mark.parametrize("benchmark", ["femnist", "sent140", "shakespeare"])
+def test_rows_are_read_as_the_data_of_a_run_are(benchmark, tmp_path):
+    """As the parser has packed the same records of the same user."""
+    model, rows = made(benchmark, tmp_path)
+    rows = rows[rows["label"].notna()]
+    x = rows["pixels" if benchmark == "femnist" else "text"].tolist()
+    y = rows["label"].tolist()
+    if benchmark == "femnist":
+        y = [1, 18]  # "1" and "I"
+        packed, _ = parse_femnist([leaf_file(tmp_path / "a.json", x, y)])
+    elif benchmark == "sent140":
+        x = [["", "", "", "", text] for text in x]
+        y = [int(label) for label in y]
+        path = leaf_file(tmp_path / "a.json", x, y)
+        packed, _ = parse_sent140([path], lowercase=True)
+    else:
+        packed, _ = parse_shakespeare([leaf_file(tmp_path / "a.json", x, y)])
+    (client,) = packed
+    records = model.form.read(rows, model.codebook, model.metadata)
+    numbers = np.arange(len(rows))
+    expected = model.encoding.examples(client.columns, numbers)
+    for found, wanted in zip(
+        model.encoding.examples(records.columns, numbers), expected, strict=True
+    ):
+        assert found.equal(wanted)
+    # and by the labels' numbers, as LEAF has them
+    if benchmark != "shakespeare":
+        numbered = rows.assign(label=y)
+        again = model.form.read(numbered, model.codebook, model.metadata)
+        assert (again.columns["label"] == client.columns["label"]).all()
+
+
+def test_a_row_to_come_is_what_recommend_makes_of_its_time(tmp_path):
+    """Each alone: neither knows of the other."""
+    model, rows = made("recommendation", tmp_path)
+    known = rows[:3]
+    path = tmp_path / "own.csv"
+    known.to_csv(path, index=False)
+    to_come = [("2024-05-31T22:00:00", 3.0), ("2024-06-01T09:00:00", 5.0)]
+    table = pd.concat(
+        [
+            known,
+            pd.DataFrame(
+                [("ann", None, *one) for one in to_come],
+                columns=["user", "service", "time", "battery"],
+            ),
+        ]
+    ).reset_index(drop=True)
+    found = model.form.read(table, model.codebook, model.metadata)
+    for number, (time, battery) in enumerate(to_come):
+        one = read_upcoming(path, model.metadata, time, {"battery": battery})
+        assert one.classes == found.classes
+        for name, values in one.columns.items():
+            rows_of = [*range(3), 3 + number]
+            np.testing.assert_array_equal(found.columns[name][rows_of], values, name)
+
+
+def test_files_of_a_model_hold_all_of_it(any_model, tmp_path, request):
+    model, rows = any_model
+    name = request.node.callspec.params["any_model"]
+    learned = samples.learned(name, tmp_path)
+    for part in ("whole", "referring"):
+        (tmp_path / part).mkdir()
+    write_learned(tmp_path / "whole", learned)
+    write_learned(tmp_path / "referring", learned, tmp_path / "whole" / CODEBOOK)
+    assert not (tmp_path / "referring" / CODEBOOK).exists()
+    expected = personalise(model, rows)
+    for part in ("whole", "referring"):
+        again = build_personaliser(read_learned(tmp_path / part))
+        pd.testing.assert_frame_equal(personalise(again, rows), expected)
+    (tmp_path / "whole" / CODEBOOK).unlink()
+    with pytest.raises(DataError, match=r"whole/codebook\.safetensors: no such codebo"):
+        read_learned(tmp_path / "referring")
+
+
+@pytest.mark.parametrize("size", [0, 100, 2000])
+@pytest.mark.parametrize("file", [CODEBOOK, PARAMETERS])
+def test_a_file_cut_short_is_told_in_a_line(tmp_path, file, size):
+    write_learned(tmp_path, samples.learned("femnist", tmp_path))
+    path = tmp_path / file
+    path.write_bytes(path.read_bytes()[: min(size, path.stat().st_size - 1)])
+    with pytest.raises(DataError, match=f"{file}: ") as error:
+        read_learned(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def changed(rows: pd.DataFrame, row: int, column: str, value: object) -> pd.DataFrame:
+    rows = rows.astype(object)
+    rows.at[row, column] = value
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "message"),
+    [
+        (
+            lambda rows: changed(rows, 1, "label", "Ω"),
+            "^user 'ann': row 1: unknown label 'Ω'; expected one of 0-9, A-Z, a-z",
+        ),
+        (
+            lambda rows: changed(rows, 1, "label", 62),
+            "row 1: unknown label '62'; expected one of",
+        ),
+        (
+            lambda rows: changed(rows, 2, "pixels", [float("nan")] * 784),
+            "row 2: pixels has nan at position 0; expected 784 numbers from 0 to 1$",
+        ),
+        (
+            lambda rows: changed(rows, 0, "pixels", [255] * 784),
+            "row 0: pixels has 255 at position 0; expected 784 numbers from 0 to 1$",
+        ),
+        (
+            lambda rows: changed(rows, 2, "pixels", [0.5] * 783),
+            "row 2: pixels has 783 numbers; expected 784",
+        ),
+        (
+            lambda rows: changed(rows, 2, "pixels", "an image"),
+            "row 2: pixels is no list of numbers; expected 784",
+        ),
+        (
+            lambda rows: changed(rows, 2, "user", "bob"),
+            "^user 'bob': none of 1 rows has a label",
+        ),
+        (lambda rows: changed(rows, 1, "user", None), "row 1: no user; expected a na"),
+        (lambda rows: rows[:2], "every row has a label; expected one or more without"),
+        (lambda rows: rows[:0], "the table has no rows"),
+        (
+            lambda rows: rows.drop(columns="pixels"),
+            r"no column 'pixels'; the model reads user, label, pixels, and there",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_a_line(femnist, spoilt, message):
+    model, rows = femnist
+    with pytest.raises(DataError, match=message) as error:
+        personalise(model, spoilt(rows))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "column", "value", "message"),
+    [
+        (
+            "shakespeare",
+            "text",
+            "short",
+            "text of 5 characters; expected the 80",
+        ),
+        (
+            "shakespeare",
+            "label",
+            "ab",
+            "unknown label 'ab'; expected the one",
+        ),
+        ("sent140", "label", "4", "unknown label '4'; expected 0 .negative. or 1"),
+        ("sent140", "text", None, "row 1: no text; expected a text"),
+        ("recommendation", "time", "noon", "row 1: the time 'noon' cannot be read"),
+    ],
+)
+def test_records_of_other_benchmarks(benchmark, column, value, message, tmp_path):
+    model, rows = made(benchmark, tmp_path)
+    with pytest.raises(DataError, match=message) as error:
+        personalise(model, changed(rows, 1, column, value))
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_that_diverges_says_so(femnist):
+    model, rows = femnist
+    broken = {n: value + np.nan for n, value in model.meta["theta"].items()}
+    with pytest.raises(DataError, match="user 'ann': adapting to these records diverg"):
+        personalise(model._replace(meta={"theta": broken}), rows)
+
+
+def test_without_a_column_of_users_all_rows_are_one_users(femnist):
+    model, rows = femnist
+    expected = personalise(model, rows)
+    found = personalise(model, rows.drop(columns="user"))
+    pd.testing.assert_frame_equal(found, expected.assign(user="-"))
+
+
+def as_csv(rows: pd.DataFrame, separator: str = ",") -> bytes:
+    return rows.map(text_of).to_csv(index=False, sep=separator).encode()
+
+
+def as_parquet(rows: pd.DataFrame) -> bytes:
+    content = io.BytesIO()
+    rows.to_parquet(content)
+    return content.getvalue()
+
+
+FORMS = {
+    "csv": as_csv,
+    "tsv": lambda rows: as_csv(rows, "\t"),
+    "json": lambda rows: rows.to_json(orient="records").encode(),
+    "jsonl": lambda rows: rows.to_json(orient="records", lines=True).encode(),
+    "parquet": as_parquet,
+}
+
+
+@pytest.fixture
+def typed(any_model, monkeypatch, tmp_path):
+    """`kedro personalise` with that model, and its rows."""
+    model, rows = any_model
+    monkeypatch.setattr(serving, "load_run", lambda name, **of_run: model)
+
+    class Project:
+        project_path = tmp_path
+
+    def run(*words: str, content: bytes | None = None) -> Result:
+        words = ("personalise", "any.maml", *words)
+        return CliRunner().invoke(cli, words, obj=Project(), input=content)
+
+    return run, rows, personalise(model, rows)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_table_may_be_in_any_form(typed, tmp_path, form):
+    run, rows, expected = typed
+    path = tmp_path / f"own.{form}"
+    path.write_bytes(FORMS[form](rows))
+    done = run(str(path), "--format", "json")
+    assert done.exit_code == 0, done.output
+    held = json.loads(done.stdout)
+    assert held["calibrated"] is False
+    found = pd.DataFrame(held["predictions"])
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_standard_input_and_what_is_printed(typed):
+    run, rows, expected = typed
+    given = [FORMS["csv"](rows), FORMS["json"](rows)]
+    user, row, label, score = expected.loc[0]
+    for content in given:
+        done = run("--format", "csv", content=content)
+        assert done.exit_code == 0, done.output
+        printed = pd.read_csv(io.StringIO(done.stdout), dtype={"label": str})
+        pd.testing.assert_frame_equal(printed, expected)
+        assert done.stderr == f"{UNCALIBRATED}\n"
+        done = run(content=content)
+        assert done.stdout == f"{user}  {row}  {label}  {score:.3f}\n"
+        assert done.stderr == f"{UNCALIBRATED}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("own.xls", b"", "expected a file of one of .csv, .tsv, .json, .jsonl, .parqu"),
+        ("own.json", b"[1, 2]", "cannot be read as json (expected a list of objects"),
+        ("own.json", b'[{"user": ', "cannot be read as json"),
+        ("own.csv", b"", "cannot be read as csv (No columns to parse from file"),
+        ("own.csv", b"\xff\xfe\x00", "cannot be read as csv"),
+        ("own.parquet", b"PAR1", "cannot be read as parquet"),
+    ],
+)
+def test_files_that_are_no_tables(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(message)) as error:
+        read_rows(tmp_path / name)
+    assert "\n" not in str(error.value)
