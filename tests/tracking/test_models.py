@@ -1,5 +1,6 @@
 """What a run has learned, as a model that MLflow loads and serves."""
 
+import json
 import os
 import signal
 import socket
@@ -200,7 +201,7 @@ def test_a_run_is_served_over_http(new_project) -> None:
     try:
         _wait_for(f"{address}/ping", server)
         rows = BENCHMARKS["femnist"].table_form.example({})
-        sent = {"dataframe_records": rows.to_dict(orient="records")}
+        sent = {"dataframe_records": json.loads(rows.to_json(orient="records"))}
         answer = requests.post(f"{address}/invocations", json=sent, timeout=60)
         assert answer.status_code == 200, answer.text
         (found,) = answer.json()["predictions"]

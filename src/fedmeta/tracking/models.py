@@ -64,6 +64,8 @@ def log_learned(
         folder = Path(place) / "model"
         try:
             with at_work():
+                if not record.codebook:
+                    raise ValueError("no codebook was read by what scored it")
                 codebook_file = project / record.codebook
                 learned = learned_by(
                     record.tags["algorithm"],
