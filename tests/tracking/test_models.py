@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import held
@@ -56,12 +55,10 @@ def log(project: Path, record: Record) -> None:
 
 
 @pytest.fixture
-def store(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def store(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project, whose store `models:/` addresses are of, as in its folder."""
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(tracking_uri(project))
-    yield project
-    mlflow.set_tracking_uri(before)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(project))
+    return project
 
 
 @pytest.mark.parametrize(
