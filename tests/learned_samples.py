@@ -13,6 +13,7 @@ from fedmeta.benchmarks.recommendation.parse import parse as parse_log
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.benchmarks.sent140.tokens import token_hash
 from fedmeta.benchmarks.shakespeare.windows import character_codebook
+from fedmeta.benchmarks.table.parse import parse as parse_table
 from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.core.types import ServerState
@@ -25,6 +26,7 @@ MODELS = {
     "shakespeare": {"embedding": 2, "hidden": 4, "layers": 1},
     "sent140": {"hidden": 4, "layers": 1, "dense": 4},
     "recommendation": {"hidden": 4},
+    "table": {"hidden": 4},
 }
 ALGORITHM = {"inner_lr": 0.5, "server": {"name": "sgd", "lr": 0.1}}
 
@@ -60,11 +62,22 @@ def _services(folder: Path) -> tuple[Codebook, dict[str, str]]:
     return features.codebook(records, used, recency=True), metadata
 
 
+def _columns(folder: Path) -> tuple[Codebook, dict[str, str]]:
+    rows = [f"u,{'ab'[i % 2]},{i},{'xyz'[i % 3]}" for i in range(12)]
+    (folder / "rows.csv").write_text("\n".join(["who,what,size,kind", *rows]))
+    clients, metadata = parse_table([folder / "rows.csv"], client="who", label="what")
+    write_packed(folder / "rows.arrow", clients, metadata)
+    records = read_packed(folder / "rows.arrow")
+    used = pd.DataFrame({"client_id": ["u"], "start": 0, "stop": 12})
+    return BENCHMARKS["table"].codebook(records, used), metadata
+
+
 DATA: dict[str, Callable[[Path], tuple[Codebook, dict[str, str]]]] = {
     "femnist": _pixels,
     "shakespeare": _characters,
     "sent140": _words,
     "recommendation": _services,
+    "table": _columns,
 }
 
 

@@ -18,6 +18,7 @@ from fedmeta.benchmarks.recommendation.upcoming import read_upcoming
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.benchmarks.sent140.parse import parse as parse_sent140
 from fedmeta.benchmarks.shakespeare.parse import parse_shakespeare
+from fedmeta.benchmarks.table.parse import parse as parse_table
 from fedmeta.cli import cli
 from fedmeta.core.types import Batch
 from fedmeta.data.errors import DataError
@@ -126,6 +127,30 @@ def test_rows_are_read_as_the_data_of_a_run_are(benchmark, tmp_path):
         numbered = rows.assign(label=y)
         again = model.form.read(numbered, model.codebook, model.metadata)
         assert (again.columns["label"] == client.columns["label"]).all()
+
+
+def test_a_table_is_read_as_the_data_of_a_run_are(tmp_path):
+    """Missing values too; a value that the run's data do not have is missing."""
+    model, _ = made("table", tmp_path)
+    rows = pd.DataFrame(
+        {
+            "who": "zoe",
+            "what": ["b", "a", "a"],
+            "size": ["2.5", None, "7"],
+            "kind": ["z", "x", ""],
+        }
+    )
+    rows.to_csv(tmp_path / "own.csv", index=False)
+    packed, _ = parse_table([tmp_path / "own.csv"], client="who", label="what")
+    (client,) = packed
+    records = model.form.read(rows, model.codebook, model.metadata)
+    numbers = client.columns["numbers"]
+    np.testing.assert_array_equal(records.columns["numbers"], numbers)
+    assert records.columns["categories"].tolist() == [[2], [0], [-1]]  # of x, y, z
+    assert (records.columns["label"] == client.columns["label"]).all()
+    strange = model.form.read(rows.assign(kind="w"), model.codebook, model.metadata)
+    assert strange.columns["categories"].tolist() == [[-1]] * 3
+    assert "3 records have a 'kind' that the data of the run do not" in strange.notes[0]
 
 
 def test_a_row_to_come_is_what_recommend_makes_of_its_time(tmp_path):
@@ -252,6 +277,8 @@ def test_what_cannot_be_used_is_told_in_a_line(femnist, spoilt, message):
         ),
         ("sent140", "label", "4", "unknown label '4'; expected 0 .negative. or 1"),
         ("sent140", "text", None, "row 1: no text; expected a text"),
+        ("table", "size", "large", "row 1: size is 'large'; expected a number, or"),
+        ("table", "what", "c", "row 1: unknown label 'c'; expected one of a, b, or"),
         ("recommendation", "time", "noon", "row 1: the time 'noon' cannot be read"),
     ],
 )

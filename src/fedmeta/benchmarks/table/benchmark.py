@@ -1,7 +1,7 @@
 """A table of one's own, as the pipelines see it."""
 
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.benchmarks.table import features, parse, synthetic
+from fedmeta.benchmarks.table import features, parse, rows, synthetic
 from fedmeta.data.select import select_clients
 from fedmeta.models.mlp import mlp
 
@@ -19,4 +19,5 @@ TABLE = Benchmark(
     table1={},
     table2={},
     published=False,
+    table_form=rows.FORM,
 )

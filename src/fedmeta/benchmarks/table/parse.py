@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -63,8 +64,9 @@ def parse(
         name: what the data are called in reports; None: as the file or folder.
 
     Returns:
-        As `read_clients`; metadata have `benchmark`, `synthetic` and, where the table
-        is real, `name` too.
+        As `read_clients`; metadata have `benchmark`, `synthetic`, the names of the
+        client's and the label's columns as `roles` (json) and, where the table is real,
+        `name` too.
 
     Raises:
         DataError: for anything that `open_table` and `read_clients` refuse.
@@ -75,6 +77,7 @@ def parse(
     clients, metadata = read_clients(table, columns)
     metadata |= {
         "benchmark": "table",
+        "roles": json.dumps([client, label]),
         "synthetic": "true" if table.synthetic else "false",
         "source": f"column {label!r} by {client!r}",
     }

@@ -1,0 +1,84 @@
+"""One client's rows of a table, with the columns of the table that was trained on."""
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from fedmeta.data.encoding import Codebook
+from fedmeta.data.errors import DataError
+from fedmeta.data.user_records import (
+    SHOWN,
+    TableForm,
+    UserRecords,
+    class_numbers,
+    divided_by_label,
+    text_of,
+)
+
+
+def names(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Client, label, numbers and categories, as the table calls them."""
+    numbers, categories = (json.loads(metadata[k]) for k in ("numbers", "categories"))
+    return *json.loads(metadata["roles"]), *numbers, *categories
+
+
+def read(
+    rows: pd.DataFrame, codebook: Codebook, metadata: Mapping[str, str]
+) -> UserRecords:
+    """Rows in which a number may be missing, and a category too or of another value."""
+    _, label_column = json.loads(metadata["roles"])
+    classes = json.loads(metadata["classes"])
+    shown = ", ".join(classes[:5]) + ", ..." * (len(classes) > 5)
+    label = class_numbers(rows[label_column], classes, f"one of {shown}")
+    columns = {"label": label.clip(0).astype(np.int32)}
+    if numbers := json.loads(metadata["numbers"]):
+        columns["numbers"] = np.stack([_numbers(rows[n], n) for n in numbers], 1)
+    notes = []
+    if categories := json.loads(metadata["categories"]):
+        codes = []
+        for name, values in categories.items():
+            texts = pd.Series([text_of(value) for value in rows[name]], dtype="str")
+            codes.append(pd.Index(values).get_indexer(texts).astype(np.int32))
+            if strange := int(((codes[-1] < 0) & (texts != "")).sum()):
+                notes.append(
+                    f"{strange:,} records have a {name!r} that the data of the run do"
+                    " not have; it counts as missing"
+                )
+        columns["categories"] = np.stack(codes, 1)
+    return divided_by_label(columns, label, classes)._replace(notes=notes)
+
+
+def example(metadata: Mapping[str, str]) -> pd.DataFrame:
+    """Two records, and one to be classified."""
+    client, label = json.loads(metadata["roles"])
+    numbers, categories = (json.loads(metadata[k]) for k in ("numbers", "categories"))
+    first, second, *_ = json.loads(metadata["classes"])
+    return pd.DataFrame(
+        {
+            client: "ann",
+            label: [first, second, None],
+            **{name: [0.0, 1.0, 0.5] for name in numbers},
+            **{name: [v[0], v[-1], v[0]] for name, v in categories.items()},
+        }
+    )
+
+
+def _numbers(column: pd.Series, name: str) -> np.ndarray:
+    """float32 [n], NaN where there is none, or none that is finite."""
+    found = np.full(len(column), np.nan, np.float32)
+    for place, (row, value) in enumerate(column.items()):
+        text = text_of(value)
+        try:
+            found[place] = float(text or "nan")
+        except ValueError:
+            raise DataError(
+                f"row {row}: {name} is {text[:SHOWN]!r}; expected a number, or nothing"
+                " where it is missing"
+            ) from None
+    found[~np.isfinite(found)] = np.nan
+    return found
+
+
+FORM = TableForm(names, read, example)
