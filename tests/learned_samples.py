@@ -26,7 +26,7 @@ MODELS = {
     "shakespeare": {"embedding": 2, "hidden": 4, "layers": 1},
     "sent140": {"hidden": 4, "layers": 1, "dense": 4},
     "recommendation": {"hidden": 4},
-    "table": {"hidden": 4},
+    "table": {"hidden": [4]},
 }
 ALGORITHM = {"inner_lr": 0.5, "server": {"name": "sgd", "lr": 0.1}}
 

@@ -24,6 +24,10 @@ KNOWN = {
     "kedro recommend my_log.csv --env own": "the same",
     "kedro run --pipeline table_fedmeta --env films": "run by test_own_data",
     "tar czf /tmp/conf.tar.gz conf": "of POSIX",
+    "mlflow models serve --model-uri models:/femnist_synthetic_sample_maml/1"
+    " --env-manager local --host 127.0.0.1 --port 5001": "tests/tracking/test_models",
+    'curl -H "Content-Type: application/json" -d @rows.json'
+    " http://127.0.0.1:5001/invocations": "the same",
     "pip install distributed": "the extra dask of pyproject.toml",
     "dask scheduler --host 127.0.0.1": "comes with distributed",
     "dask worker tcp://127.0.0.1:8786 --nthreads 1 --nworkers 2": "the same",
@@ -188,8 +192,21 @@ def problem_of_own(name: str, words: list[str]) -> str | None:
     return None
 
 
+def problem_of_personalise(words: list[str]) -> str | None:
+    from fedmeta.benchmarks.registry import BENCHMARKS  # noqa: PLC0415
+    from fedmeta.core.algorithms import ALGORITHMS  # noqa: PLC0415
+    from fedmeta.pipelines.recommendation.methods import FEDERATED  # noqa: PLC0415
+
+    if (found := problem_of_own("personalise", words)) is not None:
+        return found
+    benchmark, _, algorithm = words[0].partition(".")
+    known = benchmark in BENCHMARKS and algorithm in {*ALGORITHMS, *FEDERATED}
+    return None if known else f"no model {words[0]}"
+
+
 KEDRO = {
     "init-table": partial(problem_of_own, "init-table"),
+    "personalise": problem_of_personalise,
     "reproduce": partial(problem_of_own, "reproduce"),
     "run": problem_of_run,
     "recommend": problem_of_recommend,
@@ -242,6 +259,8 @@ def test_command_exists(page: Path, command: str) -> None:
         "python benchmarks/scales.py",
         "python -m fedmeta.benchmarks.images.digit",
         "python benchmarks/scale.py --client 3",
+        "kedro personalise femnist.mamml log.csv",
+        "kedro personalise femnist.maml --tops 3",
         "kedro recommend log.csv --tops 3",
         "kedro recommend log.csv --method nn",
         "kedro recommend log.csv --env papers",
