@@ -24,7 +24,7 @@ KNOWN = {
     "kedro recommend my_log.csv --env own": "the same",
     "kedro run --pipeline table_fedmeta --env films": "run by test_own_data",
     "tar czf /tmp/conf.tar.gz conf": "of POSIX",
-    "mlflow models serve --model-uri models:/femnist_synthetic_sample_maml/1"
+    "mlflow models serve --model-uri models:/femnist_synthetic_base_maml/1"
     " --env-manager local --host 127.0.0.1 --port 5001": "tests/tracking/test_models",
     'curl -H "Content-Type: application/json" -d @rows.json'
     " http://127.0.0.1:5001/invocations": "the same",

@@ -230,7 +230,7 @@ def test_what_cannot_be_ranked(by_hand):
         (
             "recommendation.maml_nn",
             {"env": "base"},
-            r"there is no .*sample/recommendation/p0.2_seed0/maml_nn.safetensors; first"
+            r"there is no .*base/recommendation/p0.2_seed0/maml_nn.safetensors; first"
             ": kedro run --pipeline recommendation_fedmeta --env base$",
         ),
         (

@@ -30,7 +30,7 @@ def model_name(record: Record) -> str:
     """The name that a record's model is registered by: of experiment and algorithm.
 
     So that only the benchmark's own data go under its name alone: femnist_maml, but
-    femnist_synthetic_sample_maml.
+    femnist_synthetic_base_maml.
     """
     return re.sub(r"\W+", "_", f"{record.experiment} {record.tags['algorithm']}")
 
