@@ -158,8 +158,8 @@ def write_learned(
     write_tensors(folder / PARAMETERS, KIND, dict(flatten(learned.meta)), header)
     if codebook_file is None:
         tables, note, settings = learned.codebook
-        header = {"note": note, "settings": settings}
-        write_tensors(folder / CODEBOOK, "codebook", tables, header)
+        about = {"note": note, "settings": settings}
+        write_tensors(folder / CODEBOOK, "codebook", tables, about)
 
 
 def read_learned(folder: Path) -> Learned:

@@ -98,7 +98,7 @@ def read_table(
         )
         for _, row in rows[~known].iterrows()
     ]
-    log = rows.loc[known, _names(metadata)]
+    log = rows.loc[known, [*_names(metadata)]]
     for name, values in log.items():
         if values.dtype == object or name in (columns.user, columns.service):
             log[name] = [text_of(value) or None for value in values]
@@ -133,10 +133,10 @@ def example(metadata: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame(named)
 
 
-def _names(metadata: Mapping[str, str]) -> list[str]:
+def _names(metadata: Mapping[str, str]) -> tuple[str, ...]:
     columns = _columns(metadata)
     first = columns.user, columns.service, columns.time
-    return [*first, *columns.context, *columns.event]
+    return *first, *columns.context, *columns.event
 
 
 def _upcoming(

@@ -24,11 +24,9 @@ def read(
     """Texts, of which the first 25 words count, lower-cased as the run's data were."""
     label = class_numbers(rows["label"], CLASSES, "0 (negative) or 1 (positive)")
     hashes, lowercase = TokenHashes(), metadata["lowercase"] == "true"
-    tokens = [hash_text(t, hashes, lowercase) for t in texts(rows["text"], "text")]
-    columns = {
-        "tokens": np.array(tokens, dtype=np.int64).reshape(-1, LENGTH),
-        "label": label.clip(0).astype(np.uint8),
-    }
+    hashed = [hash_text(t, hashes, lowercase) for t in texts(rows["text"], "text")]
+    tokens: np.ndarray = np.array(hashed, dtype=np.int64).reshape(-1, LENGTH)
+    columns = {"tokens": tokens, "label": label.clip(0).astype(np.uint8)}
     return divided_by_label(columns, label, CLASSES)
 
 
