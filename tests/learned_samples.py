@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 
 from fedmeta import identity
 from fedmeta.benchmarks.recommendation import features
@@ -27,6 +28,7 @@ MODELS = {
     "sent140": {"hidden": 4, "layers": 1, "dense": 4},
     "recommendation": {"hidden": 4},
     "table": {"hidden": [4]},
+    "images": {"channels": [2, 4], "hidden": 8},
 }
 ALGORITHM = {"inner_lr": 0.5, "server": {"name": "sgd", "lr": 0.1}}
 
@@ -72,12 +74,26 @@ def _columns(folder: Path) -> tuple[Codebook, dict[str, str]]:
     return BENCHMARKS["table"].codebook(records, used), metadata
 
 
+def _squares(folder: Path) -> tuple[Codebook, dict[str, str]]:
+    for number in range(6):
+        home = folder / "images" / "u" / "ab"[number % 2]
+        home.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 40 * number).save(home / f"{number}.png")
+    files = BENCHMARKS["images"].find_raw(folder / "images")
+    clients, metadata = BENCHMARKS["images"].parse(files, size=8)
+    write_packed(folder / "images.arrow", clients, metadata)
+    records = read_packed(folder / "images.arrow")
+    used = pd.DataFrame({"client_id": ["u"], "start": 0, "stop": 6})
+    return BENCHMARKS["images"].codebook(records, used), metadata
+
+
 DATA: dict[str, Callable[[Path], tuple[Codebook, dict[str, str]]]] = {
     "femnist": _pixels,
     "shakespeare": _characters,
     "sent140": _words,
     "recommendation": _services,
     "table": _columns,
+    "images": _squares,
 }
 
 

@@ -252,7 +252,8 @@ def init_table_command(metadata: Any, table: Path, **columns: Any) -> None:
         describe,
         write_environment,
     )
-    from fedmeta.session import printable, told_in_a_line  # noqa: PLC0415
+    from fedmeta.data.errors import printable  # noqa: PLC0415
+    from fedmeta.session import told_in_a_line  # noqa: PLC0415
 
     with told_in_a_line("Nothing was written."):
         for line in describe(table, **columns):

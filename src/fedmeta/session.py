@@ -18,6 +18,7 @@ from kedro.pipeline import Pipeline
 from kedro.validation.exceptions import ParameterValidationError
 from yaml import YAMLError
 
+from fedmeta.data.errors import printable
 from fedmeta.data.files import remove_leftovers
 from fedmeta.display import told
 from fedmeta.stops import stop_behind, stoppable
@@ -156,11 +157,6 @@ def _one_line(error: BaseException) -> str:
     text = re.sub(HEAD, "", str(error))
     text = re.sub(BLOCK, lambda found: ("; " if found[1] else "") + found[2], text)
     return printable(" ".join(text.split()))
-
-
-def printable(text: str) -> str:
-    """Escape control characters of a text from outside, for the terminal."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def is_user_error(error: BaseException | None) -> bool:

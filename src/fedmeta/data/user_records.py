@@ -89,6 +89,11 @@ def class_numbers(
     return found
 
 
+def expected_classes(classes: Sequence[str]) -> str:
+    """The first few classes, for messages."""
+    return f"one of {', '.join(classes[:5])}{', ...' * (len(classes) > 5)}"
+
+
 def texts(column: pd.Series, name: str) -> list[str]:
     """The texts of a column.
 

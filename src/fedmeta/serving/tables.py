@@ -12,9 +12,8 @@ from typing import Any
 import click
 import pandas as pd
 
-from fedmeta.data.errors import DataError
+from fedmeta.data.errors import DataError, printable
 from fedmeta.serving.personal import UNCALIBRATED
-from fedmeta.session import printable
 
 STANDARD_INPUT = "-"
 

@@ -1,7 +1,7 @@
 """Images of one's own, as the pipelines see them."""
 
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.benchmarks.images import parse, pixels, synthetic
+from fedmeta.benchmarks.images import parse, pixels, rows, synthetic
 from fedmeta.data.select import select_clients
 from fedmeta.models.cnn import femnist_cnn
 
@@ -19,4 +19,5 @@ IMAGES = Benchmark(
     table1={},
     table2={},
     published=False,
+    table_form=rows.FORM,
 )

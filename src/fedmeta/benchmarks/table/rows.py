@@ -14,6 +14,7 @@ from fedmeta.data.user_records import (
     UserRecords,
     class_numbers,
     divided_by_label,
+    expected_classes,
     text_of,
 )
 
@@ -30,8 +31,7 @@ def read(
     """Rows in which a number may be missing, and a category too or of another value."""
     _, label_column = json.loads(metadata["roles"])
     classes = json.loads(metadata["classes"])
-    shown = ", ".join(classes[:5]) + ", ..." * (len(classes) > 5)
-    label = class_numbers(rows[label_column], classes, f"one of {shown}")
+    label = class_numbers(rows[label_column], classes, expected_classes(classes))
     columns = {"label": label.clip(0).astype(np.int32)}
     if numbers := json.loads(metadata["numbers"]):
         columns["numbers"] = np.stack([_numbers(rows[n], n) for n in numbers], 1)
