@@ -99,8 +99,12 @@ def test_what_is_no_parameter_is_told_in_a_line(text):
 
 def test_a_list_may_stand_in_a_file(tmp_path):
     file = tmp_path / "run.yml"
-    file.write_text("run:\n  params: {femnist: {model: {channels: [4, 8]}}}\n")
+    file.write_text(
+        "run:\n  pipelines: femnist_maml\n"
+        "  params: {femnist: {model: {channels: [4, 8]}}}\n"
+    )
     context = run.make_context("run", ["--config", str(file)])
+    assert context.params["pipelines"] == ["femnist_maml"]
     assert context.params["params"] == {"femnist": {"model": {"channels": [4, 8]}}}
     with pytest.raises(click.BadParameter, match=r"'8': .*a list .* file for --config"):
         given("femnist.model.channels=4,8")

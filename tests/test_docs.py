@@ -210,6 +210,7 @@ KEDRO = {
     "reproduce": partial(problem_of_own, "reproduce"),
     "run": problem_of_run,
     "recommend": problem_of_recommend,
+    "space": partial(problem_of_own, "space"),
     "sweep": problem_of_sweep,
     "track": partial(problem_of_own, "track"),
 }

@@ -296,7 +296,7 @@ def test_every_validation_client_is_kept_at_every_evaluation(data, unbroken):
         histories, scores = tables[: len(tables) // 2], tables[len(tables) // 2 :]
         assert list(checkpoint.validation) == trained_with(name)
         for history, kept in zip(histories, scores, strict=True):
-            assert kept.attrs == history.attrs
+            assert kept.attrs.items() <= history.attrs.items()
             rounds = [n for n in (0, 2, 4, 6, 7) for _ in watched]
             assert kept["round"].tolist() == rounds
             assert kept["client_id"].tolist() == 5 * watched

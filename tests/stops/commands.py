@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 
 from fedmeta.data.federated import read_packed
 from fedmeta.data.files import UNFINISHED
+from fedmeta.data.tensors import read_tensors
 
 HERE = Path(__file__).parent
 KEDRO = str(Path(sys.executable).with_name("kedro"))
 RECORDS = "records.arrow"  # its header has the times of the raw files
-OF_THE_MOMENT = re.compile(r"/run\.json$|\.holder$")  # times, the run's own number
+# Times, the run's own number.
+OF_THE_MOMENT = re.compile(r"/(run|seconds)\.json$|\.holder$")
 MADE_IN_STEPS = ("06_models", "07_model_output")  # whole at any time, but not at once
 
 
@@ -113,15 +115,26 @@ def lives(session: int) -> bool:
 
 
 def files(folder: Path) -> dict[str, Any]:
-    """What is under data/, by name: all of its bytes."""
+    """What is under data/, by name: all of its bytes, but for measured seconds."""
     found = (path for path in (folder / "data").rglob("*") if path.is_file())
     return {
-        str(path.relative_to(folder)): (
-            read_packed(path).checksum if path.name == RECORDS else path.read_bytes()
-        )
+        str(path.relative_to(folder)): _content(path)
         for path in found
         if UNFINISHED not in str(path) and not OF_THE_MOMENT.search(str(path))
     }
+
+
+def _content(path: Path) -> Any:
+    if path.name == RECORDS:
+        return read_packed(path).checksum
+    if path.name.endswith("_history.json"):
+        held = json.loads(path.read_text())
+        return json.dumps({**held, "timing": None, "sha256": None})
+    if path.suffix == ".safetensors" and "06_models" in path.parts:
+        tensors, header = read_tensors(path, "checkpoint", "")
+        parts = {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
+        return json.dumps({**header, "timing": None}), tuple(sorted(parts.items()))
+    return path.read_bytes()
 
 
 def unfinished(folder: Path) -> list[Path]:
@@ -150,7 +163,10 @@ def _tracked(folder: Path) -> Iterator[Tracked]:
     with contextlib.closing(sqlite3.connect(path, uri=True)) as store:
         runs = "SELECT run_uuid, status, artifact_uri FROM runs"
         for run, status, artifacts in store.execute(runs).fetchall():
-            points = "SELECT key, step, value FROM metrics WHERE run_uuid = ?"
+            points = (
+                "SELECT key, step, value FROM metrics WHERE run_uuid = ?"
+                " AND key NOT LIKE '%seconds%'"
+            )
             tag = "SELECT value FROM tags WHERE key = 'algorithm' AND run_uuid = ?"
             place = Path(artifacts.removeprefix("file://"))
             yield Tracked(

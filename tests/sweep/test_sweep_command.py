@@ -111,6 +111,9 @@ def test_finished_cells_are_skipped(project, told, capsys):
     (project / "data/07_model_output/smoke/femnist/p0.5_seed0/maml_scores.csv").unlink()
     assert run(project, *axes)
     assert begun(told) == [2]
+    # The cell's record says how long it took.
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"About [\d.]+ s for what is to run, a cell after the other", said)
 
 
 def test_fedavg_is_trained_once_for_all_support_fractions(project, monkeypatch):

@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 from sweep_work import noted, said, task
 
+from fedmeta.pipelines.progress import PART
 from fedmeta.stops import Stop, stoppable
 from fedmeta.sweep import cluster as cluster_module
 from fedmeta.sweep import execute
@@ -28,7 +29,14 @@ HERE = Path(__file__).parent
 
 def test_in_process_in_order(tmp_path):
     given = (task(tmp_path, n, error="no" if n == 1 else None) for n in range(3))
-    outcomes = list(in_process(given, noted))
+    parts = []
+
+    def work(one):
+        parts.append(PART.get())
+        return noted(one)
+
+    outcomes = list(in_process(given, work))
+    assert parts == ["cell 0", "cell 1", "cell 2"] and not PART.get()  # for displays
     assert [(o.task.number, o.error) for o in outcomes] == [
         (0, None),
         (1, "no"),

@@ -183,8 +183,8 @@ class _Cells:
         if took and self.left:
             far = duration(sum(took) / len(took) * len(self.left))
             console.print(
-                f"About {far} for {len(self.left)} cells, one after another, if they"
-                " take as long as those that are finished.",
+                f"About {far} for what is to run, a cell after the other, if each takes"
+                " as long as those that have run before.",
                 highlight=False,
             )
         if names:

@@ -93,7 +93,8 @@ def train(
         tables = [tables[name] for tables in kinds for name in names]
         for table in tables:
             table.attrs = made_with(checkpoint.reached)
-            table.attrs["timing"] = list(checkpoint.timing)
+        for name in names:
+            checkpoint.history[name].attrs["timing"] = list(checkpoint.timing)
         return checkpoint, *(marked(table, checkpoint.diverged) for table in tables)
 
     try:
