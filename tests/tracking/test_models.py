@@ -98,6 +98,20 @@ def test_it_is_logged_and_registered_once(store: Path):
     assert models.NO_MODEL not in run.data.tags
 
 
+def test_it_is_logged_wherever_the_command_was_typed(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
+):
+    """MLflow's own functions would ask the store of the present folder."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    log(project, recorded(project))
+    (version,) = held.client(project).search_model_versions("")
+    assert version.status == "READY"
+    assert [*elsewhere.iterdir()] == []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(project))
+    assert mlflow.pyfunc.load_model(f"models:/{version.name}/1")
+
+
 def test_a_model_of_another_seed_is_the_next_version(store: Path):
     for seed in ("0", "1"):
         record = recorded(store)

@@ -110,7 +110,8 @@ def _log_model(
     yield
     client.create_model_version(
         name,
-        f"models:/{model.model_id}",
+        # Not "models:/...", which MLflow looks for in the store of the present folder.
+        model.artifact_location,
         number,
         tags={"data": record.experiment},
         model_id=model.model_id,
