@@ -4,6 +4,7 @@ import logging
 import shutil
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -25,7 +26,7 @@ from safetensors import safe_open
 from fedmeta.core.types import Divergence
 from fedmeta.reproduction.runs import Recorded
 from fedmeta.tracking.models import NO_MODEL
-from fedmeta.tracking.sender import track
+from fedmeta.tracking.sender import LIMIT_S, STOP_S, Sender, track
 from fedmeta.tracking.store import Store
 from fedmeta.tracking.uri import tracking_uri
 
@@ -231,6 +232,38 @@ def test_ctrl_c_marks_the_runs(project: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         toy.run(project, fails=KeyboardInterrupt())
     assert {run.info.status for run in runs(project).values()} == {"KILLED"}
+
+
+def test_ctrl_c_while_the_end_waits_loses_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, limits = Sender.finish, []
+
+    def finish(self: Sender, limit: float) -> None:
+        limits.append(limit)
+        if len(limits) == 1:
+            raise KeyboardInterrupt
+        genuine(self, limit)
+
+    monkeypatch.setattr(Sender, "finish", finish)
+    with pytest.raises(KeyboardInterrupt):
+        toy.run(project)
+    assert limits == [LIMIT_S, STOP_S]
+    assert {run.info.status for run in runs(project).values()} == {"FINISHED"}
+
+
+def test_how_a_run_has_ended_does_not_wait_for_its_files(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is stopped waits ten seconds, and a model may take longer."""
+
+    def never(*args: object) -> Iterator[None]:
+        raise OSError("it takes too long")
+        yield
+
+    monkeypatch.setattr(Store, "_log_files", never)
+    toy.run(project)
+    assert {run.info.status for run in runs(project).values()} == {"FINISHED"}
 
 
 def test_resuming_goes_on_with_the_same_run(project: Path) -> None:

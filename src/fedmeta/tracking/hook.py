@@ -255,11 +255,11 @@ class MlflowHook:
 
     def _end(self, status: str, error: str = "", limit: float = LIMIT_S) -> None:
         now, self._followed = self._current(), None
-        for record in now.records.values():
-            record.end(status, error)
-            record.write()
-            now.sender.put(record.folder)
-        now.sender.finish(limit)
+        try:
+            _finish(now, status, error, limit)
+        except KeyboardInterrupt:  # in the middle of it, and only once
+            _finish(now, status, error, STOP_S)
+            raise
 
     def _report(self, names: list[str]) -> None:
         """Record what the runs of this pipeline have in common: as a run of its own.
@@ -445,6 +445,14 @@ class MlflowHook:
             for name in datasets
             if kinds.get(name) == "checkpoint"
         ]
+
+
+def _finish(now: Followed, status: str, error: str, limit: float) -> None:
+    for record in now.records.values():
+        record.end(status, error)
+        record.write()
+        now.sender.put(record.folder)
+    now.sender.finish(limit)
 
 
 def _say_what_is_lost(record: Record, results: pd.DataFrame) -> None:

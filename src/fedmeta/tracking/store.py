@@ -86,8 +86,10 @@ class Store:
             if run.info.status != RUNNING:
                 self.client.update_run(run.info.run_id, RUNNING)
             return
-        yield from self._log_files(run, record, project)
+        # First how it ended: a process that is stopped does not wait long for files.
         self.client.set_terminated(run.info.run_id, record.status, record.ended)
+        yield
+        yield from self._log_files(run, record, project)
         self.client.set_tag(run.info.run_id, COMPLETE, record.digest)
         yield
 
