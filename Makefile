@@ -74,7 +74,8 @@ test: setup-dev ## the quick tests; FEMNIST=, SHAKESPEARE=, SENT140=, USAGE_LOG=
 # package when it was last measured (make test ARGS=--cov).
 coverage: setup-dev ## that tests run what makes numbers, line by line
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" -q \
-		$(addprefix --cov=fedmeta.,core data models) $(addprefix tests/,core data models)
+		$(addprefix --cov=fedmeta.,core data models) \
+		$(addprefix tests/,core data models benchmarks/table serving/test_personalise.py)
 
 lint: setup-dev ## ruff, the import layers and the types
 	$(BIN)/ruff check .
