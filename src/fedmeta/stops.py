@@ -82,7 +82,7 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
         yield
     except Exception as error:
-        stop = stop_behind(error)
+        stop = _in_chain(error) or handler.stop
         if stop is None:
             raise
         raise Stop(getattr(stop, "number", signal.SIGINT)) from error

@@ -83,7 +83,7 @@ class Recorded:
             ``parameters`` and ``metrics`` (dictionaries).
 
         Raises:
-            DataError: for an experiment that there is not, and where no run is left.
+            DataError: for an unknown experiment, and where no run is left.
         """
         known = {e.name: e.experiment_id for e in self._client.search_experiments()}
         unknown = [name for name in experiments if name not in known]

@@ -20,9 +20,8 @@ from fedmeta.serving.pyfunc import save_model
 from fedmeta.tracking.database import AtWork
 from fedmeta.tracking.record import Record
 
-COPIED = (
-    64 << 20
-)  # bytes of a codebook that each model has a copy of; else a path to it
+# Bytes of a codebook up to which each model has a copy of it; beyond, a path to it.
+COPIED = 64 << 20
 NO_MODEL = "no_model"  # tag of a run: why there is only the file of parameters
 
 
