@@ -2,6 +2,8 @@
 
 import json
 import logging
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +61,14 @@ def test_the_same_sample_is_not_packed_again(packing, said):
     packing.benchmark = packing.benchmark._replace(parse=unread)
     assert not packing.run()
     assert not [r for r in said.records if r.name == "fedmeta.datasets"]
+
+
+def test_a_sample_is_drawn_into_an_empty_folder(packing):
+    """As a run that was killed leaves it."""
+    shutil.rmtree(packing.raw.folder)
+    Path(packing.raw.folder).mkdir()
+    packing.run()
+    assert any(Path(packing.raw.folder).iterdir())
 
 
 def test_another_sample_is(packing, said):

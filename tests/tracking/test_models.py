@@ -16,6 +16,8 @@ import pandas as pd
 import pytest
 import requests
 from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.checkpoints import write_checkpoint
@@ -59,6 +61,34 @@ def store(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project, whose store `models:/` addresses are of, as in its folder."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(project))
     return project
+
+
+def test_an_upload_that_is_cut_is_finished_by_the_next(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a killed process: half of a file is left, and a model that is not ready."""
+    record, halves = recorded(store), []
+    genuine = MlflowClient.log_model_artifacts
+
+    def cut(self: MlflowClient, number: str, folder: str) -> None:
+        model = self.get_logged_model(number)
+        run = self.get_run(model.source_run_id)
+        for place in (run.info.artifact_uri, model.artifact_location):
+            half = Path(local_file_uri_to_path(place)) / ".artifact.uploading.x"
+            halves.append(half)
+            half.parent.mkdir(parents=True, exist_ok=True)
+            half.touch()
+        raise OSError("cut")
+
+    monkeypatch.setattr(MlflowClient, "log_model_artifacts", cut)
+    with pytest.raises(OSError, match="cut"):
+        log(store, record)
+    monkeypatch.setattr(MlflowClient, "log_model_artifacts", genuine)
+    log(store, record)
+    assert len(halves) == 2 and not any(half.exists() for half in halves)
+    client = MlflowClient(tracking_uri(store))
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    assert [m.status for m in client.search_logged_models(experiments)] == ["READY"]
 
 
 @pytest.mark.parametrize(

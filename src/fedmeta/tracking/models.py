@@ -11,6 +11,7 @@ from mlflow.entities import LoggedModelOutput
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.file_utils import local_file_uri_to_path
 from safetensors.torch import save_file
 
 from fedmeta.checkpoints import flatten, read_checkpoint
@@ -22,6 +23,7 @@ from fedmeta.tracking.record import Record
 
 # Bytes of a codebook up to which each model has a copy of it; beyond, a path to it.
 COPIED = 64 << 20
+HALF_COPIED = ".artifact.uploading.*"  # as MLflow names a file until it is whole
 NO_MODEL = "no_model"  # tag of a run: why there is only the file of parameters
 
 
@@ -88,12 +90,15 @@ def _log_model(
     home = [run.info.experiment_id]
     there = client.search_logged_models(home, f"source_run_id = '{number}'")
     yield
-    model = next((m for m in there if m.status == "READY"), None)
+    # One that is not ready is of a process that was killed: its files are logged again.
+    model = next(iter(sorted(there, key=lambda m: m.status != "READY")), None)
     if model is None:
         model = client.create_logged_model(
             run.info.experiment_id, name, number, params=dict(record.parameters)
         )
         yield
+    if model.status != "READY":
+        remove_half_copied(model.artifact_location)
         client.log_model_artifacts(model.model_id, str(folder))
         yield
         client.finalize_logged_model(model.model_id, "READY")
@@ -116,6 +121,13 @@ def _log_model(
         model_id=model.model_id,
     )
     yield
+
+
+def remove_half_copied(uri: str) -> None:
+    """Remove what a killed process has left half-copied in a local artifact folder."""
+    if uri.startswith("file:"):
+        for left in Path(local_file_uri_to_path(uri)).rglob(HALF_COPIED):
+            left.unlink(missing_ok=True)
 
 
 def _log_parameters(

@@ -17,7 +17,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from fedmeta.tracking.database import AtWork, open_client
 from fedmeta.tracking.measures import TIMES, curve_points, final_metrics, timing_points
-from fedmeta.tracking.models import log_learned
+from fedmeta.tracking.models import log_learned, remove_half_copied
 from fedmeta.tracking.record import ENDINGS, RUNNING, Record, spent
 from fedmeta.tracking.uri import database_file
 
@@ -191,6 +191,7 @@ class Store:
         self, run: MlflowRun, record: Record, project: Path
     ) -> Iterator[None]:
         number, held = run.info.run_id, self._held[run.info.run_id]
+        remove_half_copied(run.info.artifact_uri)
         for path in record.files.items() - held:
             folder = path[0].rpartition("/")[0] or None
             self.client.log_artifact(number, str(record.folder / path[0]), folder)

@@ -32,7 +32,7 @@ def find_raw(benchmark: Benchmark, raw: RawOptions) -> list[str]:
             folder,
             benchmark.label,
         )
-        with _times_kept(benchmark, folder):
+        with _times_kept(folder):
             build(benchmark.write_sample, raw.sample, "raw.sample", folder)
     return [str(path) for path in benchmark.find_raw(folder)]
 
@@ -67,11 +67,12 @@ def _place(path: Path, folder: str | None) -> str:
 
 
 @contextmanager
-def _times_kept(benchmark: Benchmark, folder: Path) -> Iterator[None]:
-    """Raw files that are written again with the same bytes are as old as before."""
+def _times_kept(folder: Path) -> Iterator[None]:
+    """Files of a folder that are written again with the same bytes stay as old."""
 
     def content() -> dict[Path, tuple[str, int]]:
-        found = benchmark.find_raw(folder) if folder.is_dir() else []
+        # None where there is no folder yet, or a killed run has left an empty one.
+        found = [path for path in folder.rglob("*") if path.is_file()]
         return {path: (file_sha256(path), path.stat().st_mtime_ns) for path in found}
 
     before = content()
