@@ -60,7 +60,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml | $(BIN)/python
 $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.lock
 	@echo "  and $$(grep -c == requirements-dev.lock) for tests, linters and docs"
 	@$(INSTALL) --no-deps --require-hashes -r requirements-dev.lock
-	@$(INSTALL) --no-build-isolation --editable '.[test,docs,sweep]'
+	@$(INSTALL) --no-build-isolation --editable '.[test,docs,dask,privacy]'
 	@touch $@
 
 femnist: setup ## the main job: FEMNIST, FedAvg against FedMeta
@@ -112,7 +112,7 @@ lock: setup-dev ## resolve both lock files anew from pyproject.toml
 	@$(BIN)/python -m venv build/uv && build/uv/bin/pip install --quiet $(UV)
 	$(PIP) install --dry-run --ignore-installed --quiet --report build/run.json .
 	$(PIP) install --dry-run --ignore-installed --quiet --report build/dev.json \
-		'.[test,docs,sweep]'
+		'.[test,docs,dask,privacy]'
 	$(BIN)/python tools/lock.py build/run.json > requirements.lock
 	$(BIN)/python tools/lock.py build/dev.json build/run.json > requirements-dev.lock
 

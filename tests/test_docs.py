@@ -29,6 +29,7 @@ KNOWN = {
     'curl -H "Content-Type: application/json" -d @rows.json'
     " http://127.0.0.1:5001/invocations": "the same",
     "pip install distributed": "the extra dask of pyproject.toml",
+    "pip install opacus": "the extra privacy of pyproject.toml",
     "dask scheduler --host 127.0.0.1": "comes with distributed",
     "dask worker tcp://127.0.0.1:8786 --nthreads 1 --nworkers 2": "the same",
 }

@@ -15,6 +15,7 @@ from fedmeta.data.partition import partition_examples, split_clients
 from fedmeta.data.select import select_clients
 from fedmeta.data.tasks import (
     Episode,
+    poisson_cohort,
     pooled_task_maker,
     sample_cohort,
     task_maker,
@@ -312,3 +313,23 @@ def test_a_client_takes_little_memory(tmp_path):
     finally:
         tracemalloc.stop()
     assert (held + arrow) / count < 300  # 240, of which 70 are the id as a str
+
+
+def test_clients_of_a_poisson_cohort_are_drawn_independently():
+    clients, rounds = [f"c{i}" for i in range(50)], range(1, 4001)
+    cohorts = [poisson_cohort(clients, 10, 0, number) for number in rounds]
+    assert cohorts == [poisson_cohort(clients, 10, 0, number) for number in rounds]
+    sizes = np.array([len(cohort) for cohort in cohorts])
+    # Binomial of 50 and 0.2: mean 10, variance 8; five standard errors
+    assert sizes.mean() == pytest.approx(10, abs=5 * (8 / 4000) ** 0.5)
+    assert sizes.var() == pytest.approx(8, rel=0.12)
+    taken = np.array([[c in cohort for c in clients] for cohort in map(set, cohorts)])
+    assert np.abs(taken.mean(0) - 0.2).max() < 5 * (0.16 / 4000) ** 0.5
+    assert cohorts != [poisson_cohort(clients, 10, 1, number) for number in rounds]
+
+
+def test_a_poisson_cohort_may_be_empty_or_all():
+    clients = ["ann", "bob"]
+    sizes = {len(poisson_cohort(clients, 1, 0, number)) for number in range(50)}
+    assert sizes == {0, 1, 2}
+    assert poisson_cohort(clients, 2, 0, 1) == clients

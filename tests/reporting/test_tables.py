@@ -5,6 +5,7 @@ from report_samples import found, make_targets
 
 from fedmeta.reporting.measures import first_reaching
 from fedmeta.reporting.tables import accuracy_table, overhead_table
+from fedmeta.reporting.wording import headline_columns
 
 
 def by_algorithm(table):
@@ -38,6 +39,14 @@ class TestAccuracyTable:
         assert (row["flops"], row["flops_counted"]) == (30_000, approx(30_300))
         assert row["best_validation_round"] == 30
         assert row["best_validation_accuracy"] == approx(60)
+
+    def test_epsilon_is_that_of_the_last_row(self, scores, histories):
+        spent = histories["FedAvg"].assign(epsilon=[0, 1, 2, 3.5], delta=1e-4)
+        table = accuracy_table(found(scores, {**histories, "FedAvg": spent}))
+        row = by_algorithm(table).loc["FedAvg"]
+        assert (row["epsilon"], row["delta"]) == (3.5, 1e-4)
+        assert "epsilon" in headline_columns(table)
+        assert "epsilon" not in accuracy_table(found(scores, histories))
 
     def test_source_is_in_every_row_and_order_is_kept(self, scores, histories):
         table = accuracy_table(found(scores, histories))

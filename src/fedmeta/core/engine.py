@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from fedmeta.core.trees import is_finite, weighted_mean
+from fedmeta.core.trees import is_finite
 from fedmeta.core.types import (
     Algorithm,
     ClientId,
@@ -28,14 +28,15 @@ def run_rounds(
     """Yield (round, state after it, training metrics of its clients).
 
     Args:
-        algorithm: whose ``server_update`` is applied.
+        algorithm: whose ``aggregate`` and ``server_update`` are applied.
         state: where to start, or to go on: its ``round`` is the last finished one.
         cohorts: the clients of each coming round.
         for_each_client: a backend's map of ``algorithm.client_update``.
         skip_nonfinite: leave out clients whose output is not finite, and go on.
 
     What happens between rounds is the caller's ``for`` body. Metrics are name -> [2]
-    (sum, count); where clients may be left out, "skipped_clients" is one.
+    (sum, count), none of a round without clients; where clients may be left out,
+    "skipped_clients" is one.
 
     Raises:
         Diverged: where a client's output is not finite (with ``skip_nonfinite``: that
@@ -64,8 +65,8 @@ def run_rounds(
     for round_number, cohort in enumerate(cohorts, start=state.round + 1):
         metrics: dict[str, Tensor] = {}
         skipped: list[Divergence] = []
-        update = weighted_mean(
-            streamed(state.meta, cohort, round_number, metrics, skipped)
+        update = algorithm.aggregate(
+            state, streamed(state.meta, cohort, round_number, metrics, skipped)
         )
         if not skip_nonfinite and not is_finite([update, metrics]):
             again = for_each_client(state.meta, cohort, round_number)

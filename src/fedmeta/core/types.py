@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from fedmeta.core.trees import weighted_mean
+
 Params = dict[str, Tensor]  # parameter name -> tensor
 MetaParams = dict[str, Params]  # {"theta": ...}; Meta-SGD adds "alpha". Broadcast.
 ClientId = str
@@ -89,6 +91,15 @@ class Work(NamedTuple):
     recomputed: int = 0  # of the gradients, taken again since a batch exceeds the chunk
 
 
+Weighted = Iterator[tuple[Tensor, MetaParams]]  # weight and update of each client
+
+
+def mean_update(state: ServerState, updates: Weighted) -> MetaParams:
+    """The weighted mean of a round's updates, consumed as they come."""
+    mean: MetaParams = weighted_mean(updates)
+    return mean
+
+
 class Algorithm(NamedTuple):
     """Pure functions that make up a federated (meta-)learning algorithm."""
 
@@ -102,6 +113,8 @@ class Algorithm(NamedTuple):
     passes: int = 0  # shuffled passes over all its records that a client trains for
     # Training does not depend on which of a client's records are support, which query.
     split_invariant: bool = False
+    # What the server makes of a round's updates, in the state before that round.
+    aggregate: Callable[[ServerState, Weighted], MetaParams] = mean_update
 
 
 MakeTask = Callable[[ClientId, int], Task]  # (client, round) -> Task

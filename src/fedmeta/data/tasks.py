@@ -22,7 +22,7 @@ from fedmeta.data.ids import Ids
 from fedmeta.data.partition import record_orders
 
 # Named random streams: drawing more from one never moves another.
-COHORT_STREAM, TASK_STREAM, PASS_STREAM = 1, 2, 3
+COHORT_STREAM, TASK_STREAM, PASS_STREAM, NOISE_STREAM = 1, 2, 3, 4
 
 
 class Episode(NamedTuple):
@@ -196,6 +196,18 @@ def sample_cohort(
         )
     rng = stream(seed, COHORT_STREAM, round_number)
     return [clients[i] for i in rng.choice(len(clients), size, replace=False)]
+
+
+def poisson_cohort(
+    clients: Sequence[ClientId], expected: int, seed: int, round_number: int
+) -> list[ClientId]:
+    """Each client with probability ``expected / len(clients)``, independently.
+
+    By seed and round alone. There may be none.
+    """
+    rng = stream(seed, COHORT_STREAM, round_number)
+    draws = rng.random(len(clients)) * len(clients)
+    return [c for c, drawn in zip(clients, draws, strict=True) if drawn < expected]
 
 
 def stream(*keys: int) -> np.random.Generator:

@@ -8,13 +8,14 @@ stops no other.
 
 import inspect
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from kedro.pipeline import Node, Pipeline
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.configuration import PARAMETERS, check_paths, value_of
-from fedmeta.core.algorithms import options_of
+from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.data.partition import AUTO
 from fedmeta.data.repartition import DIVISIONS
 from fedmeta.options import check_algorithm, checked
@@ -125,9 +126,35 @@ def check_algorithms(
             " one of them"
         )
     blocks = {block: algorithms[block].options for block in algorithms}
+    if training.options.get("privacy"):
+        own = Block(algorithms[names[0]].name, options_of(names[0], blocks))
+        check_private(names[0], training, own)
     for algorithm in names:
         check_algorithm(
             algorithms[algorithm].name, algorithm, options_of(algorithm, blocks)
+        )
+
+
+def check_private(algorithm: str, training: Block, own: Block) -> None:
+    """Refuse what differential privacy cannot go with, or be accounted for.
+
+    Args:
+        algorithm: that is trained.
+        training: its round loop.
+        own: all of its options.
+    """
+    what, before = f"{training.name}.privacy", ALGORITHMS[algorithm].after
+    if find_spec("opacus") is None:
+        raise ValueError(f"{what} needs opacus: pip install opacus")
+    if (weights := own.options.get("weights", "uniform")) != "uniform":
+        raise ValueError(
+            f"{what} makes all clients count the same, and {own.name}.weights is"
+            f" {weights!r}; add --params {own.name}.weights=uniform"
+        )
+    if before:
+        raise ValueError(
+            f"{what} counts the rounds of one training, and {algorithm} starts from"
+            f" {before}'s; set it to null"
         )
 
 

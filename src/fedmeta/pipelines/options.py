@@ -23,6 +23,7 @@ from fedmeta.options import STRICT, bounded
 
 Seed = bounded(bounds.Seed)
 Weight = bounded(bounds.Weight)
+Rate = bounded(bounds.Rate)
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -86,6 +87,14 @@ class ProbeOptions(Options):
     clients: PositiveInt | None = None  # the first so many training ones; None: all
 
 
+class PrivacyOptions(Options):
+    """User-level differential privacy."""
+
+    clip: Rate  # type: ignore[valid-type]  # greatest L2 norm of a client's update
+    noise_multiplier: Rate  # type: ignore[valid-type]  # noise on the sum, in clips
+    delta: Fraction | None = None  # of epsilon; None: n^-1.1 of n training clients
+
+
 class TrainingOptions(Options):
     """The round loop, the same for every algorithm of a benchmark."""
 
@@ -111,6 +120,8 @@ class TrainingOptions(Options):
     scheduler: str | None = None  # dask's address; None: workers on this machine
     # Where a client's update is not finite, the training stops, or goes on without.
     nonfinite_updates: Literal["stop", "skip"] = "stop"
+    # Clients of a round are drawn independently then, clients_per_round on average.
+    privacy: PrivacyOptions | None = None
     clients_at_once: PositiveInt | None  # None: one a core, or a round's on a GPU
     chunk: PositiveInt  # records differentiated at once: bounds memory
 
@@ -121,6 +132,11 @@ class TrainingOptions(Options):
             raise ValueError(
                 f"{' and '.join(chosen)}: each decides which records a round trains on,"
                 " so only one of them can be given; set the others to false or null"
+            )
+        if self.privacy and self.pooled:
+            raise ValueError(
+                "privacy is that of clients, and pooled puts their records together;"
+                " set one to null"
             )
         return self
 

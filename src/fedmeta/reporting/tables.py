@@ -18,6 +18,7 @@ REACHED, NOT_REACHED = "reached", "not reached"
 # What the means of a metric are called in tables, where it is not by the metric's name.
 NAMES = {"accuracy": "micro", "macro_accuracy": "macro"}
 COSTS = ["client_rounds", "bytes_down", "bytes_up", "flops", "flops_counted"]
+PRIVACY = ["epsilon", "delta"]  # columns of a private training
 
 
 def accuracy_table(
@@ -64,7 +65,7 @@ def accuracy_table(
         return {
             **row,
             "difference": after - row["paper"],
-            **_last(found)[["round", *COSTS]].rename({"round": "rounds"}),
+            **_last(found).rename({"round": "rounds"}),
             **_best_validation(history),
         }
 
@@ -207,7 +208,8 @@ def _best_validation(history: pd.DataFrame) -> dict[str, float]:
 def _last(found: Results) -> pd.Series:
     """The last evaluated round, its mean over seeds; also of what diverged."""
     ordered = found.histories.sort_values("round")
-    last = ordered.groupby("seed", dropna=False).tail(1)[["round", *COSTS]]
+    columns = ["round", *COSTS, *(n for n in PRIVACY if n in ordered)]
+    last = ordered.groupby("seed", dropna=False).tail(1)[columns]
     return last.astype(float).mean(skipna=False)
 
 

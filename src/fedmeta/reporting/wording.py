@@ -17,7 +17,7 @@ METRIC = re.compile(r"(macro_)?(.+)_(before|after)")  # a column of one
 SHARES = re.compile(r"accuracy|top(\d+)")  # metrics that are shown in percent
 HEADLINE = ["algorithm", "training", "micro_before", "micro_after"]
 HEADLINE += ["micro_after_interval", "gain", "paper"]
-HEADLINE += ["difference", "rounds", "bytes_down", "bytes_up", "flops"]
+HEADLINE += ["difference", "rounds", "bytes_down", "bytes_up", "flops", "epsilon"]
 
 
 class Column(NamedTuple):
@@ -210,6 +210,8 @@ bytes_down | Received | bytes | by all clients from the server
 bytes_up | Sent | bytes | by all clients to the server
 bytes_total | Traffic | bytes | received and sent, all clients
 flops | Compute | FLOP | all clients, by formula
+epsilon | ε | {:.2f} | differential privacy of each training client
+delta | δ of ε | {:.1e}
 flops_counted | Compute, counted | FLOP | by an operation counter
 flops_difference | Counted – formula | {:+.2f} % | whole run; at most 2 % is required
 best_validation_accuracy | Best validation accuracy | % | adapted, over all rounds

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from math import nan
 from typing import Any
 
 import pandas as pd
@@ -17,7 +18,7 @@ from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.ids import Ids
-from fedmeta.data.tasks import sample_cohort
+from fedmeta.data.tasks import poisson_cohort, sample_cohort
 from fedmeta.identity import ROUNDS, Settings
 from fedmeta.pipelines.checks import check_algorithms, checked_by
 from fedmeta.pipelines.divergence import inherited, marked, remedy
@@ -27,8 +28,9 @@ from fedmeta.pipelines.progress import Clock, lasts
 from fedmeta.pipelines.training.averaging import IterateAverage
 from fedmeta.pipelines.training.costs import COSTS, prices
 from fedmeta.pipelines.training.curves import Curves
+from fedmeta.pipelines.training.privacy import Privacy
 from fedmeta.pipelines.training.resuming import (
-    adopted,
+    resumable,
     tell_others,
     tell_resumed,
     under,
@@ -140,7 +142,9 @@ def _checkpoints(
         Diverged: after the last finite checkpoint.
     """
     setup = prepare(benchmark, data, training, model, names, algorithms)
-    trained, train_clients = setup.algorithms[names[0]], data.part("train")
+    train_clients = data.part("train")
+    privacy = Privacy(called, training, len(train_clients), start)
+    trained = privacy.protected(setup.algorithms[names[0]])
     cohort_of = _cohorts(train_clients, training)
     make_task = training_task_maker(
         benchmark, data, training, trained.passes, setup.device
@@ -160,7 +164,9 @@ def _checkpoints(
         left_out = {"train_skipped_clients": skipped} if skips else {}
         with clock.evaluating():
             history, validation = curves.extended(
-                state, {"train_loss": train_loss, **left_out}, spent
+                state,
+                {"train_loss": train_loss, **left_out},
+                {**spent, **privacy.spent(state.round)},
             )
         return average.kept_in(
             Checkpoint(
@@ -175,12 +181,9 @@ def _checkpoints(
         )
 
     average = IterateAverage(training.rounds)
-    checkpoint = earlier.own(identity.fingerprint(settings), training.rounds)
-    if training.iterate == "average":
-        checkpoint = average.completable(called, checkpoint)
-    if checkpoint is None and trained.split_invariant:
-        finished = earlier.alike(shared, training.rounds)
-        checkpoint = adopted(finished, names, partition, settings)
+    checkpoint = resumable(
+        called, names, earlier, training, partition, settings, shared, average
+    )
     spent: dict[str, float] = dict.fromkeys(COSTS, 0)
     clock = Clock(called, training.rounds, checkpoint.timing if checkpoint else ())
     if checkpoint is not None:
@@ -198,7 +201,7 @@ def _checkpoints(
         state = trained.init(
             start.state.meta["theta"] if start else setup.model.init(training.seed)
         )
-        checkpoint = judged(state := _moved(state, setup), float("nan"))
+        checkpoint = judged(state := _moved(state, setup), nan)
         if start is not None and start.diverged:
             yield checkpoint._replace(
                 history={n: t[:0] for n, t in checkpoint.history.items()},
@@ -214,6 +217,7 @@ def _checkpoints(
         _sizes(data.clients, data.support_query, training),
         make_task(train_clients[0], 0),
     )
+    privacy.warn_of_noise(state.meta)
     loss = _Mean()
     rounds = run_rounds(
         trained,
@@ -223,7 +227,7 @@ def _checkpoints(
         skips,
     )
     for number, state, metrics in clock.timed(rounds, state.round):
-        loss.add(metrics["loss"])
+        loss.add(metrics.get("loss", (0, 0)))  # none, if no client has taken part
         average.add(state)
         skipped += int(metrics["skipped_clients"][0]) if skips else 0
         for cost in map(price, cohort_of(number)):
@@ -232,6 +236,7 @@ def _checkpoints(
         if number % training.evaluate_every == 0 or number == training.rounds:
             checkpoint, skipped = judged(state, loss.take()), 0
             clock.validated(number, *curves.last_accuracies())
+            privacy.tell(number)
             yield checkpoint
 
 
@@ -240,7 +245,8 @@ def _cohorts(
 ) -> Callable[[int], list[ClientId]]:
     size, seed = training.clients_per_round, training.seed
     sample_cohort(clients, size, seed, 1)  # too many asked for: say so before work
-    return lambda number: sample_cohort(clients, size, seed, number)
+    sample = sample_cohort if training.privacy is None else poisson_cohort
+    return lambda number: sample(clients, size, seed, number)
 
 
 def _curves(
@@ -318,13 +324,13 @@ class _Mean:
     def __init__(self) -> None:
         self.total, self.count = 0.0, 0.0
 
-    def add(self, pair: Tensor) -> None:
+    def add(self, pair: Tensor | tuple[int, int]) -> None:
         self.total += float(pair[0])
         self.count += float(pair[1])
 
     @property
     def value(self) -> float:
-        return self.total / self.count
+        return self.total / self.count if self.count else nan
 
     def take(self) -> float:
         mean = self.value

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from fedmeta import identity
 from fedmeta.checkpoints import Checkpoint, EarlierCheckpoints
 from fedmeta.identity import Settings
-from fedmeta.pipelines.options import PartitionOptions
+from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
+from fedmeta.pipelines.training.averaging import IterateAverage
 from fedmeta.pipelines.training.setup import Data, Setup
 
 log = logging.getLogger(__name__)
@@ -15,6 +16,38 @@ log = logging.getLogger(__name__)
 def under(fraction: float) -> str:
     """What a support fraction adds to the names of histories."""
     return f" p{fraction:g}"
+
+
+def resumable(
+    called: str,
+    names: list[str],
+    earlier: EarlierCheckpoints,
+    training: TrainingOptions,
+    partition: PartitionOptions,
+    settings: Settings,
+    shared: str,
+    average: IterateAverage,
+) -> Checkpoint | None:
+    """The checkpoint that a training resumes from, or whose results it has.
+
+    Args:
+        called: the training, in the log.
+        names: of the algorithms that it serves.
+        earlier: checkpoints of earlier runs.
+        training: its round loop.
+        partition: with the support fraction of this run.
+        settings: of this run.
+        shared: fingerprint of the training under any support fraction; "": it depends
+            on that.
+        average: which needs all rounds that it is of.
+    """
+    checkpoint = earlier.own(identity.fingerprint(settings), training.rounds)
+    if training.iterate == "average":
+        checkpoint = average.completable(called, checkpoint)
+    if checkpoint is None and shared:
+        finished = earlier.alike(shared, training.rounds)
+        checkpoint = adopted(finished, names, partition, settings)
+    return checkpoint
 
 
 def adopted(
