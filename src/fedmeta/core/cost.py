@@ -7,9 +7,11 @@ forward pass, and one that watches torch at work.
 from collections.abc import Callable
 from functools import cache
 from itertools import count as numbers
+from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from fedmeta.core.model import ForwardFlops
 from fedmeta.core.trees import tree_nbytes
@@ -49,10 +51,9 @@ def counted_flops(algorithm: Algorithm, meta: MetaParams, task: Task) -> CountFl
     """
 
     def flops(support: int, query: int) -> int:
-        counter = FlopCounterMode(display=False)
-        with counter:
+        with _Counter() as counter:
             algorithm.client_update(meta, _first(task, support, query))
-        return counter.get_total_flops()
+        return counter.total
 
     base = flops(1, 1)
     per_support, per_query = flops(2, 1) - base, flops(1, 2) - base
@@ -73,6 +74,29 @@ def counted_flops(algorithm: Algorithm, meta: MetaParams, task: Task) -> CountFl
         return at_once(work) + more
 
     return count
+
+
+class _Counter(TorchDispatchMode):
+    """`torch.utils.flop_counter.FlopCounterMode` without its table of modules.
+
+    The method is set below, since torch wraps one that stands in the body so that its
+    first call imports torch's compiler, which takes three seconds.
+    """
+
+    total = 0
+
+
+def _counting(
+    counter: _Counter, op: Any, types: Any, args: Any = (), kwargs: Any = None
+) -> Any:
+    kwargs = kwargs or {}
+    out = op(*args, **kwargs)
+    flops = flop_registry.get(op._overloadpacket)
+    counter.total += flops(*args, **kwargs, out_val=out) if flops else 0
+    return out
+
+
+_Counter.__torch_dispatch__ = _counting  # type: ignore[method-assign,assignment]
 
 
 def _first(task: Task, support: int, query: int) -> Task:
