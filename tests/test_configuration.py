@@ -91,6 +91,15 @@ def test_given_parameters_and_environments_are_kept_apart(conf: Path) -> None:
         assert other["parameters"]["x"]["seed"] == 7
 
 
+def test_the_files_alone(conf: Path) -> None:
+    (conf / FILE).write_text("x: {seed: '${runtime_params:seed, ${globals:seed}}'}")
+    given = loader(conf, seed=5)
+    assert given["parameters"]["x"]["seed"] == 5
+    assert given.plain()["parameters"]["x"]["seed"] == 1
+    assert given["parameters"]["x"]["seed"] == 5
+    assert loader(conf)["parameters"]["x"]["seed"] == 1
+
+
 def test_no_more_are_kept_than_said(conf: Path) -> None:
     for rate in range(KEPT + 3):
         assert loader(conf, x={"rate": rate})["parameters"]["x"]["rate"] == rate

@@ -9,11 +9,10 @@ from typing import Any
 import click
 import pytest
 import torch
-from kedro.config import OmegaConfigLoader
 from kedro.framework.project import configure_project, pipelines, settings
 from kedro.io import DatasetError
 
-from fedmeta.configuration import store_of
+from fedmeta.configuration import Loader, store_of
 from fedmeta.data.errors import DataError
 from fedmeta.hooks import CheckParameters, known_keys, refuse_unknown, refuse_unread
 from fedmeta.reporting.shown import Shown, show
@@ -70,16 +69,16 @@ def test_misspelt_ones_are_refused(given: dict, key: str, nearest: str) -> None:
 ROOT = Path(__file__).parents[1]
 
 
-def loader_of(conf: Path = ROOT / "conf", **given: Any) -> OmegaConfigLoader:
+def loader_of(conf: Path = ROOT / "conf", **given: Any) -> Loader:
     configure_project("fedmeta")
     args = settings.CONFIG_LOADER_ARGS
-    return OmegaConfigLoader(str(conf), env="smoke", runtime_params=given, **args)
+    return Loader(str(conf), env="smoke", runtime_params=given, **args)
 
 
 @pytest.fixture(scope="module")
 def keys() -> set[str]:
     """Those of the project's own files."""
-    return known_keys(SimpleNamespace(config_loader=loader_of()))
+    return known_keys(loader_of())
 
 
 @pytest.mark.parametrize("form", ["gztar", "zip", "folder"])
@@ -91,7 +90,7 @@ def test_keys_are_known_from_any_source_of_configuration(
     else:
         source = shutil.make_archive(str(tmp_path / "c"), form, ROOT, "conf")
     loader = loader_of(Path(source), seed=1, sede=2)
-    found = known_keys(SimpleNamespace(config_loader=loader))
+    found = known_keys(loader)
     assert found == keys
     assert loader["parameters"]["femnist"]["training"]["seed"] == 1
     with pytest.raises(ValueError, match="unknown parameter 'sede': did you mean seed"):

@@ -59,17 +59,28 @@ class Loader(OmegaConfigLoader):
             raise MissingConfigException(
                 f"no environment {env!r}: {root} has {', '.join(there)} (--env)"
             )
+        # The last loader that was made would otherwise give its globals to this one.
+        self._register_globals_resolver()
         if key in self.data or self._protocol != "file":
             return dict(super().__getitem__(key))
         state = self._state(key)
         if state not in self._kept:
-            # The last loader that was made would otherwise give its globals to this.
-            self._register_globals_resolver()
             found = super().__getitem__(key)
             while len(self._kept) >= KEPT:
                 self._kept.pop(next(iter(self._kept)), None)
             self._kept[state] = found
         return deepcopy(self._kept[state])
+
+    def plain(self) -> "Loader":
+        """Of the same files, without what was given on the command line."""
+        return Loader(
+            self.conf_source,
+            self.env,
+            config_patterns=self.config_patterns,
+            base_env=self.base_env,
+            default_run_env=self.default_run_env,
+            merge_strategy=self.merge_strategy,
+        )
 
     def _state(self, key: str) -> tuple[object, ...]:
         """Everything that decides what is read."""

@@ -12,7 +12,7 @@ from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
-from fedmeta.configuration import globals_of
+from fedmeta.configuration import Loader, globals_of
 from fedmeta.session import TrainingDiverged
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class CheckParameters:
             )
         given = context.config_loader.runtime_params
         if given:
-            refuse_unknown(given, known_keys(context))
+            refuse_unknown(given, known_keys(context.config_loader))
         self._parameters = context.config_loader["parameters"]
         self._globals = globals_of(context.config_loader)
 
@@ -109,19 +109,10 @@ class TellDivergence:
             self._found[dataset.rpartition(".")[0]] = words
 
 
-def known_keys(context: KedroContext) -> set[str]:
-    """Dotted keys of the parameters files and of globals.yml, mappings included.
-
-    Read by the run's own loader, which knows folders, archives and addresses, but
-    without what was given: a second loader would take over the resolvers of the first,
-    which are global.
-    """
-    loader = context.config_loader
-    given, loader.runtime_params = loader.runtime_params, {}
-    try:
-        keys = {k for kind in ("parameters", "globals") for k in _dotted(loader[kind])}
-    finally:
-        loader.runtime_params = given
+def known_keys(loader: Loader) -> set[str]:
+    """Dotted keys of the parameters files and of globals.yml, mappings included."""
+    plain = loader.plain()
+    keys = {k for kind in ("parameters", "globals") for k in _dotted(plain[kind])}
     return keys | set(inherited(keys))
 
 

@@ -255,7 +255,10 @@ def test_ctrl_c_while_the_end_waits_loses_nothing(
 def test_how_a_run_has_ended_does_not_wait_for_its_files(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that is stopped waits ten seconds, and a model may take longer."""
+    """A process that is stopped waits ten seconds, and a model may take longer.
+
+    Nor does the next run wait for what has failed for this one.
+    """
 
     def never(*args: object) -> Iterator[None]:
         raise OSError("it takes too long")

@@ -35,6 +35,7 @@ class Sender:
         self._project, self._uri = project, tracking_uri(project)
         self._changed = threading.Condition()
         self._pending: dict[Path, None] = {}  # folders of records, in order
+        self._tried: set[Path] = set()  # of these, since the end
         self._store: Any = None
         self._thread: threading.Thread | None = None
         self._busy = self._making = self._closing = self._warned = False
@@ -55,8 +56,7 @@ class Sender:
         """Wait until everything is logged, or warn after ``limit`` seconds."""
         began = self._heard = time.monotonic()
         with self._changed:
-            # What has failed gets another try.
-            self._closing, self._rest_until = True, 0.0
+            self._closing, self._tried = True, set()
             self._changed.notify_all()
             while self._left() and self._thread and self._thread.is_alive():
                 now = time.monotonic()
@@ -98,10 +98,14 @@ class Sender:
         with self._changed:
             while self._thread is threading.current_thread():
                 rest = self._rest_until - time.monotonic()
-                if self._pending and rest <= 0:
+                if self._closing:  # one more try for each, whatever has failed
+                    rest = 0.0
+                ready = (f for f in self._pending if f not in self._tried)
+                if rest <= 0 and (folder := next(ready, None)) is not None:
                     self._busy = True
-                    folder = next(iter(self._pending))
                     del self._pending[folder]
+                    if self._closing:
+                        self._tried.add(folder)
                     return folder
                 if self._closing:
                     return None
