@@ -1,12 +1,17 @@
 """The loader of the configuration: what it keeps, and when it reads anew."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from fedmeta.configuration import KEPT, Loader
 
+CONF = Path(__file__).parents[1] / "conf"
+FILES = sorted((CONF / "base").glob("parameters_*.yml"))
 GLOBALS, FILE = "base/globals.yml", "base/parameters_x.yml"
 
 
@@ -98,6 +103,47 @@ def test_the_files_alone(conf: Path) -> None:
     assert given.plain()["parameters"]["x"]["seed"] == 1
     assert given["parameters"]["x"]["seed"] == 5
     assert loader(conf)["parameters"]["x"]["seed"] == 1
+
+
+def test_a_benchmark_has_the_defaults_for_what_it_does_not_name(conf: Path) -> None:
+    (conf / FILE).write_text(
+        "defaults: {maml: {inner_lr: 0.1, server: {name: adam, lr: 1}},"
+        " anil: {head: [a]}}"
+        "\na: {raw: {}, maml: {server: {lr: 2}}, anil: {head: [b, c]}}"
+        "\nb: {raw: {}, maml: null, own: 1}"
+        "\nstudy: {maml: {server: {lr: 3}}}"
+    )
+    (conf / "other/parameters.yml").write_text("b: {maml: {inner_lr: 5}}")
+    maml = {"inner_lr": 0.1, "server": {"name": "adam", "lr": 2}}
+    assert loader(conf)["parameters"] == {
+        "a": {"raw": {}, "maml": maml, "anil": {"head": ["b", "c"]}},
+        "b": {"raw": {}, "maml": None, "own": 1, "anil": {"head": ["a"]}},
+        "study": {"maml": {"server": {"lr": 3}}},
+    }
+    given = loader(conf, "other", a={"anil": {"head": ["d"]}})["parameters"]
+    assert given["a"] == {"raw": {}, "maml": maml, "anil": {"head": ["d"]}}
+    assert given["b"]["maml"]["inner_lr"] == 5
+    assert given["b"]["maml"]["server"]["lr"] == 1
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_a_file_names_what_departs_from_the_defaults(file: Path) -> None:
+    defaults = read(CONF / "base/parameters_defaults.yml")["defaults"]
+    for block in read(file).values():
+        if "raw" in block:
+            assert not set(flat(block)) & set(flat(defaults))
+
+
+def read(path: Path) -> dict[str, Any]:
+    return OmegaConf.to_container(OmegaConf.load(path))
+
+
+def flat(block: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in block.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", str(value)
 
 
 def test_no_more_are_kept_than_said(conf: Path) -> None:

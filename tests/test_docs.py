@@ -13,6 +13,7 @@ import click
 import pytest
 
 from fedmeta.cli import parameter_items
+from fedmeta.configuration import Loader
 from fedmeta.hooks import inherited
 
 ROOT = Path(__file__).parent.parent
@@ -80,13 +81,12 @@ def pipelines() -> set[str]:
 
 @cache
 def parameters(env: str) -> Mapping[str, Any]:
-    from kedro.config import OmegaConfigLoader  # noqa: PLC0415
     from kedro.framework.project import configure_project, settings  # noqa: PLC0415
 
     configure_project("fedmeta")
-    return OmegaConfigLoader(
-        str(ROOT / "conf"), env=env, **settings.CONFIG_LOADER_ARGS
-    )["parameters"]
+    return Loader(str(ROOT / "conf"), env=env, **settings.CONFIG_LOADER_ARGS)[
+        "parameters"
+    ]
 
 
 def problem(command: str) -> str | None:

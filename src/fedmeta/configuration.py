@@ -16,6 +16,7 @@ from kedro.config import (
 from fedmeta.identity import ROUND_LOOP
 
 KEPT = 32  # configurations, of about 0.2 MB
+DEFAULTS = "defaults"  # the block of parameters that those of benchmarks depart from
 PARAMETERS = "params:"  # how Kedro marks them among the inputs of nodes
 # Globals that folders of results are named by -> an option of the blocks whose option
 # of that name is read from them.
@@ -59,6 +60,10 @@ class Loader(OmegaConfigLoader):
             raise MissingConfigException(
                 f"no environment {env!r}: {root} has {', '.join(there)} (--env)"
             )
+        found = self._read(key)
+        return _completed(found) if key == "parameters" else found
+
+    def _read(self, key: str) -> dict[str, Any]:
         # The last loader that was made would otherwise give its globals to this one.
         self._register_globals_resolver()
         if key in self.data or self._protocol != "file":
@@ -115,6 +120,25 @@ class _Folder(LocalFileSystem):
             pattern, root_dir=self._root, recursive=True, include_hidden=True
         )
         return [str(self._root / name) for name in names]
+
+
+def _completed(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters in which benchmarks have the defaults for what they do not name."""
+    defaults = parameters.pop(DEFAULTS, {})
+    for name, block in parameters.items():
+        if isinstance(block, dict) and "raw" in block:
+            parameters[name] = _merged(deepcopy(defaults), block)
+    return parameters
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    for name, value in above.items():
+        old = below.get(name)
+        if isinstance(old, dict) and isinstance(value, dict):
+            _merged(old, value)
+        else:
+            below[name] = value
+    return below
 
 
 def globals_of(loader: AbstractConfigLoader) -> dict[str, Any]:

@@ -7,11 +7,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from kedro.config import OmegaConfigLoader
 from kedro.framework.startup import bootstrap_project
 from kedro.validation.exceptions import ParameterValidationError
 
-from fedmeta.configuration import Source
+from fedmeta.configuration import Loader, Source
 from fedmeta.pipeline_registry import register_pipelines
 from fedmeta.pipelines.checks import check_pipeline
 from fedmeta.pipelines.studies.options import UserOptions
@@ -27,7 +26,7 @@ NAMED = {"seed": 0, "support_fraction": 0.2}  # of globals.yml
 
 @cache
 def loaded(env: str, **given: float) -> dict:
-    loader = OmegaConfigLoader(
+    loader = Loader(
         str(CONF),
         env=env,
         base_env="base",

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from kedro.config import OmegaConfigLoader
 from kedro.framework.project import configure_project, settings
 
+from fedmeta.configuration import Loader
 from fedmeta.studies import readings
 from fedmeta.studies.readings import READINGS
 
@@ -28,9 +28,7 @@ CHANGES = {
 
 def blocks(env):
     configure_project("fedmeta")
-    loader = OmegaConfigLoader(
-        str(ROOT / "conf"), env=env, **settings.CONFIG_LOADER_ARGS
-    )
+    loader = Loader(str(ROOT / "conf"), env=env, **settings.CONFIG_LOADER_ARGS)
     return loader["parameters"][readings.HOME]
 
 

@@ -67,7 +67,7 @@ def write_environment(conf: Path, path: Path, **columns: Any) -> str:
             " have it written again"
         )
     raw = {"folder": str(path), **{k: v for k, v in columns.items() if v}}
-    head = "# All options are in conf/base/parameters_table.yml.\n"
+    head = "# Other options: parameters_{table,defaults}.yml of conf/base.\n"
     for file, content in (
         ("globals.yml", {"store": name}),
         ("parameters_table.yml", {"table": {"raw": raw}}),
