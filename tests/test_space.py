@@ -100,9 +100,11 @@ def test_a_run_at_work_is_left_alone(
     assert not old.exists()
 
 
-def test_files_of_runs_that_mlflow_does_not_have(tmp_path: Path) -> None:
+def test_files_of_runs_and_models_that_mlflow_does_not_have(tmp_path: Path) -> None:
     known, gone = "a" * 32, "b" * 32
-    for path in (f"1/{known}/artifacts", f"1/{gone}/artifacts", "1/models/m-1"):
+    of_runs = f"1/{known}/artifacts", f"1/{gone}/artifacts"
+    of_models = f"1/models/m-{known}/artifacts", f"1/models/m-{gone}/artifacts"
+    for path in (*of_runs, *of_models, "1/models/own"):
         (tmp_path / "mlartifacts" / path).mkdir(parents=True)
         (tmp_path / "mlartifacts" / path / "file").write_text("12345")
     assert not list(space.replaced(tmp_path))  # without a database nobody can say
@@ -110,14 +112,25 @@ def test_files_of_runs_that_mlflow_does_not_have(tmp_path: Path) -> None:
         store.execute("CREATE TABLE runs (run_uuid TEXT)")
         store.execute("INSERT INTO runs VALUES (?)", [known])
         store.commit()
-    (found,) = space.replaced(tmp_path)
-    assert (found.path, found.size) == (Path("mlartifacts", "1", gone), 5)
+        # A database of an earlier MLflow says nothing of models.
+        run = Path("mlartifacts", "1", gone)
+        assert [found.path for found in space.replaced(tmp_path)] == [run]
+        store.execute("CREATE TABLE logged_models (model_id TEXT)")
+        store.execute("INSERT INTO logged_models VALUES (?)", [f"m-{known}"])
+        store.commit()
+    model = Path("mlartifacts", "1", "models", f"m-{gone}")
+    found = {(found.path, found.size) for found in space.replaced(tmp_path)}
+    assert found == {(run, 5), (model, 5)}
     command(tmp_path, "--remove")
     left = {
         str(p.relative_to(tmp_path / "mlartifacts" / "1"))
         for p in (tmp_path / "mlartifacts").rglob("file")
     }
-    assert left == {f"{known}/artifacts/file", "models/m-1/file"}
+    assert left == {
+        f"{known}/artifacts/file",
+        f"models/m-{known}/artifacts/file",
+        "models/own/file",
+    }
     (tmp_path / "mlflow.db").write_bytes(b"damaged" * 1000)
     assert not list(space.replaced(tmp_path))
 

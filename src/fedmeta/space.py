@@ -19,6 +19,7 @@ from fedmeta.tracking.sender import ARTIFACTS, RESULTS
 
 MODELS = Path("data", "06_models")
 STORE = "mlflow.db"
+HEX = "[0-9a-f]" * 32
 
 
 class Place(NamedTuple):
@@ -58,8 +59,8 @@ def replaced(project: Path) -> Iterator[Replaced]:
     Checkpoints are those of other code than today's: neither this configuration nor
     another environment's can resume them. The newest of each training stays, whatever
     made it, since results and `kedro recommend` are of it, and so does every checkpoint
-    of today's code, whatever its options. Of MLflow's files, those of runs that its
-    database does not have: `kedro track` has logged them again.
+    of today's code, whatever its options. Of MLflow's files, those of runs and models
+    that its database does not have: `kedro track` has logged them again.
     """
     yield from _checkpoints(project)
     yield from _artifacts(project)
@@ -112,21 +113,29 @@ def _unusable(path: Path) -> str:
 
 
 def _artifacts(project: Path) -> Iterator[Replaced]:
-    """Files of runs that are in no database beside them."""
+    """Files of runs and models that are in no database beside them."""
+    for what, table, name, pattern in (
+        ("run", "runs", "run_uuid", f"*/{HEX}"),
+        ("model", "logged_models", "model_id", f"*/models/m-{HEX}"),
+    ):
+        # Before asking which there are: one that begins meanwhile has no files yet.
+        found = sorted((project / ARTIFACTS).glob(pattern))
+        for path in _unknown(project, table, name, found):
+            why = f"of a {what} that {STORE} does not have"
+            yield Replaced(path.relative_to(project), _size(_files(path)), why, None)
+
+
+def _unknown(project: Path, table: str, name: str, paths: list[Path]) -> list[Path]:
+    """Folders that are named for no row of a table; none where nothing can be said."""
     database = project / STORE
-    # Before asking which runs there are: one that begins meanwhile has no files yet.
-    folders = sorted((project / ARTIFACTS).glob(f"*/{'[0-9a-f]' * 32}"))
     if not database.is_file():
-        return
+        return []
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as store:
-            known = {run for (run,) in store.execute("SELECT run_uuid FROM runs")}
+            known = {row for (row,) in store.execute(f"SELECT {name} FROM {table}")}
     except sqlite3.Error:  # damaged, or of another program
-        return
-    for path in folders:
-        if path.name not in known and path.is_dir():
-            why = f"of a run that {STORE} does not have"
-            yield Replaced(path.relative_to(project), _size(_files(path)), why, None)
+        return []
+    return [path for path in paths if path.is_dir() and path.name not in known]
 
 
 def _files(path: Path) -> Iterator[Path]:
