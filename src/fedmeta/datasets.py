@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import TablePreview  # Kedro-Viz goes by this name
 from kedro_datasets.json import JSONDataset
-from kedro_datasets.matplotlib import MatplotlibDataset
 from kedro_datasets.pandas import CSVDataset, ParquetDataset
 from kedro_datasets.text import TextDataset
 
@@ -193,7 +192,7 @@ def _kept_as(path: Path, fingerprint: str, rounds: str) -> str:
     return f"{path.stem}-{fingerprint[:12]}-{rounds}.safetensors"
 
 
-class _Atomic:
+class Atomic:
     """Mixed into a dataset of one file: it is written beside it and moved there."""
 
     _filepath: Any  # kedro-datasets' own: a `PurePosixPath`
@@ -211,7 +210,7 @@ class _Atomic:
             self._filepath = path
 
 
-class AtomicCSVDataset(_Atomic, CSVDataset):
+class AtomicCSVDataset(Atomic, CSVDataset):
     """kedro_datasets.pandas.CSVDataset, written whole or not at all.
 
     Names from outside are no formulas in it: see `fedmeta.data.cells`.
@@ -227,7 +226,7 @@ class AtomicCSVDataset(_Atomic, CSVDataset):
         return unguarded(super().load())
 
 
-class AtomicParquetDataset(_Atomic, ParquetDataset):
+class AtomicParquetDataset(Atomic, ParquetDataset):
     """A table and its attributes as Parquet, whole or not at all; without its index.
 
     A column of lists is read as one array, not as an array a row: see
@@ -259,7 +258,7 @@ class AtomicParquetDataset(_Atomic, ParquetDataset):
         return told
 
 
-class AtomicJSONDataset(_Atomic, JSONDataset):
+class AtomicJSONDataset(Atomic, JSONDataset):
     """A mapping or a list as JSON, written whole or not at all and sealed."""
 
     def _write(self, data: dict[str, Any] | list[Any], temporary: Path) -> None:
@@ -275,12 +274,8 @@ class AtomicJSONDataset(_Atomic, JSONDataset):
         return marked
 
 
-class AtomicTextDataset(_Atomic, TextDataset):
+class AtomicTextDataset(Atomic, TextDataset):
     """kedro_datasets.text.TextDataset, written whole or not at all."""
-
-
-class AtomicMatplotlibDataset(_Atomic, MatplotlibDataset):
-    """kedro_datasets.matplotlib.MatplotlibDataset, written whole or not at all."""
 
 
 class ResultDataset(AtomicCSVDataset):

@@ -75,6 +75,7 @@ NEUTRAL = (
     "data.tensors",
     "checkpoints",
     "datasets",  # reading and writing, held to checksums
+    "figure_dataset",
     "pipelines.binding",
     "pipelines.checks",
     "pipelines.divergence",  # words and marks
