@@ -51,7 +51,9 @@ def run_rounds(
         metrics: dict[str, Tensor],
         skipped: list[Divergence],
     ) -> Iterator[tuple[Tensor, MetaParams]]:
-        for client, output in for_each_client(meta, cohort, number):
+        # A backend may wait for clients, and there may be none in the cohort.
+        outputs = for_each_client(meta, cohort, number) if cohort else ()
+        for client, output in outputs:
             cause = _nonfinite(output) if skip_nonfinite else None
             if cause is not None:
                 skipped.append(Divergence(number, client, cause))
