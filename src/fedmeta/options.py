@@ -5,7 +5,7 @@ schema is read off the factory's signature, so that nothing is declared twice.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import UnionType
 from typing import (
     Annotated,
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.core.bounds import Within
+from fedmeta.core.compression import COMPRESSIONS, Compression
 from fedmeta.core.gradients import Loss
 from fedmeta.core.optimizers import OPTIMIZERS, Optimizer
 from fedmeta.core.types import Algorithm
@@ -161,8 +162,18 @@ def optimizer_from(value: Any) -> Optimizer:
     """An optimiser from ``{name: adam, lr: 0.001}``."""
     if isinstance(value, Optimizer):
         return value
-    if not isinstance(value, dict) or value.get("name") not in OPTIMIZERS:
-        known = ", ".join(OPTIMIZERS)
-        raise ValueError(f"expected {{name: one of {known}, lr: ...}}, not {value!r}")
-    rest = {key: v for key, v in value.items() if key != "name"}
-    return build(OPTIMIZERS[value["name"]], rest, value["name"])
+    return _chosen_from(OPTIMIZERS, value, "lr: ...")
+
+
+def compression_from(value: Any) -> Compression:
+    """A compression from ``{name: top_k, fraction: 0.1}``."""
+    return _chosen_from(COMPRESSIONS, value, "...")
+
+
+def _chosen_from(table: Mapping[str, Callable[..., T]], value: Any, rest: str) -> T:
+    """What the entry ``name`` of a table makes of the other options beside it."""
+    if not isinstance(value, dict) or value.get("name") not in table:
+        known = ", ".join(table)
+        raise ValueError(f"expected {{name: one of {known}, {rest}}}, not {value!r}")
+    options = {key: v for key, v in value.items() if key != "name"}
+    return build(table[value["name"]], options, value["name"])

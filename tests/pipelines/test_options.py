@@ -1,6 +1,7 @@
 """Parameters that are wrong end in one line that names key, value and what is known."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -273,3 +274,28 @@ def test_every_backend_can_be_chosen(name):
         lambda meta, task: task, lambda client, number: torch.zeros(1)
     )
     assert callable(for_each)
+
+
+@pytest.mark.parametrize(
+    ("compression", "told"),
+    [
+        (
+            {"name": "int4"},
+            "'compression': expected {name: one of int8, top_k, ...}, not",
+        ),
+        ("int8", "'compression': expected a mapping of options"),
+        ({"name": "top_k"}, "'compression': top_k: option 'fraction' is missing"),
+        ({"name": "top_k", "fraction": 0}, "'fraction': expected more than 0"),
+        ({"name": "top_k", "fraction": 1.1}, "'fraction': expected 1 or less"),
+        ({"name": "int8", "fraction": 0.1}, "unknown option 'fraction'"),
+    ],
+)
+def test_an_unknown_compression_is_refused(compression, told):
+    with pytest.raises(ValueError, match=re.escape(told)):
+        TrainingOptions.model_validate({**TRAINING, "compression": compression})
+
+
+def test_a_compression_is_accepted():
+    given = {"name": "top_k", "fraction": 1}
+    accepted = TrainingOptions.model_validate({**TRAINING, "compression": given})
+    assert accepted.compression == given

@@ -376,3 +376,27 @@ def test_more_rounds_with_an_average(data, tmp_path, rounds, begins):
     unbroken = run(data, folder, "maml", longer)[0]
     assert last.averaged == unbroken.averaged == 3
     assert_same_bits(_sorted(last.average), _sorted(unbroken.average))
+
+
+@pytest.mark.parametrize(
+    ("compression", "bytes_of"),
+    [
+        ({"name": "int8"}, lambda leaf: leaf.numel() + 4),
+        ({"name": "top_k", "fraction": 1e-6}, lambda leaf: 4 + 4),
+    ],
+)
+def test_compressed_updates(data, unbroken, tmp_path, compression, bytes_of):
+    training = TRAINING.model_copy(update={"compression": compression})
+    whole = run(data, tmp_path / "whole", "meta_sgd", training)
+    checkpoint, history, _ = whole
+    groups = checkpoint.state.meta.values()
+    up = 8 + sum(bytes_of(leaf) for group in groups for leaf in group.values())
+    rounds = TRAINING.rounds * TRAINING.clients_per_round
+    assert history["bytes_up"].iloc[-1] == up * rounds
+    plain, before, _ = unbroken["meta_sgd"][0]
+    assert history["bytes_down"].tolist() == before["bytes_down"].tolist()
+    assert checkpoint.fingerprint != plain.fingerprint
+    assert not history["train_loss"].equals(before["train_loss"])
+    next(chunks(data, tmp_path / "resumed", "meta_sgd", training))
+    resumed = run(data, tmp_path / "resumed", "meta_sgd", training)
+    assert_same_end(whole, resumed, tmp_path / "whole", tmp_path / "resumed")

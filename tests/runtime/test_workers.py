@@ -14,6 +14,7 @@ import torch
 
 from fedmeta.core.algorithms.maml import maml
 from fedmeta.core.backends import sequential
+from fedmeta.core.compression import Compression, compressed, int8
 from fedmeta.core.gradients import masked_mean
 from fedmeta.core.optimizers import adam
 from fedmeta.core.trees import tree_map
@@ -99,6 +100,23 @@ def test_the_bits_are_those_of_one_process(cluster, dataset):
     assert list(where.values()) == [1, 1]  # both have taken part
     again = for_each(meta, NAMES[:1], 3)
     assert_same(list(again), in_one_process(dataset)[:1])
+
+
+def test_workers_send_compressed_updates(cluster, dataset, monkeypatch):
+    came, unpack = [], Compression.unpack
+
+    def watched(self, sent, like):
+        came.append(sent["theta"]["a"]["values"].dtype)
+        return unpack(self, sent, like)
+
+    monkeypatch.setattr(Compression, "unpack", watched)
+    meta, update = trained()
+    there, here = (
+        list(compressed(backend, int8())(update, tasks(dataset))(meta, NAMES, 3))
+        for backend in (workers.over_workers(None, 2), sequential)
+    )
+    assert_same(there, here)
+    assert came == [torch.int8] * 2 * len(NAMES)
 
 
 def test_a_worker_without_the_file_is_sent_it_once(cluster, dataset, caplog):

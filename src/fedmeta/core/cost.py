@@ -13,6 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from fedmeta.core.compression import Compression
 from fedmeta.core.model import ForwardFlops
 from fedmeta.core.trees import tree_nbytes
 from fedmeta.core.types import Algorithm, Batch, MetaParams, Task, Work
@@ -22,10 +23,13 @@ WEIGHT_BYTES = 8  # a client sends its share in the mean beside its update
 CountFlops = Callable[[int, int], float]  # (support records, query records) -> FLOPs
 
 
-def traffic(meta: MetaParams) -> tuple[int, int]:
-    """Bytes (down, up) of one client in one round, uncompressed."""
-    payload = tree_nbytes(meta)
-    return payload, payload + WEIGHT_BYTES
+def traffic(
+    meta: MetaParams, compression: Compression | None = None
+) -> tuple[int, int]:
+    """Bytes (down, up) of one client in one round; those down are not compressed."""
+    # As many as those of an update, which is shaped like the broadcast.
+    sent = meta if compression is None else compression.pack(meta)
+    return tree_nbytes(meta), tree_nbytes(sent) + WEIGHT_BYTES
 
 
 def analytic_flops(work: Work, forward: ForwardFlops) -> int:

@@ -13,13 +13,14 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
 from fedmeta.core import bounds
 from fedmeta.data.tasks import Episode
 from fedmeta.option_errors import in_words
-from fedmeta.options import STRICT, bounded
+from fedmeta.options import STRICT, bounded, compression_from
 
 Seed = bounded(bounds.Seed)
 Weight = bounded(bounds.Weight)
@@ -120,10 +121,18 @@ class TrainingOptions(Options):
     scheduler: str | None = None  # dask's address; None: workers on this machine
     # Where a client's update is not finite, the training stops, or goes on without.
     nonfinite_updates: Literal["stop", "skip"] = "stop"
+    compression: dict[str, Any] | None = None  # of updates: a name of `COMPRESSIONS`
     # Clients of a round are drawn independently then, clients_per_round on average.
     privacy: PrivacyOptions | None = None
     clients_at_once: PositiveInt | None  # None: one a core, or a round's on a GPU
     chunk: PositiveInt  # records differentiated at once: bounds memory
+
+    @field_validator("compression")
+    @classmethod
+    def _is_a_compression(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None:
+            compression_from(value)
+        return value
 
     @model_validator(mode="after")
     def _drawn_in_one_way(self) -> Self:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from fedmeta.core.compression import Compression
 from fedmeta.core.cost import analytic_flops, counted_flops, traffic
 from fedmeta.core.model import Model
 from fedmeta.core.types import Algorithm, ClientId, ServerState, Task
@@ -15,6 +16,7 @@ def prices(
     state: ServerState,
     sizes: Callable[[ClientId], tuple[int, int]],
     example: Task,
+    compression: Compression | None = None,
 ) -> Callable[[ClientId], dict[str, float]]:
     """What one client's work in one round costs, by client.
 
@@ -24,8 +26,9 @@ def prices(
         state: what is broadcast.
         sizes: a client's support and query records in a round.
         example: of a training client, on which operations are counted.
+        compression: of what clients send.
     """
-    down, up = traffic(state.meta)
+    down, up = traffic(state.meta, compression)
     counted = counted_flops(algorithm, state.meta, example)
 
     def price(client: ClientId) -> dict[str, float]:

@@ -216,6 +216,7 @@ def _checkpoints(
         state,
         _sizes(data.clients, data.support_query, training),
         make_task(train_clients[0], 0),
+        setup.compression,
     )
     privacy.warn_of_noise(state.meta)
     loss = _Mean()
@@ -223,7 +224,7 @@ def _checkpoints(
         trained,
         state,
         (cohort_of(t) for t in range(state.round + 1, training.rounds + 1)),
-        setup.backend(trained.client_update, make_task),
+        setup.updates(make_task),
         skips,
     )
     for number, state, metrics in clock.timed(rounds, state.round):

@@ -15,11 +15,19 @@ from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.core.allocator import keep_freed_memory
 from fedmeta.core.backends import sequential, threaded, vectorized
+from fedmeta.core.compression import Compression, compressed
 from fedmeta.core.evaluation import evaluate_clients
 from fedmeta.core.gradients import slices
 from fedmeta.core.model import Model
 from fedmeta.core.trees import tree_map
-from fedmeta.core.types import Algorithm, Backend, ClientId, MakeTask, MetaParams
+from fedmeta.core.types import (
+    Algorithm,
+    Backend,
+    ClientId,
+    ForEachClient,
+    MakeTask,
+    MetaParams,
+)
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.encoding import checksum as codebook_checksum
 from fedmeta.data.federated import FederatedDataset
@@ -27,7 +35,7 @@ from fedmeta.data.ids import Ids
 from fedmeta.data.partition import checksum
 from fedmeta.data.tasks import pooled_task_maker, task_maker
 from fedmeta.identity import Settings
-from fedmeta.options import build, build_algorithm
+from fedmeta.options import build, build_algorithm, compression_from
 from fedmeta.pipelines.options import TrainingOptions
 from fedmeta.runtime.workers import over_workers
 
@@ -109,6 +117,18 @@ class Setup(NamedTuple):
     backend: Backend
     device: torch.device
     chunk: int  # records gone through at once
+    compression: Compression | None  # of the updates that clients send
+
+    def updates(self, make_task: MakeTask) -> ForEachClient:
+        """The backend's map of the trained algorithm's `client_update`.
+
+        Clients compress what they send, and the server unpacks it: bytes are counted
+        so, and whatever takes a backend's place has to do it too.
+        """
+        backend, trained = self.backend, next(iter(self.algorithms.values()))
+        if self.compression is not None:
+            backend = compressed(backend, self.compression)
+        return backend(trained.client_update, make_task)
 
     def placed(self, tree: Any) -> Any:
         """The tensors of a tree, on the device."""
@@ -246,6 +266,7 @@ def prepare(
         choose_backend(training, device),
         device,
         training.chunk,
+        compression_from(training.compression) if training.compression else None,
     )
 
 
