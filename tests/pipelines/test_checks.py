@@ -75,7 +75,8 @@ def below(parameters: dict, path: str) -> tuple[dict, str]:
 
 
 @pytest.mark.parametrize(
-    "env", ["base", "smoke", "paper", "tuned", "reduced", "larger_steps", "digits"]
+    "env",
+    ["base", "smoke", "paper", "tuned", "reduced", "larger_steps", "digits", "privacy"],
 )
 def test_parameters_of_every_environment_pass(env: str) -> None:
     found = parameters(env)

@@ -15,7 +15,14 @@ from fedmeta.identity import environment
 from fedmeta.pipelines.studies import label_skew
 from fedmeta.pipelines.training import nodes
 from fedmeta.studies import STUDIES as OF_PAPERS
-from fedmeta.studies import nustep, perfedavg, personalized, readings
+from fedmeta.studies import (
+    compression,
+    nustep,
+    perfedavg,
+    personalized,
+    privacy,
+    readings,
+)
 
 FOLDER = "p0.2_seed0"
 
@@ -53,9 +60,9 @@ def packed(project, dataset):
 
 def test_studies_of_papers():
     homes = [perfedavg.HOME, nustep.HOME, personalized.HOME, readings.HOME]
-    assert list(OF_PAPERS) == homes
+    assert list(OF_PAPERS) == [*homes, compression.HOME, privacy.HOME]
     trainings = [len(list(variants(study))) for study in OF_PAPERS.values()]
-    assert trainings == [8, 8, 11, 14]
+    assert trainings == [8, 8, 11, 14, 8, 5]
 
 
 def test_a_study_leaves_every_artefact(project, study):

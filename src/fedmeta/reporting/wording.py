@@ -184,6 +184,8 @@ paper_fedavg_update | Paper, MNIST: FedAvg + update | {:.2f}
 paper_fo | Paper, MNIST: FO | {:.2f}
 paper_hf | Paper, MNIST: HF | {:.2f}
 nu_train | ν | text
+noise | z | {:g}
+compression | Compression | text
 final | Final accuracy | %
 best | Best accuracy | %
 round_reaching | Reaches ν = 1's final at round | {:,}

@@ -8,13 +8,22 @@ from collections.abc import Callable
 from kedro.pipeline import Pipeline
 
 from fedmeta.pipelines.studies import tuning
-from fedmeta.studies import nustep, perfedavg, personalized, readings, recommendation
+from fedmeta.studies import (
+    compression,
+    nustep,
+    perfedavg,
+    personalized,
+    privacy,
+    readings,
+    recommendation,
+)
 from fedmeta.studies.study import Study, create_pipeline
 
 __all__ = ["STUDIES", "Study", "create_pipelines"]
 
 STUDIES: dict[str, Study] = {
-    module.HOME: module.STUDY for module in (perfedavg, nustep, personalized, readings)
+    module.HOME: module.STUDY
+    for module in (perfedavg, nustep, personalized, readings, compression, privacy)
 }
 # Experiments with reports of their own kind.
 OTHERS: dict[str, Callable[[], Pipeline]] = {
