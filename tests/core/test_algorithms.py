@@ -27,10 +27,12 @@ from toys import (
 
 from fedmeta.core.algorithms import ALGORITHMS, FineTuning, LocalSteps
 from fedmeta.core.backends import pad_task, sequential, threaded, vectorized
+from fedmeta.core.cost import traffic
 from fedmeta.core.engine import run_rounds
 from fedmeta.core.evaluation import evaluate_clients
 from fedmeta.core.inner import FIRST_ORDER, Hessians, Plan
 from fedmeta.core.optimizers import OPTIMIZERS, adam, momentum, sgd
+from fedmeta.core.trees import tree_map
 from fedmeta.core.types import Batch, Task
 
 ADAM, SGD = {"local": adam(0.05)}, {"local": sgd(0.1)}
@@ -109,6 +111,20 @@ SETTINGS = {
     "fedadam": {"sgd": {**SGD, "server": OPTIMIZERS["fedadam"](0.05)}},
     "fedyogi": {"sgd": {**SGD, "server": OPTIMIZERS["fedyogi"](0.05)}},
     "fedavgm_reptile": {"sgd": {**SGD, "steps": 2, "server": adam(0.05)}},
+    "local": {
+        "adam": {"fine_tuning": FineTuning(adam(0.05), 3, 2)},
+        "head": {"fine_tuning": FineTuning(sgd(0.1), 3, None, ("w2",))},
+    },
+    "fedbabu": {
+        "head": {**SGD, "frozen": ("w2",), "fine_tuning": FineTuning(adam(0.05), 2, 2)},
+        "server_adam": {
+            **SGD,
+            "frozen": ("w2", "b1"),
+            "proximal": 0.5,
+            "fine_tuning": FineTuning(sgd(0.1), 3, None, ("w2",)),
+            "server": adam(0.05),
+        },
+    },
 }
 # whose clients use the shared model as it is
 SHARED = {"fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi"}
@@ -290,8 +306,26 @@ def test_who_adapts(case):
 
 
 @every_algorithm
+def test_what_is_not_sent_never_changes(case):
+    algorithm, state = case.build(), case.start()
+    for output in outputs(algorithm, state.meta).values():
+        after = algorithm.server_update(state, output["update"])
+        # nor do noise and compression change it, which may be on all of an update
+        noisy = tree_map(lambda leaf: leaf + 0.1, output["update"])
+        under_noise = algorithm.server_update(state, noisy)
+        for group, params in state.meta.items():
+            sent = algorithm.sent(state.meta).get(group, {})
+            for name in params.keys() - sent.keys():
+                assert output["update"][group][name].count_nonzero() == 0
+                for one in (after, under_noise):
+                    assert torch.equal(one.meta[group][name], params[name])
+
+
+@every_algorithm
 def test_rounds_lower_the_query_loss(case):
     algorithm, state = case.build(), case.start()
+    if not algorithm.sent(state.meta):
+        pytest.skip("learns nothing in rounds")
     fixed = make_tasks(algorithm)  # the same records every round
     for_each = sequential(algorithm.client_update, lambda client, _: fixed(client, 0))
     losses = [query_loss(rows(algorithm, state.meta))]
@@ -362,6 +396,63 @@ def test_a_round_of_fedavg_by_hand():
     assert output.update["theta"]["w"] == pytest.approx(0.163)
 
 
+def two(a, b):
+    values = {"body.w": a, "head.w": b}
+    return {k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()}
+
+
+def product_loss(params, batch):
+    """Mean of (a b - target)² / 2: slopes (a b - target) b and (a b - target) a."""
+    return scalar_loss({"w": params["body.w"] * params["head.w"]}, batch)
+
+
+def test_a_round_of_fedbabu_by_hand():
+    # body 1, head 2: 2 -> target 0, slope 2 * 2: body .6; 1.2 -> target .2, slope
+    # 1 * 2: body .4. The body moves by .6; the server takes half of it: .7.
+    algorithm = ALGORITHMS["fedbabu"].factory(
+        product_loss,
+        local=sgd(0.1),
+        batch_size=1,
+        frozen=("head",),
+        fine_tuning=FineTuning(sgd(0.1), 1, 1, ("head",)),
+        server=sgd(0.5),
+    )
+    task = Task(scalar_batch(0.0), scalar_batch(0.2), torch.tensor([[0, 1]]))
+    state = algorithm.init(two(1.0, 2.0))
+    output = algorithm.client_update(state.meta, task)
+    assert output.update["theta"] == pytest.approx({"body.w": 0.6, "head.w": 0})
+    state = algorithm.server_update(state, output.update)
+    assert state.meta["theta"] == pytest.approx({"body.w": 0.7, "head.w": 2})
+    assert algorithm.sent(state.meta)["theta"].keys() == {"body.w"}
+    # the client's head: 1.4 -> target 0, slope 1.4 * .7: 2 - .098
+    tuned = algorithm.adapt(state.meta, scalar_batch(0.0))
+    assert tuned == pytest.approx({"body.w": 0.7, "head.w": 1.902})
+
+
+@pytest.mark.parametrize(
+    ("frozen", "told"),
+    [
+        (("w9",), r"frozen \['w9'\]: expected some of the model's layers.*w2"),
+        (("w1", "b1", "w2"), "expected a layer to be left"),
+    ],
+)
+def test_layers_that_cannot_be_frozen_are_refused(frozen, told):
+    algorithm = ALGORITHMS["fedbabu"].factory(MODEL.loss, **SGD, frozen=frozen)
+    with pytest.raises(ValueError, match=told):
+        algorithm.init(MODEL.init(0))
+
+
+def test_local_training_by_hand():
+    # 1 -> .9 -> .81 towards the support's target 0, whatever others have learned
+    algorithm = ALGORITHMS["local"].factory(
+        scalar_loss, fine_tuning=FineTuning(sgd(0.1), 2)
+    )
+    meta = algorithm.init(one(1.0)).meta
+    assert algorithm.adapt(meta, scalar_batch(0.0))["w"] == pytest.approx(0.81)
+    assert algorithm.work(44, 176) == (0, 0, 0, 0, 0)
+    assert traffic(algorithm.sent(meta))[0] == 0
+
+
 def test_closed_form_of_fedavg_rounds():
     """K local steps on |theta - c|² / 2 end at c + (1 - lr)^K (theta - c)."""
     theta, c = normal(4, seed=1), normal(4, seed=2)
@@ -419,7 +510,7 @@ def test_step_sizes_are_drawn_within_their_range():
     torch.testing.assert_close(alpha, again, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", ALGORITHMS.keys() - {"local"})
 def test_unknown_weights_are_refused_at_once(name):
     options = next(iter(SETTINGS[name].values()))
     with pytest.raises(ValueError, match="unknown weights 'by_size'; one of uniform"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.core.algorithms import ALGORITHMS, FineTuning
 from fedmeta.core.algorithms.maml import LocalSteps
 from fedmeta.core.cost import analytic_flops, counted_flops, traffic
 from fedmeta.core.inner import Hessians, Plan
@@ -33,6 +33,8 @@ OPTIONS = {
     "reptile": {"local": sgd(0.1), "steps": 3},
     **dict.fromkeys(("fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi"), LOCAL),
     "fedavgm_reptile": {"local": sgd(0.1), "steps": 2, "batch_size": None},
+    "local": {"fine_tuning": FineTuning(sgd(0.1))},
+    "fedbabu": {"local": sgd(0.1), "frozen": ("classifier",)},
 }
 
 
@@ -51,15 +53,15 @@ def example(passes):
 
 def test_bytes_by_hand(paper):
     model, params = paper
-    sent = {
-        name: traffic(entry.factory(model.loss, **OPTIONS[name]).init(params).meta)
-        for name, entry in ALGORITHMS.items()
-    }
+    made = {n: e.factory(model.loss, **OPTIONS[n]) for n, e in ALGORITHMS.items()}
+    sent = {n: traffic(a.sent(a.init(params).meta)) for n, a in made.items()}
     once, weight = 4 * PARAMETERS, 8
     assert once == 26_414_840  # 26.4 MB
     for name in ("fedavg", "fedavg_meta", "maml", "fomaml"):
         assert sent[name] == (once, once + weight)
     assert sent["meta_sgd"] == (2 * once, 2 * once + weight)
+    head = 4 * (62 * 2048 + 62)
+    assert sent["fedbabu"] == (once - head, once - head + weight)
     # 105.7 MB each way of a round of four clients, 211 MB for Meta-SGD
     assert round(4 * sent["maml"][0] / 1e6, 1) == 105.7
     assert round(4 * sent["meta_sgd"][0] / 1e6) == 211
@@ -112,7 +114,11 @@ def test_what_is_counted_is_what_is_executed(name, chunk, options):
             algorithm.client_update(meta, own_task(support, query, algorithm.passes))
         assert counted(support, query) == counter.get_total_flops()
         work = algorithm.work(support, query)
-        assert analytic_flops(work, model.flops) == counter.get_total_flops()
+        # Weights that are frozen are spared a product, which is counted and not
+        # estimated: the head's 3 by 5 of FedBABU.
+        spared = 2 * 3 * 5 * work.gradients if options[name].get("frozen") else 0
+        total = counter.get_total_flops() + spared
+        assert analytic_flops(work, model.flops) == total
 
 
 def test_operations_of_a_round_by_hand():

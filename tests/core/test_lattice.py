@@ -324,6 +324,15 @@ def test_fedprox_of_no_strength_is_fedavg():
         assert_trees_close(b, c, rtol=1e-9, atol=1e-10)
 
 
+def test_fedbabu_without_a_head_is_fedavg():
+    fedavg, fedbabu = (
+        make(name, local=adam(0.05), batch_size=3, server=momentum(0.5, 0.5), **more)
+        for name, more in (("fedavg", {}), ("fedbabu", {"frozen": ()}))
+    )
+    for a, b in zip(rounds(fedavg), rounds(fedbabu), strict=True):
+        assert_trees_equal(a, b)
+
+
 def test_a_round_of_fedprox_by_hand():
     # Towards 0 by .1: 1 -> .9 as FedAvg; then the slope .9 + 2 (.9 - 1) = .7 -> .83.
     # The loss that clients report is their own, without the proximal term.

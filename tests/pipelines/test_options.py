@@ -51,6 +51,8 @@ GOOD = {
     "fedadam": {"local": ADAM, "server": {"name": "fedadam", "lr": 0.1, "tau": 0.01}},
     "fedyogi": {"local": ADAM, "server": {"name": "fedyogi", "lr": 0.1, "b2": 0.9}},
     "fedavgm_reptile": {"local": ADAM, "steps": 5, "adapt_epochs": 3},
+    "local": {"fine_tuning": {"optimizer": ADAM, "epochs": 20}},
+    "fedbabu": {"local": ADAM, "frozen": ["classifier"]},
 }
 TRAINING = {
     "rounds": 4,

@@ -32,6 +32,8 @@ BLOCKS = {
     "fedadam": {"server": {"name": "fedadam", "lr": 0.01}},
     "fedyogi": {"server": {"name": "fedyogi", "lr": 0.01}},
     "fedavgm_reptile": {"server": ADAM},
+    "local": {"fine_tuning": {"optimizer": ADAM, "epochs": 3, "batch_size": 4}},
+    "fedbabu": {"frozen": ["classifier"], "fine_tuning": {"optimizer": ADAM}},
 }
 MODEL = {"channels": [2, 3], "hidden": 5, "classes": 4, "image_size": 8}
 TRAINING = TrainingOptions(
@@ -49,7 +51,12 @@ TRAINING = TrainingOptions(
 PARTITION = PartitionOptions(
     clients=(0.7, 0.15, 0.15), support_fraction=0.4, strategy="random", seed=0
 )
-TRAINED = [name for name, entry in ALGORITHMS.items() if entry.trained_as is None]
+SILENT = {"local"}  # learn nothing in rounds
+TRAINED = [
+    name
+    for name, entry in ALGORITHMS.items()
+    if entry.trained_as is None and name not in SILENT
+]
 
 
 def chunks(
@@ -265,7 +272,7 @@ def test_all_start_from_the_same_weights(unbroken):
         for whole, _ in unbroken.values()
         for name, frame in whole[0].history.items()
     }
-    assert first.keys() == ALGORITHMS.keys()
+    assert first.keys() == ALGORITHMS.keys() - SILENT
     from_noise = {v for n, v in first.items() if ALGORITHMS[n].after is None}
     assert len(from_noise) == 1
 
@@ -279,7 +286,15 @@ def test_history(unbroken):
             assert history["client_rounds"].tolist() == [0, 6, 12, 18, 21]
             assert history.loc[0, list(nodes.COSTS)].eq(0).all()
             assert not history.drop(columns="train_loss").isna().any(axis=None)
-            sent = tree_nbytes(checkpoint.state.meta)
+            frozen = BLOCKS[name].get("frozen", [])
+            sent = tree_nbytes(
+                [
+                    leaf
+                    for params in checkpoint.state.meta.values()
+                    for parameter, leaf in params.items()
+                    if parameter.partition(".")[0] not in frozen
+                ]
+            )
             assert history["bytes_down"].tolist() == [
                 sent * n for n in (0, 6, 12, 18, 21)
             ]
@@ -306,6 +321,24 @@ def test_every_validation_client_is_kept_at_every_evaluation(data, unbroken):
                     mean = totals[f"{metric}_sum_{when}"] / totals["num_query"]
                     wanted = history[f"validation_{metric}_{when}"]
                     assert mean.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("name", sorted(SILENT))
+def test_what_learns_nothing_in_rounds_has_none(data, unbroken, tmp_path, name):
+    """Nor a client's work: it is judged at the start and, as all, at the end."""
+    start = start_of(name, unbroken)
+    whole = list(chunks(data, tmp_path, name, start=start))
+    checkpoint, history, scores = whole[-1]
+    assert checkpoint.state.round == TRAINING.rounds
+    first = start.learned if start else whole[0][0].state.meta
+    assert_same_bits(_sorted(checkpoint.learned), _sorted(first))
+    assert history["round"].tolist() == [0, TRAINING.rounds]
+    assert history[list(nodes.COSTS)].eq(0).all(axis=None)
+    same = history.filter(like="validation_")
+    assert (same.iloc[0] == same.iloc[1]).all()
+    assert (history["validation_loss_after"] != history["validation_loss_before"]).all()
+    (again,) = chunks(data, tmp_path, name, start=start)
+    pd.testing.assert_frame_equal(again[1], history, check_exact=True)
 
 
 def test_fedavg_does_not_adapt_and_fedavg_meta_does(unbroken):

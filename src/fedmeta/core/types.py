@@ -100,6 +100,11 @@ def mean_update(state: ServerState, updates: Weighted) -> MetaParams:
     return mean
 
 
+def everything_sent(meta: MetaParams) -> MetaParams:
+    """All meta-parameters: what most algorithms send."""
+    return meta
+
+
 class Algorithm(NamedTuple):
     """Pure functions that make up a federated (meta-)learning algorithm."""
 
@@ -115,6 +120,9 @@ class Algorithm(NamedTuple):
     split_invariant: bool = False
     # What the server makes of a round's updates, in the state before that round.
     aggregate: Callable[[ServerState, Weighted], MetaParams] = mean_update
+    # What travels of a broadcast and of an update: the rest stays as it was in `init`,
+    # is zero in updates, and costs no bytes. Nothing: no round changes anything.
+    sent: Callable[[MetaParams], MetaParams] = everything_sent
 
 
 MakeTask = Callable[[ClientId, int], Task]  # (client, round) -> Task

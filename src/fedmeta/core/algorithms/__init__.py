@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from fedmeta.core.algorithms.anil import anil
 from fedmeta.core.algorithms.fedavg import FineTuning, fedavg
+from fedmeta.core.algorithms.local import local_training
 from fedmeta.core.algorithms.maml import LocalSteps, maml, meta_sgd
 from fedmeta.core.algorithms.nu_step import nu_step
 from fedmeta.core.algorithms.reptile import reptile
@@ -23,6 +24,7 @@ __all__ = [
     "anil",
     "blocks_of",
     "fedavg",
+    "local_training",
     "maml",
     "meta_sgd",
     "nu_step",
@@ -76,4 +78,6 @@ ALGORITHMS: dict[str, Entry] = {
     "fedavgm_reptile": Entry(
         reptile, "FedAvgM, then Reptile", like="reptile", after="fedavgm"
     ),
+    "local": Entry(local_training, "Local training"),
+    "fedbabu": Entry(fedavg, "FedBABU", like="fedavg"),
 }

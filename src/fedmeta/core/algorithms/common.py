@@ -8,8 +8,17 @@ from torch import Tensor
 
 from fedmeta.core.gradients import count
 from fedmeta.core.optimizers import Optimizer
-from fedmeta.core.trees import tree_clone
-from fedmeta.core.types import Batch, MetaParams, Params, ServerState, Task
+from fedmeta.core.trees import tree_clone, tree_map
+from fedmeta.core.types import (
+    Algorithm,
+    Batch,
+    ClientOutput,
+    MetaParams,
+    Params,
+    ServerState,
+    Task,
+    Work,
+)
 
 
 def _tensor(value: Tensor | int) -> Tensor:
@@ -78,7 +87,7 @@ def layer_of(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def check_head(head: Collection[str], params: Params) -> None:
+def check_head(head: Collection[str], params: Params, option: str = "head") -> None:
     """Refuse layers that the network does not have.
 
     Raises:
@@ -87,7 +96,7 @@ def check_head(head: Collection[str], params: Params) -> None:
     layers = layers_of(params)
     if not head or not layers.issuperset(head):
         raise ValueError(
-            f"head {list(head)}: expected some of the model's layers, which are "
+            f"{option} {list(head)}: expected some of the model's layers, which are "
             f"{', '.join(sorted(layers))}"
         )
 
@@ -121,3 +130,33 @@ def sampled_sizes(support: int, query: int, size: int | None) -> tuple[int, int]
     """Numbers of support and query records in a sampled batch, support first."""
     total = support + query if size is None else min(size, support + query)
     return min(support, total - 1), total - min(support, total - 1)
+
+
+def without_rounds(
+    adapt: Callable[[MetaParams, Batch], Params],
+    check: Callable[[Params], None] = lambda theta: None,
+) -> Algorithm:
+    """An algorithm that learns nothing in rounds and sends nothing, but adapts.
+
+    Args:
+        adapt: as of an `Algorithm`.
+        check: refuses parameters that it cannot start from.
+    """
+
+    def init(theta: Params) -> ServerState:
+        check(theta)
+        return ServerState({"theta": theta}, {}, 0)
+
+    return Algorithm(
+        init=init,
+        adapt=adapt,
+        client_update=lambda meta, task: ClientOutput(
+            tree_map(torch.zeros_like, meta), _tensor(1), {}
+        ),
+        server_update=lambda state, update: ServerState(
+            tree_clone(state.meta), {}, state.round + 1
+        ),
+        work=lambda support, query: Work(0, 0, 0, 0),
+        split_invariant=True,
+        sent=lambda meta: {},
+    )

@@ -3,12 +3,11 @@
 FedAvg(Meta) of Chen et al. (section 4.1) is the very same training; only before a
 test client is judged, it fine-tunes the global model on the client's support set.
 FedProx adds a proximal term to the clients' loss; FedAvgM, FedAdagrad, FedAdam and
-FedYogi put another optimiser on the server.
+FedYogi put another optimiser on the server. FedBABU (Oh et al. 2022, arXiv 2106.06042)
+leaves the head of the network at its initial weights until a client fine-tunes.
 """
 
 from typing import NamedTuple
-
-from torch import Tensor
 
 from fedmeta.core.algorithms.common import (
     DIVIDED,
@@ -26,7 +25,7 @@ from fedmeta.core.bounds import Count, Number, Weight
 from fedmeta.core.gradients import Loss, slices
 from fedmeta.core.inner import Plan, train
 from fedmeta.core.optimizers import Optimizer, sgd, with_proximal_term
-from fedmeta.core.trees import tree_sub
+from fedmeta.core.trees import tree_clone, tree_sub
 from fedmeta.core.types import (
     Algorithm,
     Batch,
@@ -48,6 +47,23 @@ class FineTuning(NamedTuple):
     head: tuple[str, ...] | None = None  # layers that are fine-tuned; None: all
 
 
+def fine_tuned(
+    loss: Loss, theta: Params, support: Batch, how: FineTuning, chunk: int | None = None
+) -> Params:
+    """Parameters after a client's fine-tuning of ``theta`` on its support set."""
+    batches = Plan(how.epochs, how.batch_size).batches(support)
+    moving = {
+        n: p for n, p in theta.items() if how.head is None or layer_of(n) in how.head
+    }
+    tuned, _ = train(beside(theta, loss), moving, batches, how.optimizer, chunk)
+    return {**theta, **tuned}
+
+
+def beside(theta: Params, loss: Loss) -> Loss:
+    """The loss as a function of some parameters; the others are those of ``theta``."""
+    return lambda moving, batch: loss({**theta, **moving}, batch)
+
+
 def fedavg(
     loss: Loss,
     *,
@@ -56,6 +72,7 @@ def fedavg(
     steps: Count | None = None,
     batch_size: Count | None = 10,
     proximal: Weight = 0.0,
+    frozen: tuple[str, ...] = (),
     fine_tuning: FineTuning | None = None,
     server: Optimizer = sgd(1.0),
     weights: str = "uniform",
@@ -70,32 +87,32 @@ def fedavg(
         steps: so many local steps instead, each on a batch drawn anew; None: epochs.
         batch_size: records a local step; None: all.
         proximal: mu of FedProx, which draws clients to the model that they were sent.
+        frozen: layers that stay at their initial weights, which are neither trained nor
+            sent: FedBABU, of a head.
         fine_tuning: on the support set, before a client is judged: FedAvg(Meta).
             None: clients use the global model as it is: FedAvg.
         server: applied to the mean of (theta - locally trained theta).
         weights: a client's share in that mean, a name of `WEIGHTS`.
         chunk: records differentiated at once; bounds memory, changes nothing.
     """
-    weight, start = weight_of(weights), theta_only(server)
-    head = None if fine_tuning is None else fine_tuning.head
+    weight, start, step = weight_of(weights), theta_only(server), applied_by(server)
+
+    def trained_part(theta: Params) -> Params:
+        return {n: p for n, p in theta.items() if layer_of(n) not in frozen}
 
     def init(theta: Params) -> ServerState:
-        if head is not None:
-            check_head(head, theta)
+        if fine_tuning is not None and fine_tuning.head is not None:
+            check_head(fine_tuning.head, theta)
+        if frozen:
+            check_head(frozen, theta, "frozen")
+            if not trained_part(theta):
+                raise ValueError(f"frozen {list(frozen)}: expected a layer to be left")
         return start(theta)
 
     def adapt(meta: MetaParams, support: Batch) -> Params:
-        theta = meta["theta"]
         if fine_tuning is None:
-            return theta
-        batches = Plan(fine_tuning.epochs, fine_tuning.batch_size).batches(support)
-        moving = {n: p for n, p in theta.items() if head is None or layer_of(n) in head}
-
-        def loss_of_moving(moved: Params, batch: Batch) -> Tensor:
-            return loss({**theta, **moved}, batch)
-
-        tuned, _ = train(loss_of_moving, moving, batches, fine_tuning.optimizer, chunk)
-        return {**theta, **tuned}
+            return meta["theta"]
+        return fine_tuned(loss, meta["theta"], support, fine_tuning, chunk)
 
     def client_update(meta: MetaParams, task: Task) -> ClientOutput:
         if steps is not None:
@@ -107,14 +124,22 @@ def fedavg(
                 for order in task.orders
                 for batch in slices(ordered(records, order), batch_size)
             ]
-        optimizer = local
+        theta, optimizer = meta["theta"], local
+        moving = trained_part(theta)
         if proximal:
-            optimizer = with_proximal_term(meta["theta"], proximal, local)
+            optimizer = with_proximal_term(moving, proximal, local)
         trained, seen = train(
-            loss, meta["theta"], batches, optimizer, chunk, task.round
+            beside(theta, loss), moving, batches, optimizer, chunk, task.round
         )
-        update = {"theta": tree_sub(meta["theta"], trained)}
+        update = {"theta": tree_sub(theta, {**theta, **trained})}
         return ClientOutput(update, weight(task), {"loss": seen})
+
+    def server_update(state: ServerState, update: MetaParams) -> ServerState:
+        after = step(state, update)
+        # Noise on an update, which hides it, is on all of it.
+        kept = {n: p for n, p in state.meta["theta"].items() if layer_of(n) in frozen}
+        theta = {**after.meta["theta"], **tree_clone(kept)}
+        return after._replace(meta={"theta": theta})
 
     def work(support: int, query: int) -> Work:
         if steps is None:
@@ -126,8 +151,9 @@ def fedavg(
         init=init,
         adapt=adapt,
         client_update=client_update,
-        server_update=applied_by(server),
+        server_update=server_update,
         work=work,
         passes=epochs if steps is None else steps,
         split_invariant=weights not in DIVIDED,
+        sent=lambda meta: {"theta": trained_part(meta["theta"])},
     )

@@ -28,7 +28,7 @@ def prices(
         example: of a training client, on which operations are counted.
         compression: of what clients send.
     """
-    down, up = traffic(state.meta, compression)
+    down, up = traffic(algorithm.sent(state.meta), compression)
     counted = counted_flops(algorithm, state.meta, example)
 
     def price(client: ClientId) -> dict[str, float]:

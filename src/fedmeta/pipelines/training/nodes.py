@@ -13,6 +13,7 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.checkpoints import Checkpoint, EarlierCheckpoints
 from fedmeta.core.algorithms import options_of
 from fedmeta.core.engine import run_rounds
+from fedmeta.core.trees import tree_leaves
 from fedmeta.core.types import ClientId, Diverged, ServerState
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
@@ -210,6 +211,9 @@ def _checkpoints(
             raise Diverged(inherited(start.diverged))
         yield checkpoint
 
+    if not tree_leaves(trained.sent(state.meta)):  # rounds would change nothing
+        yield judged(state._replace(round=training.rounds), nan)
+        return
     price = prices(
         setup.model,
         trained,
@@ -220,14 +224,16 @@ def _checkpoints(
     )
     privacy.warn_of_noise(state.meta)
     loss = _Mean()
-    rounds = run_rounds(
-        trained,
-        state,
-        (cohort_of(t) for t in range(state.round + 1, training.rounds + 1)),
-        setup.updates(make_task),
-        skips,
-    )
-    for number, state, metrics in clock.timed(rounds, state.round):
+    for number, state, metrics in clock.timed(
+        run_rounds(
+            trained,
+            state,
+            (cohort_of(t) for t in range(state.round + 1, training.rounds + 1)),
+            setup.updates(make_task),
+            skips,
+        ),
+        state.round,
+    ):
         loss.add(metrics.get("loss", (0, 0)))  # none, if no client has taken part
         average.add(state)
         skipped += int(metrics["skipped_clients"][0]) if skips else 0
