@@ -94,8 +94,8 @@ EQUIVALENT: dict[str, str] = {
     "88619a16011fc481": "0603a89a4af8de2b",  # core.types
     "6b8bbd0affabfa6b": "efb7f0c9aeeff9fb",  # core.algorithms.common
     "dd7c0468d6539c60": "e3b3cfda91be374c",  # core.algorithms.fedavg
-    "b66f2b6ec8b5fac7": "0871f3cd52ad7d7a",  # pipelines.training.costs
-    "f0c8d4f298c3bf15": "1077af89306e3fba",  # pipelines.training.nodes
+    "6a2f66e4b72a83c9": "80a3fcf79c12883b",  # pipelines.training.costs
+    "68a9142a6dd3e912": "554ad1ebd97714f0",  # pipelines.training.nodes
     # Rounds are timed: tests/golden.
     "13dbf62e681a149f": "553ffd25f9c5013a",  # pipelines.training.nodes
     "6398488843dbd558": "0b0d24e392e3d097",  # pipelines.recommendation.unified
