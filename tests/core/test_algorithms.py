@@ -4,6 +4,7 @@ To add an algorithm here: its settings, as lines of `SETTINGS`.
 """
 
 import copy
+import math
 from inspect import signature
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ from fedmeta.core.cost import traffic
 from fedmeta.core.engine import run_rounds
 from fedmeta.core.evaluation import evaluate_clients
 from fedmeta.core.inner import FIRST_ORDER, Hessians, Plan
+from fedmeta.core.model import ForwardFlops, classifier, own_model
 from fedmeta.core.optimizers import OPTIMIZERS, adam, momentum, sgd
 from fedmeta.core.trees import tree_map
 from fedmeta.core.types import Batch, Task
@@ -116,6 +118,10 @@ SETTINGS = {
         "adam": {"fine_tuning": FineTuning(adam(0.05), 3, 2)},
         "head": {"fine_tuning": FineTuning(sgd(0.1), 3, None, ("w2",))},
     },
+    "knn_per": {
+        "near": {"neighbours": 2, "share": 0.3},
+        "all": {"neighbours": 50, "share": 0.9},
+    },
     "fedbabu": {
         "head": {**SGD, "frozen": ("w2",), "fine_tuning": FineTuning(adam(0.05), 2, 2)},
         "server_adam": {
@@ -128,7 +134,10 @@ SETTINGS = {
     },
 }
 # whose clients use the shared model as it is
-SHARED = {"fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi"}
+SHARED = {
+    *("fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi"),
+    "knn_per",  # which remembers records beside it
+}
 CLIENTS = list(SIZES)
 MODEL = tanh_net()
 BACKENDS = {
@@ -452,6 +461,50 @@ def test_local_training_by_hand():
     assert algorithm.adapt(meta, scalar_batch(0.0))["w"] == pytest.approx(0.81)
     assert algorithm.work(44, 176) == (0, 0, 0, 0, 0)
     assert traffic(algorithm.sent(meta))[0] == 0
+
+
+def identity_model():
+    """Of one number, which is its own feature; both classes are as likely."""
+    return classifier(
+        dict,
+        lambda params, x: x * 0 + torch.zeros(2, dtype=x.dtype),
+        ForwardFlops(0, 0),
+        features=lambda params, x: x,
+    )
+
+
+def column(*numbers):
+    return torch.tensor(numbers, dtype=torch.float64)[:, None]
+
+
+def test_knn_per_by_hand():
+    # Of 0, 1 and 10 the two nearest to 0 weigh 1 and 1 / e: class 0 has 1 / (1 + 1/e),
+    # half of which and half of the model's 1/2 is .61553. Of class -1 nothing is known.
+    algorithm = ALGORITHMS["knn_per"].factory(None, neighbours=2, share=0.5)
+    support = Batch(column(0.0, 1.0, 10.0, 0.0), torch.tensor([0, 1, 1, -1]))
+    own = own_model(algorithm, identity_model(), {}, support)
+    chances = own.apply({}, column(0.0)).exp()[0]
+    assert chances.tolist() == pytest.approx([0.6155293, 0.3844707])
+    assert chances.sum() == pytest.approx(1)
+    scores = own.score({}, Batch(column(0.0), torch.tensor([0])))
+    assert scores["loss"].tolist() == pytest.approx([-math.log(0.6155293), 1])
+    assert scores["accuracy"].tolist() == [1, 1]
+    unknown = support._replace(y=torch.full((4,), -1))
+    own = own_model(algorithm, identity_model(), {}, unknown)
+    assert own.apply({}, column(0.0)).exp()[0].tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_knn_per_without_a_share_is_the_shared_model():
+    meta = {"theta": MODEL.init(1)}
+    shared, alone = (
+        rows(ALGORITHMS[name].factory(MODEL.loss, **options), meta)
+        for name, options in (("fedavg", SGD), ("knn_per", {"share": 0.0}))
+    )
+    pd.testing.assert_frame_equal(alone, shared, rtol=1e-9)
+    mixed = rows(ALGORITHMS["knn_per"].factory(None, share=0.5), meta)
+    columns = ["loss_sum_before", "accuracy_sum_before"]
+    pd.testing.assert_frame_equal(mixed[columns], shared[columns], check_exact=True)
+    assert (mixed["loss_sum_after"] != shared["loss_sum_after"]).all()
 
 
 def test_closed_form_of_fedavg_rounds():

@@ -33,6 +33,7 @@ OPTIONS = {
     "reptile": {"local": sgd(0.1), "steps": 3},
     **dict.fromkeys(("fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi"), LOCAL),
     "fedavgm_reptile": {"local": sgd(0.1), "steps": 2, "batch_size": None},
+    "knn_per": {},
     "local": {"fine_tuning": FineTuning(sgd(0.1))},
     "fedbabu": {"local": sgd(0.1), "frozen": ("classifier",)},
 }

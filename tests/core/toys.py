@@ -63,13 +63,16 @@ def _drawn(shapes: dict[str, tuple[int, ...]]) -> Callable[[int], Params]:
 def tanh_net(hidden: int = HIDDEN, features: int = FEATURES) -> Model:
     """One hidden layer: smooth, with curvature."""
 
+    def features_of(params: Params, x: Tensor) -> Tensor:
+        return torch.tanh(x @ params["w1"] + params["b1"])
+
     def apply(params: Params, x: Tensor) -> Tensor:
-        return torch.tanh(x @ params["w1"] + params["b1"]) @ params["w2"]
+        return features_of(params, x) @ params["w2"]
 
     shapes = {"w1": (features, hidden), "b1": (hidden,), "w2": (hidden, CLASSES)}
     first = 2 * features * hidden
     flops = ForwardFlops(first + 2 * hidden * CLASSES, first)
-    return classifier(_drawn(shapes), apply, flops)
+    return classifier(_drawn(shapes), apply, flops, features=features_of)
 
 
 def smooth_convolution() -> Model:

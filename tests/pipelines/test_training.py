@@ -32,6 +32,7 @@ BLOCKS = {
     "fedadam": {"server": {"name": "fedadam", "lr": 0.01}},
     "fedyogi": {"server": {"name": "fedyogi", "lr": 0.01}},
     "fedavgm_reptile": {"server": ADAM},
+    "knn_per": {"neighbours": 3, "share": 0.4},
     "local": {"fine_tuning": {"optimizer": ADAM, "epochs": 3, "batch_size": 4}},
     "fedbabu": {"frozen": ["classifier"], "fine_tuning": {"optimizer": ADAM}},
 }
@@ -51,7 +52,7 @@ TRAINING = TrainingOptions(
 PARTITION = PartitionOptions(
     clients=(0.7, 0.15, 0.15), support_fraction=0.4, strategy="random", seed=0
 )
-SILENT = {"local"}  # learn nothing in rounds
+SILENT = {"local", "knn_per"}  # learn nothing in rounds
 TRAINED = [
     name
     for name, entry in ALGORITHMS.items()

@@ -23,6 +23,7 @@ from fedmeta.cli import cli
 from fedmeta.core.types import Batch
 from fedmeta.data.errors import DataError
 from fedmeta.data.user_records import text_of
+from fedmeta.options import build_algorithm
 from fedmeta.serving import Personaliser, build_personaliser, personalise
 from fedmeta.serving.learned import (
     CODEBOOK,
@@ -75,6 +76,26 @@ def test_scores_are_those_of_the_core(any_model):
         atol=1e-6,
     )
     assert all(before[n].equal(value) for n, value in model.meta["theta"].items())
+
+
+def test_neighbours_among_the_users_own_records_are_served(any_model):
+    """As evaluated: a model of the user's own, by hand, from all of its records."""
+    model, rows = any_model
+    options = {"neighbours": 50, "share": 0.75}
+    own = model._replace(algorithm=build_algorithm("knn_per", None, options))
+    records = model.form.read(rows, model.codebook, model.metadata)
+    x, y = model.encoding.examples(records.columns, records.support)
+    query, _ = model.encoding.examples(records.columns, records.query)
+    network, theta = model.model, model.meta["theta"]
+    offsets = network.features(theta, query)[:, None] - network.features(theta, x)
+    votes = (-offsets.norm(dim=-1)).softmax(-1)
+    expected = 0.25 * network.apply(theta, query).softmax(-1)
+    for row, weight in zip(expected, votes, strict=True):
+        row.index_add_(0, y.long(), 0.75 * weight)
+    expected = expected[:, : len(records.classes)]
+    np.testing.assert_allclose(
+        own.scores(records), expected / expected.sum(1, keepdim=True), rtol=1e-4
+    )
 
 
 def test_users_do_not_mix(any_model):

@@ -12,7 +12,7 @@ import torch
 from fedmeta.core.algorithms.common import everything
 from fedmeta.core.gradients import Loss, slices
 from fedmeta.core.inner import Plan, meta_gradient, steps
-from fedmeta.core.model import Model
+from fedmeta.core.model import Model, own_model
 from fedmeta.core.optimizers import Optimizer
 from fedmeta.core.trees import tree_map, weighted_mean
 from fedmeta.core.types import (
@@ -58,11 +58,12 @@ def evaluate_clients(
         with torch.no_grad():
             before = _score(model, meta["theta"], task.query, chunk)
         adapted = algorithm.adapt(meta, task.support)
-        if adapted is meta["theta"]:  # the algorithm does not adapt
+        if adapted is meta["theta"] and algorithm.own_model is None:  # no adaptation
             after = before
         else:
             with torch.no_grad():
-                after = _score(model, adapted, task.query, chunk)
+                own = own_model(algorithm, model, adapted, task.support)
+                after = _score(own, adapted, task.query, chunk)
         return {
             "num_support": _size(task.support),
             "num_query": _size(task.query),

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedmeta.core.gradients import masked_mean, masked_sum
-from fedmeta.core.types import Batch, Params
+from fedmeta.core.types import Algorithm, Batch, Params
 
 
 class ForwardFlops(NamedTuple):
@@ -31,6 +31,30 @@ class Model(NamedTuple):
     loss: Callable[[Params, Batch], Tensor]  # [] mean over real examples
     score: Callable[[Params, Batch], dict[str, Tensor]]  # name -> [2] (sum, count)
     flops: ForwardFlops
+    # [b, *features] -> [b, h] what the last layer reads; None: it is not known
+    features: Callable[[Params, Tensor], Tensor] | None = None
+    # (logits, batch) -> its score, which `score` gives of what ``apply`` makes of it
+    judge: Callable[[Tensor, Batch], dict[str, Tensor]] | None = None
+
+    def predicting(self, apply: Callable[[Params, Tensor], Tensor]) -> "Model":
+        """The model with other logits, which it is scored by in the same way."""
+        judge = self.judge
+        assert judge is not None
+
+        def score(params: Params, batch: Batch) -> dict[str, Tensor]:
+            return judge(apply(params, batch.x), batch)
+
+        return self._replace(apply=apply, score=score)
+
+
+def own_model(
+    algorithm: Algorithm, model: Model, adapted: Params, support: Batch
+) -> Model:
+    """The model that a client uses with the parameters that it has adapted."""
+    if algorithm.own_model is None:
+        return model
+    own: Model = algorithm.own_model(model, adapted, support)
+    return own
 
 
 def classifier(
@@ -38,6 +62,7 @@ def classifier(
     apply: Callable[[Params, Tensor], Tensor],
     flops: ForwardFlops,
     top: int | None = None,
+    features: Callable[[Params, Tensor], Tensor] | None = None,
 ) -> Model:
     """A classifier under softmax cross-entropy, scored by loss and accuracy.
 
@@ -50,6 +75,7 @@ def classifier(
         flops: of the forward pass.
         top: also score whether the class is among so many of the highest logits, as
             "top<number>".
+        features: parameters, inputs -> what the last layer reads, [b, h].
     """
 
     def losses(logits: Tensor, y: Tensor) -> Tensor:
@@ -59,7 +85,9 @@ def classifier(
         return masked_mean(losses(apply(params, batch.x), batch.y), batch.mask)
 
     def score(params: Params, batch: Batch) -> dict[str, Tensor]:
-        logits = apply(params, batch.x)
+        return judge(apply(params, batch.x), batch)
+
+    def judge(logits: Tensor, batch: Batch) -> dict[str, Tensor]:
         hits = {"accuracy": logits.argmax(-1) == batch.y}
         if top is not None:
             hits[f"top{top}"] = among_highest(logits, batch.y, top)
@@ -73,7 +101,7 @@ def classifier(
             },
         }
 
-    return Model(init, apply, loss, score, flops)
+    return Model(init, apply, loss, score, flops, features, judge)
 
 
 def among_highest(scores: Tensor, y: Tensor, count: int) -> Tensor:

@@ -120,6 +120,9 @@ class Algorithm(NamedTuple):
     split_invariant: bool = False
     # What the server makes of a round's updates, in the state before that round.
     aggregate: Callable[[ServerState, Weighted], MetaParams] = mean_update
+    # (model, adapted parameters, support set) -> the client's own model, for these
+    # parameters: it may remember records. None: the model itself.
+    own_model: Callable[[Any, Params, Batch], Any] | None = None
     # What travels of a broadcast and of an update: the rest stays as it was in `init`,
     # is zero in updates, and costs no bytes. Nothing: no round changes anything.
     sent: Callable[[MetaParams], MetaParams] = everything_sent

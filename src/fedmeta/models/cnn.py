@@ -81,12 +81,15 @@ def femnist_cnn(
             params |= {f"{layer}.weight": weight, f"{layer}.bias": bias}
         return params
 
-    def apply(params: Params, images: Tensor) -> Tensor:
+    def features_of(params: Params, images: Tensor) -> Tensor:
         x = images.reshape(-1, colours, image_size, image_size)
         x = _convolve(x, params["conv1.weight"], params["conv1.bias"])
         x = _convolve(x, params["conv2.weight"], params["conv2.bias"])
         x = x.flatten(1)  # [b, second * (image_size / 4)²]
-        x = F.relu(product(x, params["hidden.weight"]) + params["hidden.bias"])
+        return F.relu(product(x, params["hidden.weight"]) + params["hidden.bias"])
+
+    def apply(params: Params, images: Tensor) -> Tensor:
+        x = features_of(params, images)
         return product(x, params["classifier.weight"]) + params["classifier.bias"]
 
     areas = {"conv1": image_size**2, "conv2": (image_size // 2) ** 2}
@@ -95,7 +98,7 @@ def femnist_cnn(
         for layer, shape in shapes.items()
     }
     flops = ForwardFlops(sum(products.values()), products["conv1"])
-    return classifier(init, apply, flops, top)
+    return classifier(init, apply, flops, top, features_of)
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

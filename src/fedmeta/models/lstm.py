@@ -170,17 +170,25 @@ def _network(
             params |= {f"{name}.weight": weight, f"{name}.bias": bias}
         return params
 
-    def apply(params: Params, data: Tensor) -> Tensor:
+    def linear(params: Params, name: str, x: Tensor) -> Tensor:
+        return F.linear(x, params[f"{name}.weight"], params[f"{name}.bias"])
+
+    *before, last = heads
+
+    def features_of(params: Params, data: Tensor) -> Tensor:
         layers = [
             Weights(*(params[f"{name}.{field}"] for field in Weights._fields))
             for name in names
         ]
         x = last_hidden(read(params, data), layers)  # [b, h]
-        for name in heads:
-            x = F.linear(x, params[f"{name}.weight"], params[f"{name}.bias"])
+        for name in before:
+            x = linear(params, name, x)
         return x
 
-    return classifier(init, apply, flops, top)
+    def apply(params: Params, data: Tensor) -> Tensor:
+        return linear(params, last, features_of(params, data))
+
+    return classifier(init, apply, flops, top, features_of)
 
 
 def _lstm_products(widths: list[int]) -> int:

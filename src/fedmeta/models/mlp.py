@@ -45,14 +45,19 @@ def mlp(
             params |= {f"{layer}.weight": weight, f"{layer}.bias": bias}
         return params
 
-    def apply(params: Params, x: Tensor) -> Tensor:
+    def linear(params: Params, layer: str, x: Tensor) -> Tensor:
+        # Not `fedmeta.models.product`: its overhead outweighs so small a product.
+        return F.linear(x, params[f"{layer}.weight"], params[f"{layer}.bias"])
+
+    def features_of(params: Params, x: Tensor) -> Tensor:
         x = x.reshape(len(x), features)
-        for layer in layers:
-            # Not `fedmeta.models.product`: its overhead outweighs so small a product.
-            x = F.linear(x, params[f"{layer}.weight"], params[f"{layer}.bias"])
-            if layer != "classifier":
-                x = F.elu(x)
+        for layer in names[:-1]:
+            x = F.elu(linear(params, layer, x))
         return x
 
+    def apply(params: Params, x: Tensor) -> Tensor:
+        return linear(params, "classifier", features_of(params, x))
+
     products = [2 * inputs * outputs for inputs, outputs in layers.values()]
-    return classifier(init, apply, ForwardFlops(sum(products), products[0]))
+    flops = ForwardFlops(sum(products), products[0])
+    return classifier(init, apply, flops, features=features_of)

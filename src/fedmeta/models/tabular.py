@@ -35,15 +35,19 @@ def tabular(features: Count, classes: Count, hidden: Count | None = None) -> Mod
             params[f"layer{number}.bias"] = torch.zeros(outputs)
         return params
 
-    def apply(params: Params, x: Tensor) -> Tensor:
-        for number in range(1, len(layers) + 1):
-            if number > 1:
-                x = F.relu(x)
-            # Not `fedmeta.models.product`: its overhead outweighs so small a product.
-            x = F.linear(
-                x, params[f"layer{number}.weight"], params[f"layer{number}.bias"]
-            )
+    def linear(params: Params, number: int, x: Tensor) -> Tensor:
+        # Not `fedmeta.models.product`: its overhead outweighs so small a product.
+        weight, bias = (params[f"layer{number}.{name}"] for name in ("weight", "bias"))
+        return F.linear(x, weight, bias)
+
+    def features_of(params: Params, x: Tensor) -> Tensor:
+        for number in range(1, len(layers)):
+            x = F.relu(linear(params, number, x))
         return x
 
+    def apply(params: Params, x: Tensor) -> Tensor:
+        return linear(params, len(layers), features_of(params, x))
+
     products = [2 * inputs * outputs for inputs, outputs in layers]
-    return classifier(init, apply, ForwardFlops(sum(products), products[0]), top=4)
+    flops = ForwardFlops(sum(products), products[0])
+    return classifier(init, apply, flops, top=4, features=features_of)

@@ -19,7 +19,7 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.checkpoints import Checkpoint, flatten, unflatten
 from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.core.model import Model
+from fedmeta.core.model import Model, own_model
 from fedmeta.core.types import Algorithm, Batch, MetaParams
 from fedmeta.data.encoding import Codebook, Encoding, checksum
 from fedmeta.data.errors import DataError
@@ -65,12 +65,12 @@ class Personaliser(NamedTuple):
         # Shuffled as in training, so that the last batch is not the last days alone.
         support = np.random.default_rng(0).permutation(records.support)
         examples = self.encoding.examples
-        adapted = self.algorithm.adapt(
-            self.meta, Batch(*examples(records.columns, support))
-        )
+        learned_from = Batch(*examples(records.columns, support))
+        adapted = self.algorithm.adapt(self.meta, learned_from)
         with torch.no_grad():
+            own = own_model(self.algorithm, self.model, adapted, learned_from)
             parts = [
-                self.model.apply(adapted, examples(records.columns, some)[0])
+                own.apply(adapted, examples(records.columns, some)[0])
                 for some in np.split(
                     records.query, range(CHUNK, len(records.query), CHUNK)
                 )

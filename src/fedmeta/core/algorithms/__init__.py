@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from fedmeta.core.algorithms.anil import anil
 from fedmeta.core.algorithms.fedavg import FineTuning, fedavg
+from fedmeta.core.algorithms.knn_per import knn_per
 from fedmeta.core.algorithms.local import local_training
 from fedmeta.core.algorithms.maml import LocalSteps, maml, meta_sgd
 from fedmeta.core.algorithms.nu_step import nu_step
@@ -24,6 +25,7 @@ __all__ = [
     "anil",
     "blocks_of",
     "fedavg",
+    "knn_per",
     "local_training",
     "maml",
     "meta_sgd",
@@ -80,4 +82,5 @@ ALGORITHMS: dict[str, Entry] = {
     ),
     "local": Entry(local_training, "Local training"),
     "fedbabu": Entry(fedavg, "FedBABU", like="fedavg"),
+    "knn_per": Entry(knn_per, "kNN-Per", after="fedavg"),
 }
