@@ -52,9 +52,9 @@ GOOD = {
     "fedadam": {"local": ADAM, "server": {"name": "fedadam", "lr": 0.1, "tau": 0.01}},
     "fedyogi": {"local": ADAM, "server": {"name": "fedyogi", "lr": 0.1, "b2": 0.9}},
     "fedavgm_reptile": {"local": ADAM, "steps": 5, "adapt_epochs": 3},
-    "knn_per": {"neighbours": 5, "share": 0},
     "local": {"fine_tuning": {"optimizer": ADAM, "epochs": 20}},
     "fedbabu": {"local": ADAM, "frozen": ["classifier"]},
+    "knn_per": {"neighbours": 5, "share": 0},
 }
 TRAINING = {
     "rounds": 4,
