@@ -61,6 +61,16 @@ def test_a_round_without_clients_has_noise_alone():
     assert metrics == {}
 
 
+def test_what_is_not_sent_stays_without_noise():
+    """As the head of FedBABU does, which no client trains."""
+    frozen = sending(sgd(1.0))._replace(sent=lambda meta: {"theta": {"a": None}})
+    options = {"clip": 1.0, "noise_multiplier": 2.0, "cohort": 4}
+    algorithm = private(frozen, **options, noise=lambda _: ONES)
+    state = ServerState(meta_of(a=[5.0], b=[5.0]), {}, 0)
+    mean = algorithm.aggregate(state, iter([(1.0, meta_of(a=[1.0], b=[0.0]))]))
+    assert_trees_equal(mean, meta_of(a=[0.75], b=[0.0]))
+
+
 def test_noise_has_the_variance_that_is_accounted_for():
     meta = meta_of(a=[0.0] * 200_000, b=[[0.0] * 100] * 2000)
     mean = private_mean([], meta, drawn, clip=3.0)  # 2 * 3 / 4

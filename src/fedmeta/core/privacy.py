@@ -46,9 +46,11 @@ def private(
             add = partial(Tensor.add_, alpha=clip_factor(update, clip))
             tree_map(add, total, update)
         rng = noise(state.round + 1)
-        # By name: a state from a checkpoint has its tensors in another order.
-        for _, group in sorted(total.items()):
-            for _, leaf in sorted(group.items()):
+        # What is not sent says nothing, and stays. By name: a state from a checkpoint
+        # has its tensors in another order.
+        for group, leaves in sorted(algorithm.sent(state.meta).items()):
+            for name in sorted(leaves):
+                leaf = total[group][name]
                 drawn = torch.from_numpy(np.asarray(rng.standard_normal(leaf.shape)))
                 leaf.div_(cohort).add_(drawn.to(leaf), alpha=deviation)
         return total

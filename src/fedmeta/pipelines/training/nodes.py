@@ -222,7 +222,7 @@ def _checkpoints(
         make_task(train_clients[0], 0),
         setup.compression,
     )
-    privacy.warn_of_noise(state.meta)
+    privacy.warn_of_noise(trained.sent(state.meta))
     loss = _Mean()
     for number, state, metrics in clock.timed(
         run_rounds(

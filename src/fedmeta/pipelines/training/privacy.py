@@ -76,15 +76,15 @@ class Privacy:
                 *spent.values(),
             )
 
-    def warn_of_noise(self, meta: MetaParams) -> None:
+    def warn_of_noise(self, sent: MetaParams) -> None:
         """Log how large the noise is, where it exceeds the mean that it is added to.
 
         Args:
-            meta: what is learned.
+            sent: what an update is of.
         """
         if self._options is None:
             return
-        size = sum(leaf.numel() for leaf in tree_leaves(meta))
+        size = sum(leaf.numel() for leaf in tree_leaves(sent))
         cohort = self._training.clients_per_round
         ratio = noise_to_signal(size, self._options.noise_multiplier, cohort)
         if ratio > 1:
