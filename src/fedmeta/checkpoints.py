@@ -1,10 +1,11 @@
 """Checkpoints of trainings: safetensors files that hold no code."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from fedmeta.core.types import Divergence, MetaParams, ServerState
 from fedmeta.data.errors import DataError
 from fedmeta.data.tensors import read_header, read_tensors, write_tensors
 from fedmeta.identity import ROUNDS, Settings
+from fedmeta.late import pd
 
 
 class Checkpoint(NamedTuple):

@@ -1,16 +1,17 @@
 """What the pipelines need to know of a benchmark."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
-
-import pandas as pd
 
 from fedmeta.core.model import Model
 from fedmeta.data.encoding import Codebook, Encoding, Labels
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.statistics import Reference
 from fedmeta.data.user_records import TableForm
+from fedmeta.late import pd
 
 
 class Benchmark(NamedTuple):

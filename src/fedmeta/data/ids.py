@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+
+from fedmeta.late import pd
 import pyarrow.compute as pc
 
 PIECE = 1 << 14  # so many are strings of Python at a time

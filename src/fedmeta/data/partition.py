@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from zlib import crc32
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
+from fedmeta.late import pd
 from fedmeta.data.encoding import Labels
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset

@@ -1,10 +1,12 @@
 """Which clients a study has."""
 
+from __future__ import annotations
+
 import logging
 
 import numpy as np
-import pandas as pd
 
+from fedmeta.late import pd
 from fedmeta.core.bounds import Count, Number, Seed
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset

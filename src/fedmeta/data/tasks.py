@@ -5,15 +5,17 @@ and the round alone, so it is the same for every algorithm, on every backend, an
 run that was interrupted.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 from zlib import crc32
 
 import numpy as np
-import pandas as pd
 import torch
 
+from fedmeta.late import pd
 from fedmeta.core.bounds import Count, Share
 from fedmeta.core.types import Batch, ClientId, MakeTask, Task
 from fedmeta.data.encoding import Encoding

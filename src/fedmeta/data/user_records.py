@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
+from fedmeta.late import pd
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
 

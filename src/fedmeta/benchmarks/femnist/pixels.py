@@ -1,12 +1,14 @@
 """Packed pixels as the floats that the model reads."""
 
+from __future__ import annotations
+
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from fedmeta.data.encoding import Codebook, Encoding
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.late import pd
 
 
 def labels(columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:

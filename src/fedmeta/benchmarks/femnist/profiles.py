@@ -23,7 +23,6 @@ import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import pandas as pd
 
 from fedmeta.benchmarks.femnist.pixels import labels
 from fedmeta.core.bounds import Number, Portion, Seed
@@ -31,6 +30,7 @@ from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset, read_packed
 from fedmeta.data.leaf import sample_share
 from fedmeta.data.statistics import Reference, client_statistics
+from fedmeta.late import pd
 
 WRITERS_A_FILE = 100
 LOST_NUMBERS = range(500, 1000)  # of the writers f0500-f0999

@@ -1,10 +1,11 @@
 """One user's images as rows of a table: `user`, `label`, `pixels`."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from string import ascii_lowercase, ascii_uppercase, digits
 
 import numpy as np
-import pandas as pd
 
 from fedmeta.benchmarks.femnist.parse import CLASSES, PIXELS
 from fedmeta.data.encoding import Codebook
@@ -15,6 +16,7 @@ from fedmeta.data.user_records import (
     divided_by_label,
     vectors,
 )
+from fedmeta.late import pd
 
 NAMES = digits + ascii_uppercase + ascii_lowercase  # by LEAF's number
 

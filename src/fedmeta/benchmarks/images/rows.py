@@ -1,10 +1,11 @@
 """One client's images as rows of a table: `user`, `label`, `pixels`."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.user_records import (
@@ -15,6 +16,7 @@ from fedmeta.data.user_records import (
     expected_classes,
     vectors,
 )
+from fedmeta.late import pd
 
 
 def read(

@@ -8,9 +8,9 @@ the user's own records; context columns come beside them.
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from fedmeta.benchmarks.recommendation.log import UsageLog
+from fedmeta.late import pd
 
 SLOTS = 40  # local services: the outputs of the paper's models
 NOTHING = 255  # the code of a block that says nothing

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from fedmeta.benchmarks.recommendation.blocks import (
 from fedmeta.data.encoding import Codebook, Encoding
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.late import pd
 
 # (columns of a client, rows wanted) -> uint8 [b, blocks], NOTHING where none applies
 BlockCodes = Callable[[dict[str, np.ndarray], np.ndarray], np.ndarray]

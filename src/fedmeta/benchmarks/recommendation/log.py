@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from fedmeta.benchmarks.recommendation.rows import (
     Columns,
@@ -16,6 +15,7 @@ from fedmeta.benchmarks.recommendation.rows import (
     seconds_between,
 )
 from fedmeta.benchmarks.recommendation.times import Times
+from fedmeta.late import pd
 
 __all__ = ["Columns", "UsageLog", "read_log"]
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from fedmeta.benchmarks.recommendation import lsapp
 from fedmeta.benchmarks.recommendation.blocks import (
@@ -23,6 +22,7 @@ from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.files import elsewhere, raw_files
 from fedmeta.data.tables import SUFFIXES
+from fedmeta.late import pd
 
 LAYOUTS = ("log", "lsapp")
 

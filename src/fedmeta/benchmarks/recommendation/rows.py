@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import pandas as pd
-from pandas.api.types import union_categoricals
 
 from fedmeta.benchmarks.recommendation.times import (
     NUMBERS,
@@ -25,11 +23,12 @@ from fedmeta.benchmarks.recommendation.values import (
 from fedmeta.data.errors import DataError
 from fedmeta.data.names import alike
 from fedmeta.data.tables import RawTable, read_table
+from fedmeta.late import pd
 
 SYNTHETIC_USER = "synthetic-"  # how the names of generated users begin
 OWN_NAMES = ("user", "instant", "time", "service", "gap")  # columns of our tables
 
-Values: TypeAlias = pd.Categorical | np.ndarray
+Values: TypeAlias = "pd.Categorical | np.ndarray"
 Source: TypeAlias = str | Path | RawTable  # of a log: a file, or what was in one
 
 
@@ -230,7 +229,7 @@ def _joined(values: Sequence[Values]) -> Values:
         else categorical(np.full(len(part), -1), [])
         for part in values
     ]
-    return union_categoricals(texts, sort_categories=True)
+    return pd.api.types.union_categoricals(texts, sort_categories=True)
 
 
 def _in_order(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:

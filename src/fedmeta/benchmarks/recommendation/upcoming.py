@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from fedmeta.benchmarks.recommendation.blocks import with_slots
@@ -36,6 +35,7 @@ from fedmeta.data.user_records import (
     is_labelled,
     text_of,
 )
+from fedmeta.late import pd
 
 KINDS = {"numeric": "numbers", "categorical": "texts"}
 Value = str | float  # of a context column

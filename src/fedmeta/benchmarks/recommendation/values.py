@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,6 +15,7 @@ from fedmeta.data.tables import (
     RawTable,
     is_text,
 )
+from fedmeta.late import pd
 
 _NUMERIC = (
     pa.types.is_integer,

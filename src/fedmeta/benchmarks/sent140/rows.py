@@ -1,9 +1,10 @@
 """One user's tweets as rows of a table: `user`, `label`, `text`."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 
 from fedmeta.benchmarks.sent140.tokens import LENGTH, TokenHashes, hash_text
 from fedmeta.data.encoding import Codebook
@@ -14,6 +15,7 @@ from fedmeta.data.user_records import (
     divided_by_label,
     texts,
 )
+from fedmeta.late import pd
 
 CLASSES = ("0", "1")
 

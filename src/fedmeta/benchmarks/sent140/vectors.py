@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from fedmeta.benchmarks.sent140.tokens import PADDING, token_hash
 from fedmeta.data.encoding import Codebook, Encoding, Examples
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.late import pd
 
 HASHED_SD = 0.4  # about that of GloVe's numbers
 TWEETS_AT_ONCE = 100_000  # sorted together: some 20 MB

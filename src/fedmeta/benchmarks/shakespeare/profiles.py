@@ -17,13 +17,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from fedmeta.core.bounds import Count, Number, Portion, Seed
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset, read_packed
 from fedmeta.data.leaf import sample_share
 from fedmeta.data.statistics import Reference
+from fedmeta.late import pd
 
 # Found by the numbers of windows alone, before any training (`search_seed`): 528 roles,
 # 624,856 windows, mean 1,183.4, standard deviation 1,217.8.

@@ -3,10 +3,11 @@
 A row is what was written and, as its label, the character that came next.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 
 from fedmeta.benchmarks.shakespeare.characters import codes, fold
 from fedmeta.benchmarks.shakespeare.windows import WINDOW
@@ -19,6 +20,7 @@ from fedmeta.data.user_records import (
     divided_by_label,
     text_of,
 )
+from fedmeta.late import pd
 
 
 def read(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from string import ascii_lowercase, ascii_uppercase, digits
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
@@ -17,6 +16,7 @@ from torch import Tensor
 from fedmeta.data.encoding import Codebook, Encoding
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.late import pd
 
 WINDOW = 80  # characters that the model reads; it predicts the next one
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from fedmeta.core.bounds import Count
 from fedmeta.data.encoding import Codebook, Encoding
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.late import pd
 
 
 def labels(columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:

@@ -1,10 +1,11 @@
 """One client's rows of a table, with the columns of the table that was trained on."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
@@ -17,6 +18,7 @@ from fedmeta.data.user_records import (
     expected_classes,
     text_of,
 )
+from fedmeta.late import pd
 
 
 def names(metadata: Mapping[str, str]) -> tuple[str, ...]:
