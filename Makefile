@@ -6,6 +6,8 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+# Of another environment: make setup VENV=... LOCK=...
+LOCK := requirements.lock
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Modules are compiled when first imported, not all 17,000 here: 45 s less.
@@ -23,7 +25,7 @@ TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev femnist test coverage lint format docs notebook viz ui fetch \
+.PHONY: help setup setup-dev femnist federation test coverage lint format docs notebook viz ui fetch \
 	lock clean
 
 help: ## show this list
@@ -46,14 +48,14 @@ $(BIN)/python:
 # since pip would ask an unreachable one several times for each package. The others are
 # held to their hashes; last comes what another platform needs beyond the lock, such as
 # the CUDA packages of PyPI's torch.
-$(VENV)/.ready: requirements.lock pyproject.toml | $(BIN)/python
+$(VENV)/.ready: $(LOCK) pyproject.toml | $(BIN)/python
 	@echo "Setting up $(VENV) (2 GB, about 2 minutes): torch"
 	@index=$(TORCH_INDEX); $(BIN)/python -c "import sys, urllib.request; \
 		urllib.request.urlopen(sys.argv[1], timeout=5)" "$$index/torch/" 2> /dev/null \
 		|| index=; $(INSTALL) --no-deps \
-		$$(grep ^torch== requirements.lock) $${index:+--extra-index-url $$index}
-	@echo "  and $$(grep -c == requirements.lock) packages around it"
-	@$(INSTALL) --no-deps --require-hashes -r requirements.lock
+		$$(grep ^torch== $(LOCK)) $${index:+--extra-index-url $$index}
+	@echo "  and $$(grep -c == $(LOCK)) packages around it"
+	@$(INSTALL) --no-deps --require-hashes -r $(LOCK)
 	@$(INSTALL) --no-build-isolation --editable .
 	@touch $@
 
@@ -65,6 +67,13 @@ $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.lock
 
 femnist: setup ## the main job: FEMNIST, FedAvg against FedMeta
 	$(BIN)/kedro run --pipeline femnist_fedmeta
+
+FEDERATION := .venv-federation
+federation: ## Flower: three nodes on this machine, FedAvg against MAML
+	@echo "About 6 minutes, of which 2 are the set-up, once"
+	@$(MAKE) --no-print-directory setup VENV=$(FEDERATION) \
+		LOCK=requirements-federation.lock
+	$(FEDERATION)/bin/python tools/federation.py $(ARGS)
 
 # Of several -m, pytest takes the last: one in ARGS counts.
 test: setup-dev ## the quick tests; FEMNIST=, SHAKESPEARE=, SENT140=, USAGE_LOG= add some
@@ -108,14 +117,17 @@ fetch: setup ## download real data into data/01_raw; DATA=shakespeare, DATA=sent
 	$(BIN)/python -m fedmeta.benchmarks.$(DATA).fetch
 
 UV := uv==0.13.9
-lock: setup-dev ## resolve both lock files anew from pyproject.toml
+lock: setup-dev ## resolve the lock files anew from pyproject.toml
 	@$(BIN)/python -m venv build/uv && build/uv/bin/pip install --quiet $(UV)
 	$(PIP) install --dry-run --ignore-installed --quiet --report build/run.json .
 	$(PIP) install --dry-run --ignore-installed --quiet --report build/dev.json \
 		'.[test,docs,dask,privacy]'
+	$(PIP) install --dry-run --ignore-installed --quiet --report build/federation.json \
+		'.[federation]'
 	$(BIN)/python tools/lock.py build/run.json > requirements.lock
+	$(BIN)/python tools/lock.py build/federation.json > requirements-federation.lock
 	$(BIN)/python tools/lock.py build/dev.json build/run.json > requirements-dev.lock
 
 clean: ## remove the environment and everything built, but no data and no tracked run
-	rm -rf $(VENV) build site .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(FEDERATION) build site .pytest_cache .ruff_cache .import_linter_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

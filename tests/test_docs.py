@@ -29,6 +29,14 @@ KNOWN = {
     " --env-manager local --host 127.0.0.1 --port 5001": "tests/tracking/test_models",
     'curl -H "Content-Type: application/json" -d @rows.json'
     " http://127.0.0.1:5001/invocations": "the same",
+    "make setup VENV=.venv-federation LOCK=requirements-federation.lock": "as by make"
+    " federation",
+    "ssh-keygen -t ecdsa -b 384 -f node.key -N ''": "of OpenSSH; the form of keys is"
+    " that of test_flower",
+    "FEDMETA_PROJECT=$PWD flower-superlink --host 0.0.0.0 --port 8000 --ssl-ca-certfile"
+    " ca.crt --ssl-certfile server.crt --ssl-keyfile server.key --enable-supernode-auth"
+    " --disable-runtime-dependency-installation --database superlink.db": "as in"
+    " fedmeta.runtime.federation.local",
     "pip install distributed": "the extra dask of pyproject.toml",
     "pip install opacus": "the extra privacy of pyproject.toml",
     "dask scheduler --host 127.0.0.1": "comes with distributed",
@@ -92,7 +100,7 @@ def parameters(env: str) -> Mapping[str, Any]:
 def problem(command: str) -> str | None:
     """What is wrong with a command, or None."""
     words = shlex.split(command)
-    if command in KNOWN:
+    if " ".join(command.split()) in KNOWN:
         return None
     if words[0] == "make":
         return problem_of_make(words[1:])
@@ -100,7 +108,26 @@ def problem(command: str) -> str | None:
         return KEDRO[words[1]](words[2:])
     if words[0] == "python":
         return problem_of_script(words[1], words[2:])
+    if words[:3] == ["flwr", "run", "federation"]:
+        return problem_of_flwr_run(words[3:])
     return "unknown command: check it here, or add it to KNOWN with the reason"
+
+
+def problem_of_flwr_run(words: list[str]) -> str | None:
+    if "--run-config" not in words:
+        return None
+    app = tomllib.loads((ROOT / "federation/pyproject.toml").read_text())["tool"][
+        "flwr"
+    ]
+    given = tomllib.loads(words[words.index("--run-config") + 1].replace(" ", "\n"))
+    if unknown := given.keys() - app["app"]["config"].keys():
+        return f"the app has no option {min(unknown)}"
+    if not (ROOT / "conf" / given.get("env", "base")).is_dir():
+        return f"there is no conf/{given['env']}"
+    there = {name.removesuffix("_fedmeta") for name in pipelines()}
+    if given["pipeline"].removesuffix("_federation") not in there:
+        return f"no pipeline {given['pipeline']}"
+    return None
 
 
 def problem_of_make(words: list[str]) -> str | None:
@@ -305,9 +332,12 @@ def test_every_dependency_has_its_reason() -> None:
 
 def test_locks_hold_what_the_project_needs() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = dict(project["optional-dependencies"])
+    federation = [*project["dependencies"], *optional.pop("federation")]
     for lock, needs in (
         ("requirements.lock", project["dependencies"]),
-        ("requirements-dev.lock", sum(project["optional-dependencies"].values(), [])),
+        ("requirements-federation.lock", federation),
+        ("requirements-dev.lock", sum(optional.values(), [])),
     ):
         locked = set(re.findall(r"^([\w-]+)==", (ROOT / lock).read_text(), re.M))
         names = {re.match(r"[\w-]+", need)[0] for need in needs}
@@ -315,7 +345,7 @@ def test_locks_hold_what_the_project_needs() -> None:
 
 
 def test_every_locked_file_but_torchs_has_its_hash() -> None:
-    for lock in ("requirements.lock", "requirements-dev.lock"):
+    for lock in ROOT.glob("requirements*.lock"):
         pins = re.split(r"^(?=[\w-]+==)", (ROOT / lock).read_text(), flags=re.M)[1:]
         bare = [pin.strip() for pin in pins if "--hash=sha256:" not in pin]
         assert all(pin.startswith("torch==") for pin in bare), bare[:3]

@@ -38,6 +38,7 @@ from fedmeta.data.federated import (
     write_packed,
 )
 from fedmeta.data.files import whole_path
+from fedmeta.data.remote import RemoteRecords, from_json, to_json
 from fedmeta.data.seal import seal, unsealed, verify
 from fedmeta.data.tensors import read_tensors, write_tensors
 from fedmeta.identity import Settings
@@ -103,6 +104,17 @@ class PackedDataset(_FileDataset):
             how = f"with {words}" if packed else earlier
             log.info("%s: packed %s; %s", self._filepath, how, again)
         return not names
+
+
+class RemoteRecordsDataset(_FileDataset):
+    """What is known of records that are on the nodes of a federation, as JSON."""
+
+    def load(self) -> RemoteRecords:
+        return from_json(json.loads(self._filepath.read_text()))
+
+    def save(self, data: RemoteRecords) -> None:
+        with whole_path(self._filepath) as temporary:
+            temporary.write_text(json.dumps(to_json(data)))
 
 
 class CodebookDataset(_FileDataset):

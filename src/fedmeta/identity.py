@@ -54,6 +54,7 @@ NEUTRAL = (
     "display",
     "hooks",
     "identity",
+    "late",
     "pipeline_registry",
     "reporting",
     "reproduction",
@@ -70,6 +71,7 @@ NEUTRAL = (
     "core.allocator",
     "data.errors",
     "data.files",
+    "data.remote",
     "data.seal",
     "data.statistics",  # Table 1
     "data.tensors",
@@ -81,6 +83,7 @@ NEUTRAL = (
     "pipelines.divergence",  # words and marks
     "option_errors",
     "pipelines.progress",
+    "pipelines.training.remote",
     "pipelines.reporting",
 )
 # Tables of names: what a name stands for is a root of its own, so that a new line of

@@ -3,7 +3,7 @@
 Written out as a dictionary: Kedro's `find_pipelines` does not allow composed names.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
@@ -12,19 +12,24 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines import (
     evaluation,
+    federation,
     ingestion,
     preparation,
     training,
 )
+from fedmeta.runtime.federation.rounds import is_taking_part
 from fedmeta.studies import comparison, create_pipelines
 from fedmeta.studies.study import create_pipeline
 
 # The rows of Chen et al.'s tables. Other algorithms are run one at a time.
 COMPARED = ("fedavg", "fedavg_meta", "maml", "fomaml", "meta_sgd")
+FEDERATED = ("fedavg", "fedavg_meta", "maml")  # by `make federation`
 
 
 def register_pipelines() -> dict[str, Pipeline]:
     """``<benchmark>_data``, ``<benchmark>_<algorithm>``, ``<benchmark>_fedmeta``.
+
+    Inside Flower the last two once more, with ``_federation``, on the nodes' clients.
 
     The last of these is everything from raw data to the report of the paper's
     comparison, or, where there is a study of that name, of an experiment of its own.
@@ -41,14 +46,37 @@ def register_pipelines() -> dict[str, Pipeline]:
         pipelines[f"{benchmark}_data"] = data
         for name, run in runs.items():
             pipelines[f"{benchmark}_{name}"] = data + run
-        trained = sum((runs[name] for name in COMPARED), Pipeline([]))
-        pipelines[f"{benchmark}_fedmeta"] = create_pipeline(
-            comparison.study(benchmark, COMPARED, data, _always(trained))
-        )
+        pipelines[f"{benchmark}_fedmeta"] = _compared(benchmark, COMPARED, data, runs)
+        if is_taking_part():
+            pipelines |= _on_nodes(benchmark, runs)
     pipelines |= create_pipelines()
     pipelines = {name: _tagged(pipeline) for name, pipeline in pipelines.items()}
     pipelines["__default__"] = pipelines["femnist_fedmeta"]
     return pipelines
+
+
+def _on_nodes(benchmark: str, runs: Mapping[str, Pipeline]) -> dict[str, Pipeline]:
+    data = federation.create_pipeline(benchmark)
+    found = {
+        f"{benchmark}_{name}_federation": data + federation.remote(benchmark, run)
+        for name, run in runs.items()
+    }
+    compared = _compared(benchmark, FEDERATED, data, runs)
+    found[f"{benchmark}_federation"] = federation.remote(benchmark, compared)
+    return found
+
+
+def _compared(
+    benchmark: str,
+    algorithms: Sequence[str],
+    data: Pipeline,
+    runs: Mapping[str, Pipeline],
+) -> Pipeline:
+    """Everything from raw data to the report of some algorithms."""
+    trained = sum((runs[name] for name in algorithms), Pipeline([]))
+    return create_pipeline(
+        comparison.study(benchmark, algorithms, data, _always(trained))
+    )
 
 
 def _always(graph: Pipeline) -> Callable[[Any], Pipeline]:

@@ -20,3 +20,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "table": TABLE,
     "images": IMAGES,
 }
+
+
+def name_of(benchmark: Benchmark) -> str:
+    """The name of a benchmark in the table."""
+    return next(name for name, entry in BENCHMARKS.items() if entry is benchmark)

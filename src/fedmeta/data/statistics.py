@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
+from fedmeta.late import pd
 from fedmeta.data.encoding import Labels
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
@@ -35,7 +35,7 @@ QUANTITIES = {
 def client_statistics(
     clients: pd.DataFrame,
     dataset: FederatedDataset,
-    labels: Labels,
+    labels: Labels | None,
     paper: Mapping[str, Reference | tuple[float, float]] | None = None,
 ) -> pd.DataFrame:
     """Statistics of the records that a clients table uses.
@@ -43,7 +43,7 @@ def client_statistics(
     Args:
         clients: `client_id`, `start`, `stop`.
         dataset: the records.
-        labels: their classes.
+        labels: their classes; None: they are not known, and not told of.
         paper: quantity (a key of `QUANTITIES`) -> (value, relative tolerance).
 
     Returns:
@@ -56,23 +56,17 @@ def client_statistics(
         known = ", ".join(QUANTITIES)
         raise DataError(f"unknown statistic {unknown[0]!r}; one of {known}")
     sizes = (clients["stop"] - clients["start"]).to_numpy()
-    present: set[int] = set()
-    classes = np.empty(len(clients), dtype=np.int64)
-    for row, c in enumerate(clients.itertuples()):
-        own = np.unique(labels(dataset.columns(c.client_id), np.arange(c.start, c.stop)))
-        classes[row] = len(own)
-        present.update(own.tolist())
     values = {
         "clients": len(clients),
         "samples": sizes.sum(),
-        "classes": len(present),
         "samples_mean": sizes.mean(),
         "samples_sd": sizes.std(),
-        "classes_min": classes.min(),
-        "classes_max": classes.max(),
+        **({} if labels is None else _of_classes(clients, dataset, labels)),
     }
     rows = []
     for name, description in QUANTITIES.items():
+        if name not in values:
+            continue
         value, verdict = float(values[name]), ""
         reference = Reference(np.nan, np.nan)
         if name in paper:
@@ -82,3 +76,19 @@ def client_statistics(
         rows.append((name, description, value, *reference, verdict))
     columns = ["quantity", "description", "value", "paper", "tolerance", "verdict"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _of_classes(
+    clients: pd.DataFrame, dataset: FederatedDataset, labels: Labels
+) -> dict[str, float]:
+    present: set[int] = set()
+    classes = np.empty(len(clients), dtype=np.int64)
+    for row, c in enumerate(clients.itertuples()):
+        own = np.unique(labels(dataset.columns(c.client_id), np.arange(c.start, c.stop)))
+        classes[row] = len(own)
+        present.update(own.tolist())
+    return {
+        "classes": len(present),
+        "classes_min": classes.min(),
+        "classes_max": classes.max(),
+    }

@@ -14,6 +14,7 @@ from fedmeta.data.partition import (
     partition_examples,
     split_clients,
 )
+from fedmeta.data.remote import is_remote
 from fedmeta.data.statistics import client_statistics
 from fedmeta.identity import Settings
 from fedmeta.options import build
@@ -39,7 +40,8 @@ def describe(
 ) -> pd.DataFrame:
     """Table 1: statistics of the used records, beside the paper's for its own data."""
     paper = None if records.stands_in else benchmark.table1
-    table = client_statistics(clients, records, benchmark.labels, paper)
+    labels = None if is_remote(records) else benchmark.labels
+    table = client_statistics(clients, records, labels, paper)
     table.attrs["settings"] = _settings(clients)
     return table
 
@@ -66,7 +68,7 @@ def divide(
         partition.strategy,
         partition.gap,
         records,
-        benchmark.labels,
+        None if is_remote(records) else benchmark.labels,
         partition.query_fraction,
         partition.min_query,
     )

@@ -10,14 +10,14 @@ import pandas as pd
 import torch
 
 from fedmeta import identity
+from fedmeta.assembly import assemble
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.core.allocator import keep_freed_memory
 from fedmeta.core.backends import sequential, threaded, vectorized
 from fedmeta.core.compression import Compression, compressed
-from fedmeta.core.evaluation import evaluate_clients
-from fedmeta.core.gradients import slices
+from fedmeta.core.evaluation import evaluate_clients, metrics_of
 from fedmeta.core.model import Model
 from fedmeta.core.trees import tree_map
 from fedmeta.core.types import (
@@ -33,10 +33,12 @@ from fedmeta.data.encoding import checksum as codebook_checksum
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.ids import Ids
 from fedmeta.data.partition import checksum
+from fedmeta.data.remote import is_remote, of_same_shape
 from fedmeta.data.tasks import pooled_task_maker, task_maker
 from fedmeta.identity import Settings
-from fedmeta.options import build, build_algorithm, compression_from
+from fedmeta.options import compression_from
 from fedmeta.pipelines.options import TrainingOptions
+from fedmeta.pipelines.training.remote import OnNodes, on_nodes
 from fedmeta.runtime.workers import over_workers
 
 
@@ -118,13 +120,16 @@ class Setup(NamedTuple):
     device: torch.device
     chunk: int  # records gone through at once
     compression: Compression | None  # of the updates that clients send
+    nodes: OnNodes | None = None  # that hold the clients; None: they are here
 
     def updates(self, make_task: MakeTask) -> ForEachClient:
         """The backend's map of the trained algorithm's `client_update`.
 
         Clients compress what they send, and the server unpacks it: bytes are counted
-        so, and whatever takes a backend's place has to do it too.
+        so. Nodes make tasks of their own, and compress too.
         """
+        if self.nodes is not None:
+            return self.nodes.updates
         backend, trained = self.backend, next(iter(self.algorithms.values()))
         if self.compression is not None:
             backend = compressed(backend, self.compression)
@@ -135,16 +140,15 @@ class Setup(NamedTuple):
         return tree_map(lambda leaf: leaf.to(self.device), tree)
 
     def metrics(self, meta: MetaParams, client: ClientId) -> list[str]:
-        """Names of what the model is scored by, seen on a client's first record."""
-        _, query, *_ = self.evaluation_task(client, 0)
-        with torch.no_grad():
-            found = self.model.score(meta["theta"], next(slices(query, 1)))
-        return list(found)
+        """Names of what the model is scored by, seen on a client."""
+        return metrics_of(next(self.evaluated([*self.algorithms][0], meta, [client])))
 
     def evaluated(
         self, name: str, meta: MetaParams, clients: Sequence[ClientId]
     ) -> Iterator[dict[str, str | int | float]]:
         """Scores of clients under one of the algorithms: `evaluate_clients`."""
+        if self.nodes is not None:
+            return self.nodes.scores(name, meta, clients)
         return evaluate_clients(
             self.algorithms[name],
             self.model,
@@ -244,12 +248,8 @@ def prepare(
         blocks: options by the name of the block, of all that they are made from.
     """
     encoding = benchmark.encoding(data.codebook)
-    network = build(partial(benchmark.model, **encoding.sizes), model, "model")
-    chunk = {"chunk": training.chunk}
-    built = {
-        name: build_algorithm(name, network.loss, {**chunk, **options_of(name, blocks)})
-        for name in names
-    }
+    factory = partial(benchmark.model, **encoding.sizes)
+    network, built = assemble(factory, model, names, blocks, training.chunk)
     device = choose_device(training.device)
     keep_freed_memory(max(cores(), training.clients_at_once or 1))
     return Setup(
@@ -267,6 +267,18 @@ def prepare(
         device,
         training.chunk,
         compression_from(training.compression) if training.compression else None,
+        on_nodes(
+            benchmark,
+            data.records,
+            data.support_query,
+            data.codebook,
+            training,
+            model,
+            names,
+            blocks,
+        )
+        if is_remote(data.records)
+        else None,
     )
 
 
@@ -288,17 +300,18 @@ def training_task_maker(
     """
     encoding = benchmark.encoding(data.codebook)
     common = {"seed": training.seed, "passes": passes, "device": device}
+    records = of_same_shape(data.records)  # operations are counted on it
     if training.pooled is not None:
         trained = data.clients["client_id"].isin(data.part("train"))
         return pooled_task_maker(
-            data.records,
+            records,
             data.clients[trained],
             encoding,
             records=training.pooled,
             **common,
         )
     return task_maker(
-        data.records,
+        records,
         data.clients,
         data.support_query,
         encoding,

@@ -1,0 +1,39 @@
+"""On the server: run a pipeline of the project, whose clients are on nodes."""
+
+import os
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from omegaconf import OmegaConf
+
+from fedmeta.cli import parameter_items
+from fedmeta.runtime.federation.grid import GridLink
+from fedmeta.runtime.federation.rounds import Federation, Terms, taking_part
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Train, evaluate and report, by the options of the app's pyproject.toml."""
+    config = context.run_config
+    project = Path(str(config["project"]) or os.environ["FEDMETA_PROJECT"])
+    terms = Terms(
+        deadline=float(config["deadline"]),
+        least=float(config["least"]),
+        megabytes=float(config["megabytes"]),
+        nodes=int(config["nodes"]),
+    )
+    federation = Federation(GridLink(grid), terms)
+    given = list(parameter_items(str(config["params"])))
+    params = OmegaConf.to_container(OmegaConf.from_dotlist(given))
+    os.chdir(project)
+    with taking_part(federation):
+        bootstrap_project(project)
+        with KedroSession.create(
+            project, env=str(config["env"]) or None, runtime_params=params
+        ) as session:
+            session.run(pipeline_names=[str(config["pipeline"])])

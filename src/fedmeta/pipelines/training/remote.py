@@ -1,0 +1,83 @@
+"""Clients whose records are on nodes: their part of a training, asked for there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.benchmarks.registry import name_of
+from fedmeta.core.types import ClientId, ClientOutput, MetaParams
+from fedmeta.data.encoding import Codebook, checksum
+from fedmeta.data.errors import DataError
+from fedmeta.data.remote import RemoteRecords
+from fedmeta.pipelines.options import TrainingOptions
+from fedmeta.runtime.federation.job import Job
+from fedmeta.runtime.federation.rounds import Federation, current
+from fedmeta.runtime.workers import version
+
+
+class OnNodes(NamedTuple):
+    """A job for the nodes of a federation."""
+
+    federation: Federation
+    job: Job
+    codebook: Codebook
+
+    def updates(
+        self, meta: MetaParams, cohort: Sequence[ClientId], round_number: int
+    ) -> Iterator[tuple[ClientId, ClientOutput]]:
+        """As a backend's map of `client_update`, without clients that are lost."""
+        return self.federation.updates(
+            self.job, self.codebook, meta, cohort, round_number
+        )
+
+    def scores(
+        self, name: str, meta: MetaParams, clients: Sequence[ClientId]
+    ) -> Iterator[dict[str, str | int | float]]:
+        """As `fedmeta.core.evaluation.evaluate_clients`, of one of the algorithms."""
+        return self.federation.scores(self.job, self.codebook, name, meta, clients)
+
+
+def on_nodes(
+    benchmark: Benchmark,
+    records: RemoteRecords,
+    support_query: pd.DataFrame,
+    codebook: Codebook,
+    training: TrainingOptions,
+    model: Mapping[str, Any],
+    names: Sequence[str],
+    blocks: Mapping[str, Mapping[str, Any]],
+) -> OnNodes:
+    """The job of a training for the nodes that hold its clients.
+
+    Raises:
+        DataError: for options that need the records in one place.
+    """
+    for option in ("pooled", "probe"):
+        if getattr(training, option) is not None:
+            raise DataError(
+                f"training.{option} needs the records in one place, and these stay on"
+                " nodes; set it to null"
+            )
+    divided = {
+        name.removeprefix("partition."): value
+        for name, value in support_query.attrs["settings"].items()
+        if name.startswith("partition.") and name != "partition.clients"
+    }
+    job = Job(
+        version(),
+        name_of(benchmark),
+        records.selection,
+        divided,
+        model,
+        list(names),
+        {name: dict(block) for name, block in blocks.items()},
+        checksum(codebook),
+        training.model_dump(mode="json", include={"seed", "resample", "episode"}),
+        training.compression,
+        training.chunk,
+    )
+    return OnNodes(current(), job, codebook)

@@ -1,0 +1,204 @@
+"""Rounds over nodes: the bits of one process, and what loses a client."""
+
+import threading
+
+import pytest
+import torch
+
+from fedmeta.core.backends import sequential
+from fedmeta.core.compression import compressed
+from fedmeta.core.evaluation import evaluate_clients
+from fedmeta.core.trees import tree_leaves
+from fedmeta.data.federated import read_packed
+from fedmeta.options import compression_from
+from fedmeta.runtime.federation.node import Node
+from fedmeta.runtime.federation.rounds import ALL
+from fedmeta.runtime.federation.tables import RECORDS
+
+
+@pytest.fixture
+def cohort(whole):
+    """All clients, those of a node not beside each other."""
+    ids = list(read_packed(whole / RECORDS).client_ids)
+    return [ids[place] for place in (3, 0, 4, 5, 2, 1)]
+
+
+@pytest.fixture
+def rounds(federation, job, codebook, here, cohort):
+    """The outputs of a round."""
+    return lambda: dict(federation.updates(job, codebook, here[3], cohort, 7))
+
+
+def same(one, other):
+    pairs = zip(tree_leaves(one), tree_leaves(other), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("megabytes", [0.0, 128.0])  # one client an answer, or two
+def test_the_outputs_are_those_of_one_process_in_the_order_of_the_cohort(
+    federation, job, codebook, here, cohort, megabytes
+):
+    _, maml, make_task, meta = here
+    federation.terms = federation.terms._replace(megabytes=megabytes)
+    found = list(federation.updates(job, codebook, meta, cohort, 7))
+    wanted = list(sequential(maml.client_update, make_task)(meta, cohort, 7))
+    assert [client for client, _ in found] == cohort
+    assert all(same(a, b) for (_, a), (_, b) in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("name", ["int8", "top_k"])
+def test_compressed_updates_are_those_of_one_process(
+    federation, job, codebook, here, cohort, name
+):
+    _, maml, make_task, meta = here
+    option = {"name": name, **({"fraction": 0.3} if name == "top_k" else {})}
+    job = job._replace(compression=option)
+    backend = compressed(sequential, compression_from(option))
+    wanted = dict(backend(maml.client_update, make_task)(meta, cohort, 7))
+    found = dict(federation.updates(job, codebook, meta, cohort, 7))
+    assert all(same(found[c].update, wanted[c].update) for c in cohort)
+
+
+def test_scores_are_those_of_one_process(federation, job, codebook, here, cohort):
+    model, maml, make_task, meta = here
+    wanted = evaluate_clients(maml, model, meta, cohort, make_task, sequential)
+    found = federation.scores(job, codebook, "maml", meta, cohort)
+    assert list(found) == list(wanted)
+
+
+def test_a_node_whose_owner_wants_it_tells_sums_only(
+    federation, link, job, codebook, here, cohort
+):
+    model, maml, make_task, meta = here
+    link.held[11] = Node(link.held[11].folder, rows=False)
+    rows = list(federation.scores(job, codebook, "maml", meta, cohort))
+    wanted = list(evaluate_clients(maml, model, meta, cohort, make_task, sequential))
+    (summed,) = [row for row in rows if row["client_id"] == f"{ALL} 11"]
+    own = [r for r in wanted if r["client_id"] in {cohort[5], cohort[2]}]
+    assert len(rows) == len(cohort) - 1
+    for name, value in summed.items():
+        if name != "client_id":
+            assert value == pytest.approx(sum(row[name] for row in own))
+
+
+def test_an_empty_cohort_asks_nobody(federation, link, job, codebook, here):
+    assert not list(federation.updates(job, codebook, here[3], [], 1))
+    assert not link.asked
+
+
+def test_a_slow_node_is_given_up_at_the_deadline(rounds, link, cohort, caplog):
+    rounds()
+    link.lost = {12}
+    found = rounds()
+    assert [c for c in cohort if c in found] == list(found)
+    assert len(found) == 4
+    assert "node 12 is left out, with 2 clients: no answer in time" in caplog.text
+
+
+def test_nodes_leave_and_join(rounds, link, caplog):
+    link.there = {10, 11}
+    assert len(rounds()) == 4
+    assert "is not there" in caplog.text
+    link.there = {11, 12}
+    assert len(rounds()) == 4
+    assert "node 10 cannot be reached any more" in caplog.text
+    link.there = {10, 11, 12}
+    assert len(rounds()) == 6
+
+
+def test_too_few_are_waited_for(rounds, federation, link, cohort, caplog):
+    federation.terms = federation.terms._replace(least=1.0)
+    rounds()
+    link.there = {10, 11}
+    threading.Timer(0.3, lambda: link.there.add(12)).start()
+    found = rounds()
+    assert len(found) == 6
+    assert "round 7: 4 of 6 clients have answered, and 6 are needed" in caplog.text
+    assert [*found][-2:] == [c for c in cohort if c in [*found][-2:]]
+
+
+def test_nothing_begins_with_too_few_nodes(rounds, link, caplog):
+    link.there = {10}
+    threading.Timer(0.3, lambda: link.there.update({11, 12})).start()
+    assert len(rounds()) == 6
+    assert "waiting for nodes: 1 take part, and 2 are needed" in caplog.text
+
+
+def wider(arrays):
+    name = min(arrays)
+    return {**arrays, name: arrays[name].repeat(2, axis=0)}
+
+
+def scaled(factor):
+    return lambda arrays: {name: array * factor for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (wider, "of shape"),
+        (lambda arrays: {**arrays, "theta/more": arrays[min(arrays)]}, "theta/more"),
+        (scaled(float("nan")), "it is not finite"),
+        (scaled(1e9), "its norm is"),
+    ],
+)
+def test_an_update_that_cannot_be_used_is_refused_and_its_node_named(
+    rounds, link, changed, said, caplog
+):
+    def forge(answer):
+        arrays = {group: changed(held) for group, held in answer.arrays.items()}
+        return answer._replace(arrays=arrays)
+
+    link.forge[11] = forge
+    found = rounds()
+    assert len(found) == 4
+    assert "node 11: what it says of client" in caplog.text
+    assert said in caplog.text
+
+
+def test_a_weight_beyond_the_clients_records_is_refused(rounds, link, caplog):
+    def forge(answer):
+        told = answer.values["answer"]["clients"]
+        rows = [{**row, "weight": 1e6} for row in told]
+        return answer._replace(values={"answer": {"clients": rows}})
+
+    link.forge[11] = forge
+    assert len(rounds()) == 4
+    assert "its weight 1e+06 is none of" in caplog.text
+
+
+def test_an_answer_without_what_was_asked_for_is_refused(rounds, link, caplog):
+    link.forge[11] = lambda answer: answer._replace(arrays={})
+    assert len(rounds()) == 4
+    assert "node 11: what it says of client" in caplog.text
+
+
+def test_a_node_that_was_slow_to_say_what_it_holds_is_asked_again(rounds, link):
+    late = {11: iter([True, False]), 12: iter([True, False])}
+    answer = link._answer
+    link._answer = lambda node, question: (
+        "too late" if next(late.get(node, iter([])), False) else answer(node, question)
+    )
+    assert len(rounds()) == 6
+
+
+def test_a_client_on_two_nodes_stops_the_run(rounds, link):
+    link.held[12] = link.held[11]
+    with pytest.raises(ValueError, match=r"is on node 11 and on node 12; pack one"):
+        rounds()
+
+
+def test_a_node_of_another_version_takes_no_part(federation, job, caplog):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fedmeta.runtime.federation.rounds.time.sleep", stop)
+        with pytest.raises(Stop):
+            federation.held(job._replace(version="other"))
+    assert "node 10 takes no part: another version of this package" in caplog.text
+
+
+class Stop(Exception):
+    """Ends a wait that would last for ever."""
+
+
+def stop(_):
+    raise Stop
