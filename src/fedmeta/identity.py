@@ -104,7 +104,6 @@ EQUIVALENT: dict[str, str] = {
     "6b8bbd0affabfa6b": "efb7f0c9aeeff9fb",  # core.algorithms.common
     "dd7c0468d6539c60": "e3b3cfda91be374c",  # core.algorithms.fedavg
     "6a2f66e4b72a83c9": "80a3fcf79c12883b",  # pipelines.training.costs
-    "68a9142a6dd3e912": "554ad1ebd97714f0",  # pipelines.training.nodes
     # Rounds are timed: tests/golden.
     "13dbf62e681a149f": "553ffd25f9c5013a",  # pipelines.training.nodes
     "6398488843dbd558": "0b0d24e392e3d097",  # pipelines.recommendation.unified
