@@ -31,12 +31,13 @@ class Link:
         self.held, self.there, self.asked = nodes, set(nodes), []
         self.lost = set()  # nodes that do not answer, though they can be reached
         self.forge = {}  # node -> function of its answers
-        self._answers = {}
+        self.lifetimes, self._answers = [], {}
 
     def nodes(self):
         return sorted(self.there)
 
     def send(self, questions, lifetime):
+        self.lifetimes.append(lifetime)
         receipts = []
         for node, question in questions:
             receipt = str(len(self.asked))

@@ -95,10 +95,13 @@ def test_a_slow_node_is_given_up_at_the_deadline(rounds, link, cohort, caplog):
     assert "node 12 is left out, with 2 clients: no answer in time" in caplog.text
 
 
-def test_nodes_leave_and_join(rounds, link, caplog):
+def test_nodes_leave_and_join(rounds, federation, link, caplog):
+    federation.terms = federation.terms._replace(least=0.3)
     link.there = {10, 11}
     assert len(rounds()) == 4
     assert "is not there" in caplog.text
+    link.there = {12}  # fewer than there have to be to begin
+    assert len(rounds()) == 2
     link.there = {11, 12}
     assert len(rounds()) == 4
     assert "node 10 cannot be reached any more" in caplog.text
@@ -117,10 +120,15 @@ def test_too_few_are_waited_for(rounds, federation, link, cohort, caplog):
     assert [*found][-2:] == [c for c in cohort if c in [*found][-2:]]
 
 
-def test_nothing_begins_with_too_few_nodes(rounds, link, caplog):
+def test_an_answer_in_time_outlives_the_wait_for_another(rounds, link, federation):
+    rounds()
+    assert {life > federation.terms.deadline for life in link.lifetimes} == {True}
+
+
+def test_nothing_begins_with_too_few_nodes(federation, link, job, caplog):
     link.there = {10}
     threading.Timer(0.3, lambda: link.there.update({11, 12})).start()
-    assert len(rounds()) == 6
+    assert len(federation.held(job)) == 3
     assert "waiting for nodes: 1 take part, and 2 are needed" in caplog.text
 
 

@@ -42,6 +42,9 @@ NodeId = int
 Read = Callable[[Message, ClientId, "Held"], Any]
 ABSURD = 1e3  # an update's norm over that of the parameters (or 1): refused
 QUERY_S = 600.0  # that a node has to say what it holds, for which it reads its records
+# Deadlines that a message lives for: an answer in time waits until others have been
+# waited for.
+LIFETIMES = 2
 ALL = "all clients of node"  # in place of a client's name
 LOST = object()  # in place of a result
 
@@ -96,27 +99,30 @@ class Federation:
         self._there: set[NodeId] = set()  # that can be reached
         self._asked: set[NodeId] = set()  # of those, whose answer is known
 
-    def held(self, job: Job) -> list[Held]:
-        """The clients of every node that can be reached, at least ``terms.nodes``.
+    def held(self, job: Job, least: int | None = None) -> list[Held]:
+        """The clients of every node that can be reached.
+
+        Args:
+            job: whose selection is asked for.
+            least: nodes that are waited for; None: those without which nothing begins.
 
         Raises:
             ValueError: for a client that two nodes hold.
         """
-        told = -1
+        least, told = least or self.terms.nodes, -1
         while True:
             self._look(job)
             found = [self._held[n] for n in sorted(self._there & self._held.keys())]
-            if len(found) >= self.terms.nodes:
+            if len(found) >= least:
                 return found
             if told != len(found):
                 told = len(found)
                 log.warning(
                     "waiting for nodes: %d take part, and %d are needed",
                     told,
-                    self.terms.nodes,
+                    least,
                 )
-            time.sleep(self.terms.pause)
-            self._asked &= self._held.keys()  # the others may have been slow
+            self._pause()
 
     def updates(
         self,
@@ -190,7 +196,7 @@ class Federation:
         least = math.ceil(self.terms.least * len(clients))
         good, missing = 0, list(clients)
         while missing:
-            held = {c: held for held in self.held(job) for c in held.clients}
+            held = {c: held for held in self.held(job, 1) for c in held.clients}
             sent = _Sent(self, question, missing, held, at_once, called)
             missing = []
             for client, result in sent.results(read):
@@ -209,7 +215,12 @@ class Federation:
                 len(clients),
                 least,
             )
-            time.sleep(self.terms.pause)
+            self._pause()
+
+    def _pause(self) -> None:
+        """Wait, and let nodes that have not said what they hold be asked again."""
+        time.sleep(self.terms.pause)
+        self._asked &= self._held.keys()
 
     def _look(self, job: Job) -> None:
         """Note who has come and gone, and ask those that are new what they hold."""
@@ -276,7 +287,7 @@ class _Sent:
         self.groups = list(_groups(clients, held, at_once))
         self.receipts = federation.link.send(
             [(held.node, _asking(question, group)) for held, group in self.groups],
-            federation.terms.deadline,
+            LIFETIMES * federation.terms.deadline,
         )
         self.place = {c: i for i, (_, group) in enumerate(self.groups) for c in group}
         self.answers: dict[int, Message | str] = {}
