@@ -18,8 +18,9 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
-from fedmeta import display, identity
-from fedmeta.display import DISPLAY, SECONDS, Left, LogFile, ShowProgress
+from fedmeta import display, estimates, identity
+from fedmeta.display import DISPLAY, SECONDS, LogFile, ShowProgress
+from fedmeta.estimates import Left
 from fedmeta.pipelines import progress
 from fedmeta.pipelines.progress import LISTENERS, NODE, UNDER_WAY, Clock, lasts
 
@@ -70,7 +71,7 @@ class Watch:
 def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     watch = Watch()
     monkeypatch.setattr(progress, "time", watch)
-    monkeypatch.setattr(display, "time", watch)
+    monkeypatch.setattr(estimates, "time", watch)
     return watch
 
 
@@ -219,7 +220,7 @@ def test_damaged_measurements_and_full_disks_stop_no_run(
     def full(path: Path) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(display, "whole_path", full)
+    monkeypatch.setattr(estimates, "whole_path", full)
     run.node("evaluate_maml")
     run.hook.after_pipeline_run()
 
@@ -244,7 +245,8 @@ TRAINING = """
 import logging, os, sys, time
 from fedmeta import display
 from pathlib import Path
-from fedmeta.display import Plan, Stage, ShowProgress, told
+from fedmeta.display import ShowProgress, told
+from fedmeta.estimates import Plan, Stage
 from fedmeta.pipelines import progress
 from fedmeta.pipelines.progress import Clock
 from fedmeta.stops import stoppable

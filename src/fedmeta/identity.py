@@ -52,6 +52,7 @@ PACKAGE = Path(__file__).parent
 NEUTRAL = (
     "cli",
     "display",
+    "estimates",
     "hooks",
     "identity",
     "late",

@@ -1,0 +1,42 @@
+"""`kedro init-table`: the parameters of a table of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("init-table")
+@click.argument("table", type=click.Path(exists=True, path_type=Path))
+@click.option("--client", required=True, help="Column of whose record it is.")
+@click.option("--label", required=True, help="Column of the class to predict.")
+@click.option("--time", help="Column of when the record was made, if there is one.")
+@click.option(
+    "--leave-out",
+    multiple=True,
+    metavar="COLUMN",
+    help="A column that a model must not see; may be given repeatedly.",
+)
+@click.pass_obj
+def init_table_command(metadata: Any, table: Path, **columns: Any) -> None:
+    """Show what a table of one's own holds, and write the parameters of its runs.
+
+    TABLE is a file, or a folder of parts, as in docs/how-to/own-data.md. A new
+    environment of its name, conf/<name>, is written; nothing is changed.
+    """
+    from fedmeta.benchmarks.table.describe import (  # noqa: PLC0415
+        describe,
+        write_environment,
+    )
+    from fedmeta.data.errors import printable  # noqa: PLC0415
+    from fedmeta.session import told_in_a_line  # noqa: PLC0415
+
+    with told_in_a_line("Nothing was written."):
+        for line in describe(table, **columns):
+            click.echo(printable(line))
+        conf = metadata.project_path / "conf"
+        name = write_environment(conf, table.absolute(), **columns)
+    click.echo(f"Written: {conf.name}/{name}/parameters_table.yml; edit it, or type:")
+    click.echo(f"kedro run --pipeline table_fedmeta --env {name}")

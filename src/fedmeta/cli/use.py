@@ -1,0 +1,99 @@
+"""Commands that use a trained model: `kedro recommend`, `kedro personalise`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fedmeta.cli.options import of_a_run, pairs_given
+
+
+@click.command("recommend")
+@click.argument("log", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--method",
+    default="meta_sgd_nn",
+    show_default=True,
+    help="A federated method of the run.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="How many services.",
+)
+@click.option("--at", help="When, written as the log's times are; else now.")
+@click.option(
+    "--context",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=pairs_given,
+    help="What is known at that time, such as battery=80; may be given repeatedly.",
+)
+@of_a_run
+@click.pass_obj
+def recommend_command(
+    metadata: Any,
+    log: Path,
+    method: str,
+    top: int,
+    at: str | None,
+    context: dict[str, str],
+    style: str,
+    **of_run: Any,
+) -> None:
+    """Which services one user will use next, with scores.
+
+    LOG is that user's own, a file like those that the run was trained on. The model of
+    the last `kedro run --pipeline recommendation_fedmeta` is adapted to it. Nothing of
+    LOG is written anywhere.
+    """
+    from fedmeta.serving import load_run, recommend  # noqa: PLC0415
+    from fedmeta.serving.tables import written  # noqa: PLC0415
+    from fedmeta.session import told_in_a_line  # noqa: PLC0415
+
+    # Not left to the session, which would keep details of the log in a file.
+    with told_in_a_line("Nothing was written."):
+        name = f"recommendation.{method}"
+        trained = load_run(name, project=metadata.project_path, **of_run)
+        found = recommend(trained, log, top=top, at=at, context=context)
+    written(found, style)
+
+
+@click.command("personalise")
+@click.argument("model", metavar="BENCHMARK.ALGORITHM")
+@click.argument(
+    "table",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    default="-",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many labels a row, the best first.",
+)
+@of_a_run
+@click.pass_obj
+def personalise_command(
+    metadata: Any, model: str, table: str, top: int, style: str, **of_run: Any
+) -> None:
+    """Labels of users' records, by a model adapted to those with a label.
+
+    BENCHMARK.ALGORITHM is a training of the last `kedro run --pipeline
+    BENCHMARK_fedmeta`, such as femnist.maml. TABLE has a row a record, with a user, a
+    label (empty: to be predicted) and the record: a CSV, TSV, Parquet, JSON or JSON
+    Lines file, or standard input. Nothing of TABLE is written anywhere.
+    """
+    from fedmeta.serving import load_run, personalise  # noqa: PLC0415
+    from fedmeta.serving.tables import read_rows, written  # noqa: PLC0415
+    from fedmeta.session import told_in_a_line  # noqa: PLC0415
+
+    with told_in_a_line("Nothing was written."):
+        trained = load_run(model, project=metadata.project_path, **of_run)
+        found = personalise(trained, read_rows(table), top)
+    written(found, style)
