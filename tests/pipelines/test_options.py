@@ -17,7 +17,7 @@ from fedmeta.core.inner import Plan
 from fedmeta.models.cnn import femnist_cnn
 from fedmeta.options import build, build_algorithm
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
-from fedmeta.pipelines.training.setup import choose_backend, choose_device
+from fedmeta.pipelines.training.machine import choose_backend, choose_device
 
 ADAM = {"name": "adam", "lr": 0.001}
 GOOD = {

@@ -38,9 +38,9 @@ from fedmeta.pipelines.recommendation.users import (
     judged_on,
     test_users,
 )
+from fedmeta.pipelines.training.machine import cores
 from fedmeta.pipelines.training.setup import (
     Data,
-    cores,
     judged_with,
     made_with,
     prepare,

@@ -1,6 +1,5 @@
 """What training and evaluation share: a model, clients' tasks, a backend."""
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,7 +14,6 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.core.allocator import keep_freed_memory
-from fedmeta.core.backends import sequential, threaded, vectorized
 from fedmeta.core.compression import Compression, compressed
 from fedmeta.core.evaluation import evaluate_clients, metrics_of
 from fedmeta.core.model import Model
@@ -38,8 +36,8 @@ from fedmeta.data.tasks import pooled_task_maker, task_maker
 from fedmeta.identity import Settings
 from fedmeta.options import compression_from
 from fedmeta.pipelines.options import TrainingOptions
+from fedmeta.pipelines.training.machine import choose_backend, choose_device, cores
 from fedmeta.pipelines.training.remote import OnNodes, on_nodes
-from fedmeta.runtime.workers import over_workers
 
 
 class Data(NamedTuple):
@@ -319,56 +317,3 @@ def training_task_maker(
         episode=training.episode,
         **common,
     )
-
-
-def choose_device(wanted: str) -> torch.device:
-    """The device of that name; "auto" is a GPU where there is one.
-
-    Raises:
-        ValueError: if a GPU is asked for and there is none.
-    """
-    available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
-        raise ValueError(
-            "device is 'cuda', but torch sees no GPU: use 'auto' or 'cpu', or install"
-            " a torch build for your GPU (see docs/how-to/gpu.md)"
-        )
-    if wanted == "auto":
-        wanted = "cuda" if available else "cpu"
-    return torch.device(wanted)
-
-
-def cores() -> int:
-    """Cores that this process may use: its budget, where it has been given one."""
-    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-
-
-def choose_backend(training: TrainingOptions, device: torch.device) -> Backend:
-    """The backend of that name; "auto" suits the device.
-
-    On a CPU clients run side by side, each on one core: torch's own threads would make
-    every small operation wait for the slowest core, and the result would depend on
-    how many there are.
-
-    Raises:
-        ValueError: where dask's workers, which compute on CPUs, are to use a GPU.
-    """
-    suits = {"cpu": "threaded", "cuda": "vectorized"}[device.type]
-    name = suits if training.backend == "auto" else training.backend
-    if name == "dask" and device.type != "cpu":
-        raise ValueError("backend dask computes on CPUs: give device=cpu with it")
-    if name == "threaded":
-        torch.set_num_threads(1)
-    at_once = (
-        training.clients_at_once
-        or {
-            "cpu": min(cores(), training.clients_per_round),
-            "cuda": training.clients_per_round,
-        }[device.type]
-    )
-    return {
-        "sequential": sequential,
-        "threaded": threaded(at_once),
-        "vectorized": vectorized(at_once),
-        "dask": over_workers(training.scheduler, at_once),
-    }[name]
