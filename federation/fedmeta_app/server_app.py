@@ -10,8 +10,10 @@ from kedro.framework.startup import bootstrap_project
 from omegaconf import OmegaConf
 
 from fedmeta.cli import parameter_items
+from fedmeta.runtime.federation.current import taking_part
 from fedmeta.runtime.federation.grid import GridLink
-from fedmeta.runtime.federation.rounds import Federation, Terms, taking_part
+from fedmeta.runtime.federation.roster import Terms
+from fedmeta.runtime.federation.rounds import Federation
 
 app = ServerApp()
 

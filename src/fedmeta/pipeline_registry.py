@@ -17,7 +17,7 @@ from fedmeta.pipelines import (
     preparation,
     training,
 )
-from fedmeta.runtime.federation.rounds import is_taking_part
+from fedmeta.runtime.federation.current import is_taking_part
 from fedmeta.studies import comparison, create_pipelines
 from fedmeta.studies.study import create_pipeline
 

@@ -13,7 +13,8 @@ from fedmeta.data.tasks import task_maker
 from fedmeta.runtime.federation.job import Job
 from fedmeta.runtime.federation.node import Node
 from fedmeta.runtime.federation.pack import pack
-from fedmeta.runtime.federation.rounds import Federation, Terms
+from fedmeta.runtime.federation.roster import Terms
+from fedmeta.runtime.federation.rounds import Federation
 from fedmeta.runtime.federation.tables import RECORDS, tables_of
 from fedmeta.runtime.workers import version
 

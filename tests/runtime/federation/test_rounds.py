@@ -128,7 +128,7 @@ def test_an_answer_in_time_outlives_the_wait_for_another(rounds, link, federatio
 def test_nothing_begins_with_too_few_nodes(federation, link, job, caplog):
     link.there = {10}
     threading.Timer(0.3, lambda: link.there.update({11, 12})).start()
-    assert len(federation.held(job)) == 3
+    assert len(federation.roster.held(job)) == 3
     assert "waiting for nodes: 1 take part, and 2 are needed" in caplog.text
 
 
@@ -198,9 +198,9 @@ def test_a_client_on_two_nodes_stops_the_run(rounds, link):
 
 def test_a_node_of_another_version_takes_no_part(federation, job, caplog):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedmeta.runtime.federation.rounds.time.sleep", stop)
+        patch.setattr("fedmeta.runtime.federation.roster.time.sleep", stop)
         with pytest.raises(Stop):
-            federation.held(job._replace(version="other"))
+            federation.roster.held(job._replace(version="other"))
     assert "node 10 takes no part: another version of this package" in caplog.text
 
 

@@ -14,8 +14,9 @@ from fedmeta.data.errors import DataError
 from fedmeta.data.ids import Ids
 from fedmeta.data.remote import NOWHERE, RemoteRecords
 from fedmeta.pipelines.checks import check_selection, checked_by
+from fedmeta.runtime.federation.current import current
 from fedmeta.runtime.federation.job import Job
-from fedmeta.runtime.federation.rounds import Held, current
+from fedmeta.runtime.federation.roster import Held
 from fedmeta.runtime.workers import version
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def ask(
 
     Both are as one data set of all clients would give them.
     """
-    held = current().held(Job(version(), name_of(benchmark), selection))
+    held = current().roster.held(Job(version(), name_of(benchmark), selection))
     records = _united(held, selection)
     rows = [(c, *range_) for node in held for c, range_ in node.clients.items()]
     clients = pd.DataFrame(rows, columns=["client_id", "start", "stop"])

@@ -14,8 +14,9 @@ from fedmeta.data.encoding import Codebook, checksum
 from fedmeta.data.errors import DataError
 from fedmeta.data.remote import RemoteRecords
 from fedmeta.pipelines.options import TrainingOptions
+from fedmeta.runtime.federation.current import current
 from fedmeta.runtime.federation.job import Job
-from fedmeta.runtime.federation.rounds import Federation, current
+from fedmeta.runtime.federation.rounds import Federation
 from fedmeta.runtime.workers import version
 
 

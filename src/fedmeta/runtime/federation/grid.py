@@ -9,11 +9,11 @@ from flwr.serverapp import Grid
 
 from fedmeta.runtime.federation.messages import Message
 from fedmeta.runtime.federation.records import from_records, to_records
-from fedmeta.runtime.federation.rounds import NodeId
+from fedmeta.runtime.federation.roster import NodeId
 
 
 class GridLink:
-    """A `fedmeta.runtime.federation.rounds.Link` over the Grid of a ServerApp."""
+    """A `fedmeta.runtime.federation.roster.Link` over the Grid of a ServerApp."""
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid

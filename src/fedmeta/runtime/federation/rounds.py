@@ -11,8 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import torch
 
@@ -27,21 +26,19 @@ from fedmeta.runtime.federation.messages import (
     EVALUATE,
     JOB,
     META,
-    QUERY,
     TRAIN,
     UPDATE,
     WORK,
     Message,
 )
+from fedmeta.runtime.federation.roster import Held, Link, NodeId, Roster, Terms
 from fedmeta.runtime.federation.trees import arrays_of, tree_like
 
 log = logging.getLogger(__name__)
 
-NodeId = int
 # (answer, client, what its node holds) -> the client's result; ValueError: refused
-Read = Callable[[Message, ClientId, "Held"], Any]
+Read = Callable[[Message, ClientId, Held], Any]
 ABSURD = 1e3  # an update's norm over that of the parameters (or 1): refused
-QUERY_S = 600.0  # that a node has to say what it holds, for which it reads its records
 # Deadlines that a message lives for: an answer in time waits until others have been
 # waited for.
 LIFETIMES = 2
@@ -49,44 +46,8 @@ ALL = "all clients of node"  # in place of a client's name
 LOST = object()  # in place of a result
 
 
-class Link(Protocol):
-    """The way to the nodes: Flower's Grid, or a stand-in of a test."""
-
-    def nodes(self) -> Sequence[NodeId]:
-        """Those that can be reached now."""
-
-    def send(
-        self, questions: Sequence[tuple[NodeId, Message]], lifetime: float
-    ) -> Sequence[str]:
-        """Send each to its node, for so many seconds; return a receipt for each."""
-
-    def answers(self, receipts: Sequence[str]) -> Mapping[str, Message | str]:
-        """What has come for some receipts: an answer, or why there will be none."""
-
-
-class Terms(NamedTuple):
-    """What a federation waits for."""
-
-    deadline: float = 600.0  # seconds that nodes have for a round
-    least: float = 0.5  # share of a round's clients without whom it does not end
-    megabytes: float = 128.0  # of updates in one answer: bounds memory
-    nodes: int = 1  # nodes without which nothing begins
-    poll: float = 0.2  # seconds between two looks for answers
-    pause: float = 5.0  # before nodes that have not answered are asked again
-
-
-class Held(NamedTuple):
-    """What a node has answered to the query for its clients."""
-
-    node: NodeId
-    clients: Mapping[ClientId, tuple[int, int]]  # records [start, stop) that are used
-    checksum: str
-    metadata: Mapping[str, str]
-    columns: Mapping[str, Sequence[Any]]  # name -> type and widths of a record
-
-
 class Federation:
-    """The nodes that are there, with the clients that each holds.
+    """Rounds over the nodes that are there.
 
     Args:
         link: the way to them.
@@ -95,34 +56,7 @@ class Federation:
 
     def __init__(self, link: Link, terms: Terms) -> None:
         self.link, self.terms = link, terms
-        self._held: dict[NodeId, Held] = {}
-        self._there: set[NodeId] = set()  # that can be reached
-        self._asked: set[NodeId] = set()  # of those, whose answer is known
-
-    def held(self, job: Job, least: int | None = None) -> list[Held]:
-        """The clients of every node that can be reached.
-
-        Args:
-            job: whose selection is asked for.
-            least: nodes that are waited for; None: those without which nothing begins.
-
-        Raises:
-            ValueError: for a client that two nodes hold.
-        """
-        least, told = least or self.terms.nodes, -1
-        while True:
-            self._look(job)
-            found = [self._held[n] for n in sorted(self._there & self._held.keys())]
-            if len(found) >= least:
-                return found
-            if told != len(found):
-                told = len(found)
-                log.warning(
-                    "waiting for nodes: %d take part, and %d are needed",
-                    told,
-                    least,
-                )
-            self._pause()
+        self.roster = Roster(link, terms)
 
     def updates(
         self,
@@ -196,7 +130,7 @@ class Federation:
         least = math.ceil(self.terms.least * len(clients))
         good, missing = 0, list(clients)
         while missing:
-            held = {c: held for held in self.held(job, 1) for c in held.clients}
+            held = {c: held for held in self.roster.held(job, 1) for c in held.clients}
             sent = _Sent(self, question, missing, held, at_once, called)
             missing = []
             for client, result in sent.results(read):
@@ -215,59 +149,7 @@ class Federation:
                 len(clients),
                 least,
             )
-            self._pause()
-
-    def _pause(self) -> None:
-        """Wait, and let nodes that have not said what they hold be asked again."""
-        time.sleep(self.terms.pause)
-        self._asked &= self._held.keys()
-
-    def _look(self, job: Job) -> None:
-        """Note who has come and gone, and ask those that are new what they hold."""
-        there = set(self.link.nodes())
-        for node in sorted(self._there - there):
-            log.warning("node %d cannot be reached any more", node)
-        self._there, self._asked = there, self._asked & there
-        new = sorted(there - self._asked)
-        asked = job._replace(
-            partition={}, model={}, names=(), blocks={}, codebook="", tasks={}
-        )
-        question = Message(QUERY, {JOB: asked._asdict()}, {})
-        questions = [(node, question) for node in new]
-        receipts = self.link.send(questions, QUERY_S) if new else []
-        end = time.monotonic() + QUERY_S
-        for node, receipt in zip(new, receipts, strict=True):
-            self._note(node, self.waited(receipt, end))
-
-    def _note(self, node: NodeId, answer: Message | str) -> None:
-        self._asked.add(node)
-        self._held.pop(node, None)
-        if isinstance(answer, str):
-            log.warning("node %d takes no part: %s", node, answer)
-            return
-        told = answer.values[ANSWER]
-        columns = (told[name] for name in ("client_id", "start", "stop"))
-        clients = {c: (a, b) for c, a, b in zip(*columns, strict=True)}
-        for other in self._held.values():
-            if other.node in self._there and (both := other.clients.keys() & clients):
-                raise ValueError(
-                    f"client {min(both)!r} is on node {other.node} and on node {node};"
-                    " pack one of them with --numbers, or without that client"
-                )
-        self._held[node] = Held(
-            node, clients, told["checksum"], told["metadata"], told["columns"]
-        )
-        log.info("node %d takes part, with %d clients", node, len(clients))
-
-    def waited(self, receipt: str, end: float) -> Message | str:
-        """The answer of a receipt, or why there is none until then."""
-        while True:
-            found = self.link.answers([receipt]).get(receipt)
-            if found is not None:
-                return found
-            if time.monotonic() > end:
-                return "no answer in time"
-            time.sleep(self.terms.poll)
+            self.roster.pause()
 
 
 class _Sent:
@@ -320,7 +202,7 @@ class _Sent:
             )
 
     def _answer(self, place: int) -> Message | str:
-        answer = self.federation.waited(self.receipts[place], self.end)
+        answer = self.federation.roster.waited(self.receipts[place], self.end)
         if isinstance(answer, str):
             held, group = self.groups[place]
             log.warning(
@@ -395,35 +277,3 @@ def _checked(
 
 def _norm(tree: Any) -> float:
     return math.sqrt(sum(float(leaf.square().sum()) for leaf in tree_leaves(tree)))
-
-
-_current: list[Federation] = []  # of this process, at most one
-
-
-@contextmanager
-def taking_part(federation: Federation) -> Iterator[None]:
-    """Make a federation that of this process for a while."""
-    _current.append(federation)
-    try:
-        yield
-    finally:
-        _current.pop()
-
-
-def is_taking_part() -> bool:
-    """Whether this process has a federation."""
-    return bool(_current)
-
-
-def current() -> Federation:
-    """The federation of this process.
-
-    Raises:
-        ValueError: outside of Flower.
-    """
-    if not _current:
-        raise ValueError(
-            "clients on nodes are reached from inside Flower: make"
-            " federation, or flwr run federation (docs/how-to/federation.md)"
-        )
-    return _current[-1]
