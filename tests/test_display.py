@@ -291,6 +291,8 @@ def in_a_terminal(folder: Path, stop_at: str = "", **environment: str) -> str:
         cwd=folder,
         env={**os.environ, **TERMINAL, **environment},
         start_new_session=True,
+        # A shell's background job would ignore Ctrl-C, and hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
     os.close(theirs)
     seen = b""

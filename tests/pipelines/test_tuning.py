@@ -66,25 +66,30 @@ def test_every_configuration_is_judged_and_the_best_go_on(found):
     assert table["work"].between(0.5, 1.5).all()
 
 
+def judging(judged):
+    """`Setup.evaluated`, which notes whom it judges, but for a look at one client.
+
+    A training that resumes looks at one for the names of the metrics.
+    """
+    genuine = halving.Setup.evaluated
+
+    def evaluated(setup, name, meta, clients):
+        judged.extend([name] * (len(clients) > 1))
+        return genuine(setup, name, meta, clients)
+
+    return evaluated
+
+
 def test_nothing_is_trained_or_judged_twice(data, found, monkeypatch):
     table, folder = found
-
-    def never(*_):
-        raise AssertionError("judged again")
-
-    monkeypatch.setattr(halving.Setup, "evaluated", never)
+    monkeypatch.setattr(halving.Setup, "evaluated", judging(judged := []))
     pd.testing.assert_frame_equal(tuned(data, folder), table, check_dtype=False)
+    assert not judged
 
 
 def test_other_options_of_adaptation_are_judged_again(data, tmp_path, monkeypatch):
     """A configuration is called by what it changes, be it nothing."""
-    judged, genuine = [], halving.Setup.evaluated
-
-    def evaluated(setup, name, *args):
-        judged.append(name)
-        return genuine(setup, name, *args)
-
-    monkeypatch.setattr(halving.Setup, "evaluated", evaluated)
+    monkeypatch.setattr(halving.Setup, "evaluated", judging(judged := []))
     blocks = {"fedavg": [{}], "fedavg_meta": [{}]}
     tuning = TUNING.model_copy(update={"configurations": blocks})
     first = tuned(data, tmp_path, tuning=tuning, fedavg_meta=RECIPES[0])
