@@ -96,18 +96,18 @@ class Record:
 
     def keep_table(self, kind: str, source: Path, moments: list[str]) -> None:
         """Copy a table, with what is kept beside it, and note when its parts came."""
-        self.tables[kind] = source.name
         self.keep(source)
         beside = source.with_suffix(".json")
         if beside.is_file():
             self.keep(beside)
+        # Last: a stop before leaves a record without it, which is made anew.
+        self.tables[kind] = source.name
         self.times |= dict.fromkeys(moments, milliseconds()) | self.times
 
     def table(self, kind: str) -> pd.DataFrame | None:
         """Return the "history" or the "scores", or None where there are none yet."""
-        if kind not in self.tables:
-            return None
-        return read_table(self.folder / self.tables[kind])
+        path = self.folder / self.tables.get(kind, "")
+        return read_table(path) if path.is_file() else None
 
     def timing(self) -> list[dict[str, float]]:
         """Return the seconds of the training: `fedmeta.pipelines.progress.Clock.at`.
