@@ -70,6 +70,11 @@ def test_a_changed_file_is_read_anew(conf: Path, change: str) -> None:
     assert loader(conf)["parameters"] != before
 
 
+def test_an_editors_lock_stops_nothing(conf: Path) -> None:
+    (conf / "local/.#parameters.yml").symlink_to("somebody@somewhere.1")
+    assert loader(conf)["parameters"]["x"]["rate"] == 0.1
+
+
 def test_a_caller_may_change_what_it_was_given(conf: Path) -> None:
     loader(conf)["parameters"]["x"]["rate"] = "changed"
     assert loader(conf)["parameters"]["x"]["rate"] == 0.1

@@ -60,21 +60,21 @@ class Loader(OmegaConfigLoader):
             raise MissingConfigException(
                 f"no environment {env!r}: {root} has {', '.join(there)} (--env)"
             )
-        found = self._read(key)
-        return _completed(found) if key == "parameters" else found
-
-    def _read(self, key: str) -> dict[str, Any]:
-        # The last loader that was made would otherwise give its globals to this one.
-        self._register_globals_resolver()
         if key in self.data or self._protocol != "file":
-            return dict(super().__getitem__(key))
+            return self._read(key)
         state = self._state(key)
         if state not in self._kept:
-            found = super().__getitem__(key)
+            found = self._read(key)
             while len(self._kept) >= KEPT:
                 self._kept.pop(next(iter(self._kept)), None)
             self._kept[state] = found
         return deepcopy(self._kept[state])
+
+    def _read(self, key: str) -> dict[str, Any]:
+        # The last loader that was made would otherwise give its globals to this one.
+        self._register_globals_resolver()
+        found = dict(super().__getitem__(key))
+        return _completed(found) if key == "parameters" else found
 
     def plain(self) -> "Loader":
         """Of the same files, without what was given on the command line."""
@@ -94,6 +94,7 @@ class Loader(OmegaConfigLoader):
             (str(path), status.st_mtime_ns, status.st_size, status.st_ino)
             for folder in sorted(folders)
             for path in sorted(Path(self.conf_source, folder).rglob("*"))
+            if path.exists()  # an editor's lock is a link to nothing
             for status in [path.stat()]
         ]
         given = self.runtime_params, self.merge_strategy, self.config_patterns

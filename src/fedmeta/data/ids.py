@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fedmeta.late import pd
-import pyarrow.compute as pc
 
 PIECE = 1 << 14  # so many are strings of Python at a time
 

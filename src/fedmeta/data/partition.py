@@ -16,11 +16,11 @@ from zlib import crc32
 import numpy as np
 import pyarrow as pa
 
-from fedmeta.late import pd
 from fedmeta.data.encoding import Labels
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.ids import Ids
+from fedmeta.late import pd
 
 SPLITS = ("train", "validation", "test")
 AUTO = "auto"

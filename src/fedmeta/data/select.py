@@ -6,10 +6,10 @@ import logging
 
 import numpy as np
 
-from fedmeta.late import pd
 from fedmeta.core.bounds import Count, Number, Seed
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.late import pd
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedmeta.late import pd
 from fedmeta.data.encoding import Labels
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.late import pd
 
 
 class Reference(NamedTuple):

@@ -15,13 +15,13 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from fedmeta.late import pd
 from fedmeta.core.bounds import Count, Share
 from fedmeta.core.types import Batch, ClientId, MakeTask, Task
 from fedmeta.data.encoding import Encoding
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.ids import Ids
 from fedmeta.data.partition import record_orders
+from fedmeta.late import pd
 
 # Named random streams: drawing more from one never moves another.
 COHORT_STREAM, TASK_STREAM, PASS_STREAM, NOISE_STREAM = 1, 2, 3, 4

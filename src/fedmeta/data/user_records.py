@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedmeta.late import pd
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
+from fedmeta.late import pd
 
 SHOWN = 40  # characters of a value in a message
 

@@ -4,15 +4,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.registry import name_of
 from fedmeta.data.errors import DataError
-from fedmeta.data.ids import Ids
-from fedmeta.data.remote import NOWHERE, RemoteRecords
+from fedmeta.data.remote import RemoteRecords, from_json
 from fedmeta.pipelines.checks import check_selection, checked_by
 from fedmeta.runtime.federation.current import current
 from fedmeta.runtime.federation.job import Job
@@ -60,15 +58,13 @@ def _united(held: Sequence[Held], selection: dict[str, Any]) -> RemoteRecords:
     stops = {c: stop for node in held for c, (_, stop) in node.clients.items()}
     ids = sorted(stops)
     checksum = sum(int(node.checksum, 16) for node in held) % 2**256
-    return RemoteRecords(
-        path=NOWHERE,
-        client_ids=Ids(ids),
-        num_examples=np.array([stops[c] for c in ids], np.int64),
-        metadata=dict(first.metadata),
-        checksum=f"{checksum:064x}",
-        _rows=np.empty(0, np.int64),
-        _starts=[],
-        _batches=[],
-        shapes=first.columns,
-        selection=selection,
+    return from_json(
+        {
+            "client_ids": ids,
+            "num_examples": [stops[c] for c in ids],
+            "metadata": dict(first.metadata),
+            "checksum": f"{checksum:064x}",
+            "shapes": first.columns,
+            "selection": selection,
+        }
     )

@@ -21,11 +21,7 @@ from fedmeta.pipelines.progress import Clock, lasts
 from fedmeta.pipelines.recommendation.options import StudyOptions, UnifiedOptions
 from fedmeta.pipelines.recommendation.users import divided, judged_on, services_used
 from fedmeta.pipelines.training.machine import cores
-from fedmeta.pipelines.training.setup import (
-    Data,
-    judged_with,
-    made_with,
-)
+from fedmeta.pipelines.training.setup import Data, judged_with, made_with
 from fedmeta.recommenders import unified as mixed
 
 log = logging.getLogger(__name__)

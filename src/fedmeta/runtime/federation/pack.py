@@ -17,6 +17,7 @@ from typing import Any
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords, write_packed
+from fedmeta.data.files import whole_path
 from fedmeta.options import build
 from fedmeta.runtime.federation.tables import RECORDS
 
@@ -61,7 +62,8 @@ def _numbered(
     for number, client in enumerate(clients):
         names[f"{node}-{number}"] = client.client_id
         yield client._replace(client_id=f"{node}-{number}")
-    (folder / NAMES).write_text(json.dumps(names, indent=1))
+    with whole_path(folder / NAMES) as temporary:
+        temporary.write_text(json.dumps(names, indent=1))
 
 
 def main() -> None:
