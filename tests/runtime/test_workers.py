@@ -212,6 +212,24 @@ def test_other_code_is_refused(cluster, dataset):
         cluster.run(change, workers.version())
 
 
+@pytest.mark.slow
+def test_a_worker_lost_while_a_round_is_sent_holds_nobody_up(cluster, dataset):
+    """Dask's own copying to all workers never ends when one of them is lost."""
+    meta, update = trained()
+    stopped = next(iter(cluster.run(os.getpid).values()))
+    os.kill(stopped, signal.SIGSTOP)  # it takes nothing, and is then lost
+    threading.Timer(1, os.kill, (stopped, signal.SIGKILL)).start()
+    for_each = workers.over_workers(None, 2)(update, tasks(dataset))
+    found = []
+    thread = threading.Thread(
+        target=lambda: found.extend(for_each(meta, NAMES, 3)), daemon=True
+    )
+    thread.start()
+    thread.join(90)
+    assert_same(found, in_one_process(dataset))
+    cluster.wait_for_workers(2)
+
+
 def kills(meta, task):
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,6 +1,6 @@
 """Clients of a round computed by the workers of dask.distributed.
 
-A worker is sent the function and the data once, the meta-parameters once a round, and
+A worker is given the function and the data once, the meta-parameters once a round, and
 then names of clients. Results come back in the order of the cohort, so that they are
 those of `fedmeta.core.backends.sequential` to the bit on machines of one kind.
 """
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0  # for a scheduler to answer
-LOSSES = 3  # of all workers, over one client
+LOSSES = 3  # of workers that were given what a client needed
 PART_BYTES = 16 << 20  # of a packed file that is sent
-KEPT = 4  # functions with their data that a worker keeps ready
+KEPT = 4  # jobs that a worker keeps ready
 PACKAGE = Path(__file__).parents[1]
 
 
@@ -56,15 +56,12 @@ def over_workers(scheduler: str | None, workers: int) -> Backend:
 
     def backend(function: ClientFunction, make_task: MakeTask) -> ForEachClient:
         job = _Job(uuid.uuid4().hex, _pickled((function, make_task)), version())
-        shared: list[Future] = []
 
         def for_each(
             meta: MetaParams, cohort: Sequence[ClientId], round_number: int
         ) -> Iterator[tuple[ClientId, Any]]:
             client = connected(scheduler, workers)
-            if not shared:
-                shared[:] = _sent(client, job)
-            yield from _Round(client, job, shared, meta, round_number).over(cohort)
+            yield from _Round(client, job, meta, round_number).over(cohort)
 
         return for_each
 
@@ -80,27 +77,37 @@ class _Job(NamedTuple):
 
 
 class Missing(Exception):
-    """A worker has no such packed file: its address, the path, the checksum."""
+    """What a worker lacks: its address, a name, and the path of a packed file or None.
+
+    A packed file's name is its checksum.
+    """
 
 
 class _Round:
-    """A round's clients on their way to workers and back."""
+    """A round's clients on their way to workers and back.
+
+    Workers are given what clients share by messages of ours, and ask for what they
+    lack. As data of dask's (`Client.scatter` to all), a worker that is lost meanwhile
+    leaves the scheduler copying to it for ever (`Scheduler.replicate` of 2026.8).
+    """
 
     def __init__(
-        self,
-        client: Client,
-        job: _Job,
-        shared: list[Future],
-        meta: MetaParams,
-        number: int,
+        self, client: Client, job: _Job, meta: MetaParams, number: int
     ) -> None:
-        self.client, self.job, self.shared, self.number = client, job, shared, number
-        self.meta = meta
-        self.there = _sent(client, meta)
+        self.client, self.number = client, number
+        self.job, self.meta = job.name, uuid.uuid4().hex
+        self.things = {job.name: job, self.meta: meta}
         self.waiting: deque[tuple[ClientId, Future]] = deque()
+        self.asked: dict[ClientId, set[str]] = {}  # addresses of workers
 
     def over(self, cohort: Sequence[ClientId]) -> Iterator[tuple[ClientId, Any]]:
         """Yield each client with its result; only a few results are held at a time."""
+        if not self.client.nthreads():
+            log.warning("the dask scheduler has no workers yet: waiting for the first")
+            self.client.wait_for_workers(1)
+        # Whom this does not reach asks for it.
+        meta = self.things[self.meta]
+        self.client.run(_keep, self.job, self.meta, meta, on_error="ignore")
         at_once = 2 * sum(self.client.nthreads().values())
         try:
             for client_id in cohort:
@@ -114,36 +121,58 @@ class _Round:
                 self.client.cancel([future for _, future in self.waiting])
 
     def _submitted(self, client_id: ClientId) -> Future:
-        work = (*self.shared, *self.there, client_id, self.number)
+        work = (self.job, self.meta, client_id, self.number)
         key = f"round {self.number} client {client_id} {uuid.uuid4()}"
         return self.client.submit(_work, *work, key=key, pure=False)
 
     def _first(self) -> tuple[ClientId, Any]:
         from distributed import CancelledError, KilledWorker  # noqa: PLC0415
 
-        lost = 0
         while True:
             client_id, future = self.waiting[0]
             try:
+                self._wait_for(future)
                 result = future.result()
-            except CancelledError:  # all that held what was sent are lost
-                lost += 1
-                if lost == LOSSES:
-                    raise self._given_up(client_id, lost) from None
-                log.warning("all dask workers are lost: waiting for others")
-                self.shared[:] = _sent(self.client, self.job)
-                self.there = _sent(self.client, self.meta)
-                clients = [client for client, _ in self.waiting]
-                self.waiting = deque((c, self._submitted(c)) for c in clients)
             except KilledWorker as error:
-                times = error.allowed_failures
-                raise self._given_up(client_id, times) from None
-            else:
-                if not isinstance(result, Missing):
-                    self.waiting.popleft()
-                    return client_id, result
-                _send_file(self.client, *result.args)
-                self.waiting[0] = client_id, self._submitted(client_id)
+                raise self._given_up(client_id, error.allowed_failures + 1) from None
+            except CancelledError:
+                raise ValueError(
+                    f"round {self.number}: the dask scheduler was lost; start it again:"
+                    " the same command goes on from the last checkpoint"
+                ) from None
+            if not isinstance(result, Missing):
+                self.waiting.popleft()
+                return client_id, result
+            self._give(client_id, *result.args)
+            self.waiting[0] = client_id, self._submitted(client_id)
+
+    def _wait_for(self, future: Future) -> None:
+        from distributed import wait  # noqa: PLC0415
+
+        told = False
+        while not future.done():
+            with suppress(TimeoutError):
+                wait([future], timeout=ANSWER_S)
+            if not (told or future.done() or self.client.nthreads()):
+                log.warning("all dask workers are lost: waiting for others")
+                told = True
+
+    def _give(
+        self, client_id: ClientId, address: str, name: str, path: str | None
+    ) -> None:
+        """Give a worker what it lacks for a client, if it is still there."""
+        # A worker that was started again asks anew, which dask takes for a success.
+        asked = self.asked.setdefault(client_id, set())
+        lost = len(asked - set(self.client.nthreads()))
+        if lost >= LOSSES:
+            raise self._given_up(client_id, lost)
+        asked.add(address)
+        if path is not None:
+            _send_file(self.client, address, path, name)
+            return
+        with suppress(OSError):
+            things = self.job, name, self.things[name]
+            self.client.run(_keep, *things, workers=[address])
 
     def _given_up(self, client_id: ClientId, times: int) -> ValueError:
         return ValueError(
@@ -151,18 +180,6 @@ class _Round:
             f" {client_id}, for lack of memory perhaps; a smaller chunk of the block"
             " training takes less"
         )
-
-
-def _sent(client: Client, thing: Any) -> list[Future]:
-    """Put something on every worker, waiting for the first one."""
-    while True:
-        if not client.nthreads():
-            log.warning("the dask scheduler has no workers yet: waiting for the first")
-            client.wait_for_workers(1)
-        with suppress(TimeoutError):  # that one is lost again
-            # In a list: a dictionary's values would be sent under its keys.
-            sent: list[Future] = client.scatter([thing], broadcast=True, hash=False)
-            return sent
 
 
 _connections: dict[str | None, Client] = {}
@@ -230,37 +247,67 @@ def version() -> str:
 # On a worker
 
 
-def _work(job: _Job, meta: MetaParams, client_id: ClientId, round_number: int) -> Any:
-    try:
-        function, make_task = _loaded(job)
-    except Missing as missing:
-        return missing  # dask would log it as an error if it were raised
-    return function(meta, make_task(client_id, round_number))
-
-
+_metas: OrderedDict[str, tuple[str, MetaParams]] = OrderedDict()  # the last of a job
+_jobs: OrderedDict[str, _Job] = OrderedDict()
 _ready: OrderedDict[str, tuple[ClientFunction, MakeTask]] = OrderedDict()
 _one_at_a_time = threading.Lock()  # of the worker's threads
 
 
-def _loaded(job: _Job) -> tuple[ClientFunction, MakeTask]:
-    from distributed import get_worker  # noqa: PLC0415
+def _keep(job: str, name: str, thing: _Job | MetaParams) -> None:
+    """Keep what all clients of a job, or of its present round, share."""
+    if isinstance(thing, _Job):
+        _put(_jobs, job, thing)
+    else:
+        _put(_metas, job, (name, thing))
 
+
+def _put(kept: OrderedDict[str, Any], job: str, thing: Any) -> None:
+    kept[job] = thing
+    kept.move_to_end(job)
+    if len(kept) > KEPT:
+        kept.popitem(last=False)
+
+
+def _work(job: str, meta: str, client_id: ClientId, round_number: int) -> Any:
+    try:
+        function, make_task = _loaded(job)
+        name, parameters = _metas.get(job, (None, None))
+        if name != meta:
+            raise _missing(meta)
+    except Missing as missing:
+        return missing  # dask would log it as an error if it were raised
+    return function(parameters, make_task(client_id, round_number))
+
+
+def _loaded(name: str) -> tuple[ClientFunction, MakeTask]:
     with _one_at_a_time:
-        if job.name not in _ready:
+        if name not in _ready:
+            if name not in _jobs:
+                raise _missing(name)
+            job = _jobs[name]
             if job.version != version():
                 raise ValueError(
-                    f"dask worker {get_worker().address} has another version of this"
-                    " package or of torch: install the same on all machines, and start"
-                    " the worker again"
+                    f"dask worker {_address()} has another version of this package or"
+                    " of torch: install the same on all machines, and start the worker"
+                    " again"
                 )
             # Clients run side by side: torch's own threads would make them contend,
             # and the result depend on their number.
             torch.set_num_threads(1)
             logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)
-            _ready[job.name] = cloudpickle.loads(job.content)
-            if len(_ready) > KEPT:
-                _ready.popitem(last=False)
-        return _ready[job.name]
+            _put(_ready, name, cloudpickle.loads(job.content))
+            del _jobs[name]
+        return _ready[name]
+
+
+def _missing(name: str, path: str | None = None) -> Missing:
+    return Missing(_address(), name, path)
+
+
+def _address() -> str:
+    from distributed import get_worker  # noqa: PLC0415
+
+    return get_worker().address
 
 
 # Packed data: mapped by every worker, from a path that machines share, or from a copy
@@ -293,7 +340,7 @@ def _mapped(path: str, checksum: str) -> FederatedDataset:
             found = read_packed(place)
             if found.checksum == checksum:
                 return found
-    raise Missing(worker.address, path, checksum)
+    raise _missing(checksum, path)
 
 
 def _copy(checksum: str, worker: Any) -> Path:
