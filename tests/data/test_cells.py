@@ -1,4 +1,4 @@
-"""Names of any spelling go into a CSV file and come back, and no spreadsheet runs one."""
+"""Names of any spelling go into a CSV file and come back; no spreadsheet runs one."""
 
 import csv
 

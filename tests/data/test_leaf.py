@@ -131,7 +131,10 @@ def without(key):
         ({**GOOD, "num_samples": [2, "one"]}, r"client 'b': num_samples says \"one\""),
         ({**GOOD, "num_samples": [2, None]}, r"client 'b': num_samples says null"),
         ({**GOOD, "num_samples": [2, 1.5]}, r"client 'b': num_samples says 1\.5"),
-        ({**GOOD, "num_samples": {"a": 2}}, r"\"num_samples\" is \{\"a\":2\}; expected"),
+        (
+            {**GOOD, "num_samples": {"a": 2}},
+            r"\"num_samples\" is \{\"a\":2\}; expected",
+        ),
         ({**GOOD, "users": None}, r"\"users\" is null; expected a list"),
         ({**GOOD, "users": 2}, r"\"users\" is 2; expected a list"),
         ({**GOOD, "users": ["a", None]}, r"\"users\" has null; expected the names"),

@@ -7,8 +7,14 @@ from fedmeta.data.names import alike
 
 @pytest.mark.parametrize(
     "pair",
-    [("Ann", "ann"), (" ann", "ann"), ("ann  lee", "Ann Lee"), ("Jos\xe9", "Jose\u0301"),
-     ("7", "7.0"), ("stra\xdfe", "STRASSE")],
+    [
+        ("Ann", "ann"),
+        (" ann", "ann"),
+        ("ann  lee", "Ann Lee"),
+        ("Jos\xe9", "Jose\u0301"),
+        ("7", "7.0"),
+        ("stra\xdfe", "STRASSE"),
+    ],
 )
 def test_names_that_differ_in_spelling_alone_are_noted(pair):
     (note,) = alike(["bob", *pair, "zoe"], "users")

@@ -17,7 +17,9 @@ def sealed(path, start):
     seal(path, "toy")
 
 
-@pytest.mark.parametrize("start", [0, PIECE - 100, PIECE - 50, 2 * PIECE + 9, SIZE - 99])
+@pytest.mark.parametrize(
+    "start", [0, PIECE - 100, PIECE - 50, 2 * PIECE + 9, SIZE - 99]
+)
 def test_large_files_are_sealed_wherever_the_seal_lies(tmp_path, start):
     path = tmp_path / "a"
     sealed(path, start)
@@ -35,7 +37,9 @@ def test_large_files_are_sealed_wherever_the_seal_lies(tmp_path, start):
 
 def test_a_seal_of_another_kind_is_none(tmp_path):
     sealed(tmp_path / "a", 0)
-    with pytest.raises(DataError, match="a: not a whole table file, or written by an e"):
+    with pytest.raises(
+        DataError, match="a: not a whole table file, or written by an e"
+    ):
         verify(tmp_path / "a", "table", "go on")
 
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from fedmeta.data.federated import ClientRecords, read_packed, write_packed
 from fedmeta.data.encoding import Encoding
+from fedmeta.data.federated import ClientRecords, read_packed, write_packed
 from fedmeta.data.partition import partition_examples, split_clients
 from fedmeta.data.select import select_clients
 from fedmeta.data.tasks import (

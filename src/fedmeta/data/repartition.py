@@ -1,10 +1,9 @@
 """Repartition: the records of all clients, pooled and divided among new users by label.
 
-This gives any labelled data set users of a chosen heterogeneity. A division decides which
-records a user holds, and in which order; no record is given twice.
+This gives any labelled data set users of a chosen heterogeneity. A division decides
+which records a user holds, and in which order; no record is given twice.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,7 +15,6 @@ from fedmeta.data.encoding import Labels
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords, FederatedDataset
 from fedmeta.data.ids import Ids
-from fedmeta.data.partition import checksum
 
 # (labels [n], options by keyword) -> user id -> the numbers of its records, shuffled
 Division = Callable[..., dict[str, np.ndarray]]

@@ -84,7 +84,9 @@ def _of_classes(
     present: set[int] = set()
     classes = np.empty(len(clients), dtype=np.int64)
     for row, c in enumerate(clients.itertuples()):
-        own = np.unique(labels(dataset.columns(c.client_id), np.arange(c.start, c.stop)))
+        own = np.unique(
+            labels(dataset.columns(c.client_id), np.arange(c.start, c.stop))
+        )
         classes[row] = len(own)
         present.update(own.tolist())
     return {
