@@ -5,6 +5,7 @@ Poisson sampling, which draws the cohorts of a private training.
 """
 
 import logging
+from functools import cache
 
 from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.privacy import noise_to_signal, private
@@ -99,6 +100,7 @@ class Privacy:
             )
 
 
+@cache
 def epsilon(noise_multiplier: float, rate: float, rounds: int, delta: float) -> float:
     """Epsilon at ``delta`` of all that clients contribute to in so many rounds.
 
