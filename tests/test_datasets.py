@@ -23,7 +23,7 @@ from fedmeta.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from fedmeta.core.types import ServerState
 from fedmeta.data import files, tensors
 from fedmeta.data.federated import ClientRecords
-from fedmeta.data.files import remove_leftovers, whole_path
+from fedmeta.data.files import remove_leftovers, whole_path, write_private
 from fedmeta.datasets import (
     AtomicCSVDataset,
     AtomicJSONDataset,
@@ -111,6 +111,28 @@ def test_atomic_replaces_at_the_end(tmp_path):
         assert path.read_text() == "old"
     assert path.read_text() == "new"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_private_file_is_its_owners_alone_from_its_first_byte_on(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "key"
+    path.write_text("old")
+    write, modes = type(path).write_bytes, []
+
+    def noted(file, content):
+        modes.append(file.stat().st_mode & 0o777)
+        write(file, content)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(type(path), "write_bytes", noted)
+        write_private(path, b"half of the n")
+    assert path.read_text() == "old"
+    write_private(path, b"new")
+    assert path.read_text() == "new"
+    assert [*modes, path.stat().st_mode & 0o777] == [0o600, 0o600]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])

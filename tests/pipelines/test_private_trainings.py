@@ -176,10 +176,15 @@ def test_nor_is_privacy_of_clients_whose_records_are_pooled():
         (
             "femnist_maml",
             {},
-            r"femnist\.training\.privacy makes .* femnist\.maml\.weights is"
-            r" 'num_examples'; add --params femnist\.maml\.weights=uniform",
+            r"femnist\.training\.privacy makes .* femnist\.maml has weights:"
+            r" num_examples; set them to uniform",
         ),
-        ("femnist_anil", {}, r"add --params femnist\.anil\.weights=uniform"),
+        ("femnist_anil", {}, r"femnist\.anil has weights"),
+        (
+            "femnist_tuning",
+            {"weights": "uniform"},
+            r"femnist_tuning\.configurations\.\w+, number 1 has weights",
+        ),
         ("femnist_fedavgm_reptile", {"weights": "uniform"}, "starts from fedavgm's"),
     ],
 )

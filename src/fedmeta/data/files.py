@@ -42,12 +42,16 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
-def whole_path(path: Path) -> Iterator[Path]:
+def whole_path(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` if all goes well.
 
     After an error or a stop nothing is left, and a former file is as it was. What a
     killed process has left is removed by the next that writes here, or by
     `remove_leftovers`. Who writes the same file meanwhile is waited for.
+
+    Args:
+        path: of the file.
+        mode: its permissions, less those that the process's umask takes away.
 
     Raises:
         OSError: when the disk is full.
@@ -55,7 +59,7 @@ def whole_path(path: Path) -> Iterator[Path]:
     try:
         with _alone(path.with_name(f".{path.name}{UNFINISHED}")) as folder:
             partial = folder / "content"  # no name of data, wherever one looks for some
-            partial.touch()
+            partial.touch(mode)
             mode = partial.stat().st_mode
             yield partial
             if not partial.is_symlink():
@@ -79,6 +83,12 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """`whole_path`, opened for writing."""
     with whole_path(path) as partial, partial.open("wb") as file:
         yield file
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that its owner alone can read, whole or not at all."""
+    with whole_path(path, 0o600) as partial:
+        partial.write_bytes(content)
 
 
 def remove_leftovers(folder: Path) -> None:

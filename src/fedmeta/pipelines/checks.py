@@ -126,9 +126,8 @@ def check_algorithms(
             " one of them"
         )
     blocks = {block: algorithms[block].options for block in algorithms}
-    if training.options.get("privacy"):
-        own = Block(algorithms[names[0]].name, options_of(names[0], blocks))
-        check_private(names[0], training, own)
+    own = Block(algorithms[names[0]].name, options_of(names[0], blocks))
+    check_private(names[0], training, own)
     for algorithm in names:
         check_algorithm(
             algorithms[algorithm].name, algorithm, options_of(algorithm, blocks)
@@ -136,20 +135,22 @@ def check_algorithms(
 
 
 def check_private(algorithm: str, training: Block, own: Block) -> None:
-    """Refuse what differential privacy cannot go with, or be accounted for.
+    """Refuse what differential privacy, where asked for, cannot be accounted for.
 
     Args:
         algorithm: that is trained.
         training: its round loop.
         own: all of its options.
     """
+    if not training.options.get("privacy"):
+        return
     what, before = f"{training.name}.privacy", ALGORITHMS[algorithm].after
     if find_spec("opacus") is None:
         raise ValueError(f"{what} needs opacus: pip install opacus")
     if (weights := own.options.get("weights", "uniform")) != "uniform":
         raise ValueError(
-            f"{what} makes all clients count the same, and {own.name}.weights is"
-            f" {weights!r}; add --params {own.name}.weights=uniform"
+            f"{what} makes all clients count the same, and {own.name} has weights:"
+            f" {weights}; set them to uniform"
         )
     if before:
         raise ValueError(

@@ -20,7 +20,7 @@ from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.identity import Settings
 from fedmeta.options import check_algorithm
-from fedmeta.pipelines.checks import Block, check_model, checked_by
+from fedmeta.pipelines.checks import Block, check_model, check_private, checked_by
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.options import TuningOptions
 from fedmeta.pipelines.training.nodes import train
@@ -82,7 +82,10 @@ def check_tuning(
             )
         for number, own in enumerate(configurations(name, blocks, changes[name]), 1):
             what = f"{tuning.name}.configurations.{name}, number {number}"
-            check_algorithm(what, name, options_of(name, own.blocks))
+            options = options_of(name, own.blocks)
+            check_algorithm(what, name, options)
+            if name == names[0]:  # the others share its trainings
+                check_private(name, training, Block(what, options))
 
 
 @checked_by(check_tuning)

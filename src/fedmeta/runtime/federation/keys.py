@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import os
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from cryptography.x509.oid import NameOID
+
+from fedmeta.data.files import write_private
 
 HOST = "127.0.0.1"
 DAYS = 30
-PEM = serialization.Encoding.PEM
+PEM = Encoding.PEM
 Key = ec.EllipticCurvePrivateKey
 
 
@@ -41,16 +48,16 @@ def write_certificates(folder: Path) -> None:
     for name, builder in {"ca": root, "server": leaf}.items():
         signed = builder.sign(authority, hashes.SHA384())
         (folder / f"{name}.crt").write_bytes(signed.public_bytes(PEM))
-    _write_private(folder / "server.key", server, serialization.PrivateFormat.PKCS8)
+    key = server.private_bytes(PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_private(folder / "server.key", key)
 
 
 def write_node_key(path: Path) -> None:
     """Write a node's private key, and the public one with the suffix .pub beside it."""
     key = _key()
-    _write_private(path, key, serialization.PrivateFormat.OpenSSH)
-    public = key.public_key().public_bytes(
-        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-    )
+    private = key.private_bytes(PEM, PrivateFormat.OpenSSH, NoEncryption())
+    write_private(path, private)
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     path.with_name(f"{path.name}.pub").write_bytes(public)
 
 
@@ -82,10 +89,3 @@ def _certificate(
             False,
         )
     )
-
-
-def _write_private(path: Path, key: Key, form: serialization.PrivateFormat) -> None:
-    content = key.private_bytes(PEM, form, serialization.NoEncryption())
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(content)

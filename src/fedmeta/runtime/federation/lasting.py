@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import secrets
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
 
+from fedmeta.data.files import write_private
 from fedmeta.runtime.federation.messages import ANSWER, Message, Refused, receive, send
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ def serve(folder: Path, answer: Callable[[Message], Message]) -> None:
     """Answer one question after another, for ever."""
     key = secrets.token_bytes(32)
     with Listener((HOST, 0), authkey=key) as listener:
-        _write_private(folder / ADDRESS, json.dumps([listener.address[1], key.hex()]))
+        address = json.dumps([listener.address[1], key.hex()])
+        write_private(folder / ADDRESS, address.encode())
         log.info("%s: ready", folder)
         while True:
             try:
@@ -79,15 +80,6 @@ def _answered(question: Message, answer: Callable[[Message], Message]) -> Messag
         log.exception("cannot answer a message of kind %s", question.kind)
         said = f"{error}" or type(error).__name__
         return Message(question.kind, {ANSWER: {"refused": said}}, {})
-
-
-def _write_private(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".partial")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w") as file:
-        file.write(text)
-    temporary.replace(path)
 
 
 class _Without(MetaPathFinder):
