@@ -13,6 +13,9 @@ from fedmeta.data.statistics import Reference
 from fedmeta.data.user_records import TableForm
 from fedmeta.late import pd
 
+# The columns of the paper's Table 2.
+TABLE2 = ("FedAvg", "FedAvg(Meta)", "FedMeta(MAML)", "FedMeta(Meta-SGD)")
+
 
 class Benchmark(NamedTuple):
     """A data set and the model that the paper puts on it.
@@ -40,3 +43,8 @@ class Benchmark(NamedTuple):
     # Whether it is one data set, of which others are told apart as standing in for it.
     published: bool = True
     table_form: TableForm | None = None  # of a user's own records; None: there is none
+
+
+def table2(rows: Mapping[float, tuple[float, ...]]) -> dict[float, dict[str, float]]:
+    """Percent by support fraction and label, from the rows of the paper's Table 2."""
+    return {p: dict(zip(TABLE2, row, strict=True)) for p, row in rows.items()}

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fedmeta.benchmarks.sent140.benchmark import TABLE1
 from fedmeta.benchmarks.sent140.parse import find_raw, parse
-from fedmeta.benchmarks.sent140.select import TABLE1
 from fedmeta.benchmarks.sent140.stanford import COLUMNS, TRAINING
 from fedmeta.benchmarks.sent140.tokens import token_hash
 from fedmeta.benchmarks.sent140.vectors import codebook, encoding, labels

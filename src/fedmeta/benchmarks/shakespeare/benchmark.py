@@ -1,6 +1,6 @@
 """Shakespeare as the pipelines see it."""
 
-from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.benchmarks.benchmark import Benchmark, table2
 from fedmeta.benchmarks.shakespeare import parse, profiles, rows, synthetic, windows
 from fedmeta.models.lstm import character_lstm
 
@@ -16,25 +16,12 @@ SHAKESPEARE = Benchmark(
     model=character_lstm,
     window_overlap=windows.WINDOW,
     table1=profiles.TABLE1,
-    table2={
-        0.2: {
-            "FedAvg": 40.76,
-            "FedAvg(Meta)": 38.71,
-            "FedMeta(MAML)": 46.06,
-            "FedMeta(Meta-SGD)": 44.72,
-        },
-        0.5: {
-            "FedAvg": 42.01,
-            "FedAvg(Meta)": 42.97,
-            "FedMeta(MAML)": 46.29,
-            "FedMeta(Meta-SGD)": 45.24,
-        },
-        0.9: {
-            "FedAvg": 40.58,
-            "FedAvg(Meta)": 43.48,
-            "FedMeta(MAML)": 46.49,
-            "FedMeta(Meta-SGD)": 46.25,
-        },
-    },
+    table2=table2(
+        {
+            0.2: (40.76, 38.71, 46.06, 44.72),
+            0.5: (42.01, 42.97, 46.29, 45.24),
+            0.9: (40.58, 43.48, 46.49, 46.25),
+        }
+    ),
     table_form=rows.TABLE,
 )
