@@ -6,7 +6,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 
-from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.binding import bind, node
 
 
 class Checkpoint:
@@ -30,3 +30,14 @@ def test_chunks_are_let_go_once_they_are_saved():
     assert (saved["h"].load(), saved["g"].load()) == (19, -19)
     # The new one, and the one before: in the catalog, and in Kedro's hands.
     assert max(counts) == 2
+
+
+def test_inputs_follow_from_the_names_of_arguments():
+    def tell(benchmark, records, partition, users, start=None, **algorithms): ...
+
+    made = node(bind(tell, benchmark="b"), "out", "study", "x", {"maml": "m"}, data="d")
+    assert made.name == "x.tell_study"
+    assert made.inputs == ["d.records", "params:d.partition", "params:study.users", "m"]
+    other = node(tell, "out", "home", "x", {"records": "theirs"}, name="say")
+    assert "theirs" in other.inputs and "params:home.partition" in other.inputs
+    assert other.name == "x.say_home"

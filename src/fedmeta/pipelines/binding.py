@@ -1,9 +1,52 @@
-"""Node functions with some arguments fixed by the pipeline that uses them."""
+"""Nodes: some arguments of a function are fixed, others are read by their names."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, update_wrapper
 from typing import Any
+
+from kedro.pipeline import Node
+
+from fedmeta.configuration import PARAMETERS
+
+# Arguments that are datasets of their name. Others are blocks of options of theirs.
+DATASETS = ("raw_files", "records", "clients", "client_split", "support_query")
+DATASETS += ("codebook",)
+
+
+def node(
+    function: Callable[..., Any],
+    outputs: str | Sequence[str],
+    home: str,
+    namespace: str,
+    inputs: Mapping[str, str] = {},
+    *,
+    data: str = "",
+    name: str = "",
+) -> Node:
+    """A node whose inputs follow from the names of its function's arguments.
+
+    Args:
+        function: perhaps of `bind`. Only ``inputs`` have arguments with defaults.
+        outputs: datasets.
+        home: under which name its options are.
+        namespace: of the node.
+        inputs: by argument, those that are called otherwise.
+        data: under which name the data are, and how they are partitioned; "": home.
+        name: what it does, before its home; "": the function's.
+    """
+    found = {}
+    for argument, parameter in inspect.signature(function).parameters.items():
+        if (
+            parameter.default is parameter.empty
+            and parameter.kind != parameter.VAR_KEYWORD
+        ):
+            mark = "" if argument in DATASETS else PARAMETERS
+            of_data = argument in (*DATASETS, "partition")
+            found[argument] = f"{mark}{of_data and data or home}.{argument}"
+    name = f"{name or function.__name__}_{home}"
+    made = list(outputs) if not isinstance(outputs, str) else outputs
+    return Node(function, {**found, **inputs}, made, name=name, namespace=namespace)
 
 
 def bind(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:

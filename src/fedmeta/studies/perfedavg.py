@@ -7,9 +7,8 @@ number of local steps a round.
 
 import numpy as np
 import pandas as pd
-from kedro.pipeline import Node
 
-from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.studies import label_skew, writers
 from fedmeta.pipelines.studies.experiment import Experiment, Variant
 from fedmeta.pipelines.studies.nodes import measure
@@ -249,18 +248,12 @@ STUDY = Study(
     figures=("accuracy", "meta_gradient", "distances"),
     notes=[label_skew.NOTE, writers.UNSEEN],
     more=[
-        lambda: Node(
+        lambda: node(
             bind(measure, benchmark=label_skew.SKEWED),
-            {
-                **{
-                    name: f"{label_skew.DATA}.{name}"
-                    for name in ("records", "clients", "client_split", "codebook")
-                },
-                "distances": f"params:{HOME}.distances",
-            },
             f"{HOME}.report.pairs_table",
-            name=f"measure_{HOME}",
-            namespace="report",
+            HOME,
+            "report",
+            data=label_skew.DATA,
         )
     ],
     further={"distances": f"{HOME}.report.pairs_table"},

@@ -7,12 +7,11 @@ training differs from it in nothing else. All accuracies are of validation clien
 from math import isnan, nan
 
 import pandas as pd
-from kedro.pipeline import Node
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines import ingestion, preparation
-from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.studies import experiment
 from fedmeta.pipelines.studies.experiment import Experiment, Variant
 from fedmeta.pipelines.studies.nodes import fine_tune
@@ -192,17 +191,13 @@ STUDY = Study(
     figures=("accuracy",),
     notes=["All accuracies are of validation clients; no test client is looked at."],
     more=[
-        lambda: Node(
+        lambda: node(
             bind(fine_tune, benchmark=EXPERIMENT.benchmark),
-            {
-                **experiment.shared_inputs(EXPERIMENT, "fedavg"),
-                "checkpoint": f"{HOME}.fedavg.checkpoint",
-                "partition": f"params:{DATA}.partition",
-                "recipes": f"params:{HOME}.recipes",
-            },
             f"{HOME}.report.fine_tuning_table",
-            name=f"fine_tune_{HOME}",
-            namespace="report",
+            HOME,
+            "report",
+            {"checkpoint": f"{HOME}.fedavg.checkpoint"},
+            data=DATA,
         )
     ],
     further={"recipes": f"{HOME}.report.fine_tuning_table"},

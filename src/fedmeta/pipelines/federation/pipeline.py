@@ -1,24 +1,20 @@
 """The graph of a federation's data."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.pipelines import preparation
-from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.federation.nodes import ask
 
 
 def create_pipeline(benchmark: str) -> Pipeline:
     """What nodes hold -> clients, their split, support and query sets, Table 1."""
-    asked = Node(
-        bind(ask, benchmark=BENCHMARKS[benchmark]),
-        {"selection": f"params:{benchmark}.selection"},
-        [_records_of(benchmark), f"{benchmark}.clients"],
-        name=f"ask_{benchmark}",
-        namespace="federation",
-    )
+    function = bind(ask, benchmark=BENCHMARKS[benchmark])
+    made = [_records_of(benchmark), f"{benchmark}.clients"]
+    asked = node(function, made, benchmark, "federation")
     prepared = preparation.create_pipeline(benchmark).nodes
-    others = [node for node in prepared if f"{benchmark}.clients" not in node.outputs]
+    others = [own for own in prepared if f"{benchmark}.clients" not in own.outputs]
     return Pipeline([asked]) + remote(benchmark, Pipeline(others))
 
 

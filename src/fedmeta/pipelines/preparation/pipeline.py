@@ -1,10 +1,10 @@
 """The graph of preparation."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.registry import BENCHMARKS
-from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.preparation.nodes import (
     describe,
     divide,
@@ -25,52 +25,16 @@ def create_pipeline(
         records: a dataset of another name; None: the benchmark's.
     """
     entry = entry or BENCHMARKS[benchmark]
-    records, clients = records or f"{benchmark}.records", f"{benchmark}.clients"
-    return Pipeline(
-        [
-            Node(
-                bind(select, benchmark=entry),
-                {"records": records, "selection": f"params:{benchmark}.selection"},
-                clients,
-                name=f"select_{benchmark}",
-                namespace="preparation",
-            ),
-            Node(
-                bind(describe, benchmark=entry),
-                {"records": records, "clients": clients},
-                f"{benchmark}.statistics",
-                name=f"describe_{benchmark}",
-                namespace="preparation",
-            ),
-            Node(
-                split,
-                {"clients": clients, "partition": f"params:{benchmark}.partition"},
-                f"{benchmark}.client_split",
-                name=f"split_{benchmark}",
-                namespace="preparation",
-            ),
-            Node(
-                bind(divide, benchmark=entry),
-                {
-                    "records": records,
-                    "clients": clients,
-                    "partition": f"params:{benchmark}.partition",
-                },
-                f"{benchmark}.support_query",
-                name=f"divide_{benchmark}",
-                namespace="preparation",
-            ),
-            Node(
-                bind(encode, benchmark=entry),
-                {
-                    "records": records,
-                    "clients": clients,
-                    "client_split": f"{benchmark}.client_split",
-                    "encoding": f"params:{benchmark}.encoding",
-                },
-                f"{benchmark}.codebook",
-                name=f"encode_{benchmark}",
-                namespace="preparation",
-            ),
-        ]
-    )
+    functions = {
+        "clients": bind(select, benchmark=entry),
+        "statistics": bind(describe, benchmark=entry),
+        "client_split": split,
+        "support_query": bind(divide, benchmark=entry),
+        "codebook": bind(encode, benchmark=entry),
+    }
+    found = []
+    for made, function in functions.items():
+        read = {"records": records} if records and made != "client_split" else {}
+        output = f"{benchmark}.{made}"
+        found.append(node(function, output, benchmark, "preparation", read))
+    return Pipeline(found)

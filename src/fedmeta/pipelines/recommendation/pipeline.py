@@ -1,12 +1,13 @@
 """The graph of the study's methods: a usage log -> the scores of each."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.pipelines import ingestion, preparation
-from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.recommendation import nodes, unified
 from fedmeta.pipelines.recommendation.methods import (
     COUNTED,
@@ -20,17 +21,9 @@ from fedmeta.pipelines.studies.experiment import (
     shared_inputs,
     trainings,
 )
-from fedmeta.pipelines.training.pipeline import data_inputs
 
 HOME = "recommendation"
 BENCHMARK = BENCHMARKS[HOME]
-TRAINING = {"training": f"params:{HOME}.training"}
-USERS = {
-    **{name: f"{HOME}.{name}" for name in ("records", "clients", "client_split")},
-    "codebook": f"{HOME}.codebook",
-    "partition": f"params:{HOME}.partition",
-    "study": f"params:{HOME}.study",
-}
 
 
 def data() -> Pipeline:
@@ -41,70 +34,40 @@ def data() -> Pipeline:
 def runs(experiment: Experiment) -> Pipeline:
     """Prepared users -> the scores of every method."""
     federated = {name: experiment.variants[name] for name in FEDERATED}
-    return trainings(experiment._replace(variants=federated)) + Pipeline(
-        [
-            *(_scored(name, nodes.score_counted, name=name) for name in COUNTED),
-            *(
-                _scored(
-                    name,
-                    nodes.score_trained,
-                    {
-                        **TRAINING,
-                        "model": f"params:{HOME}.models.{name}",
-                        "options": f"params:{HOME}.{name}",
-                    },
-                    name=name,
-                )
-                for name in TRAINED
-            ),
-            *_unified(),
-            *(
-                _scored(
-                    name,
-                    nodes.score_federated,
-                    {
-                        **shared_inputs(experiment, name),
-                        "checkpoint": f"{HOME}.{name}.checkpoint",
-                        "options": f"params:{HOME}.{name}",
-                    },
-                    name=name,
-                    algorithm=method.algorithm,
-                )
-                for name, method in FEDERATED.items()
-            ),
-        ]
-    )
-
-
-def _scored(method: str, score: Any, inputs: dict = {}, **fixed: Any) -> Node:
-    return Node(
-        bind(score, benchmark=BENCHMARK, **fixed),
-        {**USERS, **inputs},
-        f"{HOME}.{method}.scores",
-        name=f"score_{HOME}",
-        namespace=method,
-    )
-
-
-def _unified() -> list[Node]:
-    home = f"{HOME}.unified"
-    shared = {**TRAINING, "options": f"params:{home}"}
-    inputs = {**data_inputs(HOME), **shared, "earlier": f"{home}.earlier_checkpoints"}
-    del inputs["model"]
-    return [
-        Node(
+    found = [_scored(name, nodes.score_counted, {}, name=name) for name in COUNTED]
+    for name in TRAINED:
+        own = {
+            "model": f"params:{HOME}.models.{name}",
+            "options": f"params:{HOME}.{name}",
+        }
+        found.append(_scored(name, nodes.score_trained, own, name=name))
+    own = {"options": f"params:{HOME}.unified"}
+    found.append(
+        node(
             bind(unified.pretrain, benchmark=BENCHMARK),
-            inputs,
-            [f"{home}.checkpoint", f"{home}.history"],
-            name=f"train_{HOME}",
-            namespace="unified",
-        ),
-        _scored(
+            [f"{HOME}.unified.{made}" for made in ("checkpoint", "history")],
+            HOME,
             "unified",
-            unified.score_unified,
-            {**shared, "checkpoint": f"{home}.checkpoint"},
-        ),
-    ]
+            {**own, "earlier": f"{HOME}.unified.earlier_checkpoints"},
+            name="train",
+        )
+    )
+    read = {**own, "checkpoint": f"{HOME}.unified.checkpoint"}
+    found.append(_scored("unified", unified.score_unified, read))
+    for name, method in FEDERATED.items():
+        read = {
+            **shared_inputs(experiment, name),
+            "checkpoint": f"{HOME}.{name}.checkpoint",
+            "options": f"params:{HOME}.{name}",
+        }
+        fixed = {"name": name, "algorithm": method.algorithm}
+        found.append(_scored(name, nodes.score_federated, read, **fixed))
+    return trainings(experiment._replace(variants=federated)) + Pipeline(found)
+
+
+def _scored(method: str, score: Any, inputs: Mapping[str, str], **fixed: Any) -> Node:
+    function, home = bind(score, benchmark=BENCHMARK, **fixed), f"{HOME}.{method}"
+    return node(function, f"{home}.scores", HOME, method, inputs, name="score")
 
 
 EXPERIMENT = Experiment(

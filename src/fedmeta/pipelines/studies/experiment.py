@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.studies.nodes import personalise
 from fedmeta.pipelines.training.nodes import train
-from fedmeta.pipelines.training.pipeline import data_inputs, training_outputs
+from fedmeta.pipelines.training.pipeline import training_outputs
 
 
 def runs(experiment: Experiment) -> Pipeline:
     """Prepared data -> checkpoint, history and scores of every variant."""
     personalised = [
-        Node(
+        node(
             bind(personalise, benchmark=experiment.benchmark, name=name),
+            f"{experiment.home}.{name}.scores",
+            experiment.home,
+            name,
             {
                 **shared_inputs(experiment, name),
                 "checkpoint": f"{experiment.home}.{name}.checkpoint",
-                "personalisation": f"params:{experiment.home}.personalisation",
             },
-            f"{experiment.home}.{name}.scores",
-            name=f"personalise_{experiment.home}",
-            namespace=name,
+            data=experiment.data,
         )
         for name in experiment.variants
     ]
@@ -37,36 +37,30 @@ def trainings(experiment: Experiment) -> Pipeline:
     """Prepared data -> checkpoint and history of every variant; no test client."""
     nodes = []
     for name, variant in experiment.variants.items():
-        home = f"{experiment.home}.{name}"
+        names, home = [variant.algorithm], f"{experiment.home}.{name}"
         start = {"start": f"{experiment.home}.{variant.after}.checkpoint"}
-        nodes.append(
-            Node(
-                bind(
-                    train,
-                    benchmark=experiment.benchmark,
-                    names=[variant.algorithm],
-                    called=name,
-                ),
-                {
-                    **shared_inputs(experiment, name),
-                    **(start if variant.after else {}),
-                    "earlier": f"{home}.earlier_checkpoints",
-                    "partition": f"params:{experiment.data}.partition",
-                    variant.algorithm: f"params:{home}",
-                },
-                training_outputs(home, home),
-                name=f"train_{experiment.home}",
-                namespace=name,
-            )
+        trained = node(
+            bind(train, benchmark=experiment.benchmark, names=names, called=name),
+            training_outputs(home, home),
+            experiment.home,
+            name,
+            {
+                **shared_inputs(experiment, name),
+                **(start if variant.after else {}),
+                "earlier": f"{home}.earlier_checkpoints",
+                variant.algorithm: f"params:{home}",
+            },
+            data=experiment.data,
         )
+        nodes.append(trained)
     return Pipeline(nodes)
 
 
 def shared_inputs(experiment: Experiment, name: str) -> dict[str, str]:
-    """What all that is done with a variant needs to know, by argument name."""
+    """Where a variant's records, round loop and model are, by argument name."""
     variant = experiment.variants[name]
     return {
-        **data_inputs(experiment.data, experiment.records),
+        "records": experiment.records,
         "training": f"params:{experiment.home}.{variant.training}",
         "model": f"params:{experiment.home}.{variant.model}",
     }

@@ -1,12 +1,12 @@
 """Users of skewed labels: the digits of all FEMNIST writers, repartitioned."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.data.select import select_clients
 from fedmeta.models.mlp import mlp
 from fedmeta.pipelines import ingestion, preparation
-from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.studies.nodes import repartition_users
 
 DATA = "femnist_skewed"
@@ -27,20 +27,11 @@ SKEWED = SOURCE._replace(
 
 def create_pipeline() -> Pipeline:
     """Raw files -> users of skewed labels, prepared as any benchmark's clients are."""
-    source = ingestion.create_pipeline("femnist") + preparation.create_pipeline(
-        "femnist"
-    )
-    dealt = Node(
-        bind(repartition_users, benchmark=SOURCE),
-        {
-            "records": "femnist.records",
-            "clients": "femnist.clients",
-            "users": f"params:{DATA}.users",
-        },
-        RECORDS,
-        name=f"deal_out_{DATA}",
-        namespace="preparation",
-    )
+    source = ingestion.create_pipeline("femnist")
+    source += preparation.create_pipeline("femnist")
+    read = {name: f"femnist.{name}" for name in ("records", "clients")}
+    function = bind(repartition_users, benchmark=SOURCE)
+    dealt = node(function, RECORDS, DATA, "preparation", read, name="deal_out")
     return (
         source.to_outputs("femnist.clients", "femnist.records")
         + Pipeline([dealt])

@@ -1,19 +1,15 @@
 """Tuning all sides of the comparison with one budget, on validation clients."""
 
 import pandas as pd
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines import ingestion, preparation
-from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.reporting import settings_of_results, united
 from fedmeta.pipelines.studies.halving import tune
-from fedmeta.pipelines.training.pipeline import (
-    data_inputs,
-    option_inputs,
-    trained_with,
-)
+from fedmeta.pipelines.training.pipeline import option_inputs, trained_with
 
 REFERENCE = "maml"  # in the options of its block: the measure of a round's work
 TUNED = ("fedavg", "maml", "fomaml", "meta_sgd")  # with what shares their trainings
@@ -23,33 +19,27 @@ def create_pipeline(benchmark: str) -> Pipeline:
     """Clients of a benchmark -> what was tried and chosen for each algorithm."""
     home = f"{benchmark}_tuning"
     nodes = [
-        Node(
+        node(
             bind(
                 tune,
                 benchmark=BENCHMARKS[benchmark],
                 names=trained_with(name),
                 reference=REFERENCE,
             ),
+            [f"{home}.{name}.checkpoint", f"{home}.report.{name}_table"],
+            benchmark,
+            name,
             {
-                **data_inputs(benchmark),
                 "earlier": f"{home}.{name}.earlier_checkpoints",
-                "partition": f"params:{benchmark}.partition",
                 "tuning": f"params:{home}",
                 **option_inputs(benchmark, [*trained_with(name), REFERENCE]),
             },
-            [f"{home}.{name}.checkpoint", f"{home}.report.{name}_table"],
-            name=f"tune_{benchmark}",
-            namespace=name,
         )
         for name in TUNED
     ]
-    chosen = Node(
-        choose,
-        {name: f"{home}.report.{name}_table" for name in TUNED},
-        f"{home}.report.tuning_table",
-        name=f"choose_{benchmark}",
-        namespace="report",
-    )
+    tables = {name: f"{home}.report.{name}_table" for name in TUNED}
+    output = f"{home}.report.tuning_table"
+    chosen = node(choose, output, benchmark, "report", tables)
     data = ingestion.create_pipeline(benchmark) + preparation.create_pipeline(benchmark)
     return data + Pipeline([*nodes, chosen])
 

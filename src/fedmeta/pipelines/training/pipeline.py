@@ -1,10 +1,10 @@
 """The graph of one training."""
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS, blocks_of
-from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.training.nodes import train
 
 
@@ -18,24 +18,6 @@ def option_inputs(benchmark: str, names: list[str]) -> dict[str, str]:
     """The blocks of parameters that the options of some algorithms are made from."""
     blocks = {block for name in names for block in blocks_of(name)}
     return {block: f"params:{benchmark}.{block}" for block in sorted(blocks)}
-
-
-def data_inputs(benchmark: str, records: str | None = None) -> dict[str, str]:
-    """What training and evaluation need to know of the data, by argument name.
-
-    Args:
-        benchmark: under which name datasets and parameters are.
-        records: a dataset of another name; None: the benchmark's.
-    """
-    return {
-        "records": records or f"{benchmark}.records",
-        "clients": f"{benchmark}.clients",
-        "client_split": f"{benchmark}.client_split",
-        "support_query": f"{benchmark}.support_query",
-        "codebook": f"{benchmark}.codebook",
-        "training": f"params:{benchmark}.training",
-        "model": f"params:{benchmark}.model",
-    }
 
 
 def training_outputs(home: str, *watched: str) -> list[str]:
@@ -57,18 +39,16 @@ def create_pipeline(benchmark: str, algorithm: str) -> Pipeline:
     """
     names, before = trained_with(algorithm), ALGORITHMS[algorithm].after
     home = f"{benchmark}.{algorithm}"
-    node = Node(
+    trained = node(
         bind(train, benchmark=BENCHMARKS[benchmark], names=names),
+        training_outputs(home, *(f"{benchmark}.{name}" for name in names)),
+        benchmark,
+        algorithm,
         {
-            **data_inputs(benchmark),
             **({"start": f"{benchmark}.{before}.checkpoint"} if before else {}),
             "earlier": f"{home}.earlier_checkpoints",
-            "partition": f"params:{benchmark}.partition",
             **option_inputs(benchmark, names),
         },
-        training_outputs(home, *(f"{benchmark}.{name}" for name in names)),
-        name=f"train_{benchmark}",
-        namespace=algorithm,
     )
     earlier = create_pipeline(benchmark, before) if before else Pipeline([])
-    return earlier + Pipeline([node])
+    return earlier + Pipeline([trained])
