@@ -11,9 +11,12 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from kedro.framework.cli.utils import find_run_command
+from kedro.framework.project import configure_project
 
 from fedmeta.cli import cli, run
+from fedmeta.session import refuse_unknown, registered
 
 KEDRO = str(Path(sys.executable).with_name("kedro"))
 
@@ -141,6 +144,44 @@ def test_an_unknown_environment_is_told_with_those_that_there_are(project):
     assert {"base", "paper", "smoke", "tuned"} <= {*there}
     told = f"no environment 'papr': {project}/conf has {', '.join(there)} (--env)"
     assert told in said
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--load-versions", "femnist"], "load_versions"),
+        (["--async", "--runner-params", "is_async=False"], "cannot be used together"),
+        (["--pipeline", "a", "--pipelines", "b"], "cannot be used together"),
+        (["--runner", "ThreadRuner"], "is it ThreadRunner?). expected one of Parallel"),
+    ],
+)
+def test_errors_of_kedros_own_options_are_told(words, told):
+    """Kedro's own say nothing but "NoneType: None"."""
+    done = CliRunner().invoke(run, words)
+    assert done.exit_code == 2
+    (said,) = re.findall("^Error: .*", done.output, re.MULTILINE)
+    assert re.search(told.replace("?)", r"\?\)"), said), said
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "told"),
+    [
+        (
+            "node_names",
+            "train_femnst",
+            r"no node .*--nodes\); did you mean .*train_fem",
+        ),
+        ("from_nodes", "pak_femnist", r"no node .*--from-nodes\).*ingestion.pack_fem"),
+        ("to_outputs", "femnist.maml.score", r"dataset .*--to-outputs.*maml.scores"),
+        ("tags", "mmal", r"no tag 'mmal' .*--tags\); did you mean maml\?"),
+    ],
+)
+def test_names_that_a_pipeline_does_not_have_are_told_with_their_like(
+    option, name, told
+):
+    configure_project("fedmeta")
+    with pytest.raises(ValueError, match=told):
+        refuse_unknown(registered("femnist_maml"), {option: [name]})
 
 
 def heeding_signals() -> None:

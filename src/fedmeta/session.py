@@ -5,7 +5,7 @@ import difflib
 import re
 import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,8 @@ class Session(KedroSession):
         """`KedroSession.run`, telling hooks of a stop, which Kedro does not."""
         with stoppable(), told(self._project_path):
             try:
-                for name in kwargs.get("pipeline_names") or []:
-                    registered(name)
+                names = kwargs.get("pipeline_names") or ["__default__"]
+                refuse_unknown(sum(map(registered, names), Pipeline([])), kwargs)
                 remove_leftovers(self._project_path / "data")
                 return super().run(*args, **kwargs)
             except BaseException as error:
@@ -93,6 +93,31 @@ def registered(name: str) -> Pipeline:
         raise ValueError(f"no pipeline {name!r}{hint} (all: kedro registry list)")
     found: Pipeline = pipelines[name]
     return found
+
+
+def refuse_unknown(pipeline: Pipeline, given: Mapping[str, Any]) -> None:
+    """Refuse options that select parts of a pipeline by names that it does not have.
+
+    Raises:
+        ValueError: names the option and what is spelt alike.
+    """
+    nodes = {node.name for node in pipeline.nodes}
+    datasets = pipeline.datasets()
+    for option, typed, kind, there in (
+        ("node_names", "--nodes", "node", nodes),
+        ("from_nodes", "--from-nodes", "node", nodes),
+        ("to_nodes", "--to-nodes", "node", nodes),
+        ("from_inputs", "--from-inputs", "dataset", datasets),
+        ("to_outputs", "--to-outputs", "dataset", datasets),
+        ("tags", "--tags", "tag", {tag for n in pipeline.nodes for tag in n.tags}),
+    ):
+        for name in given.get(option) or ():
+            if name not in there:
+                near = difflib.get_close_matches(name, sorted(there))
+                hint = f"did you mean {' or '.join(near)}?" if near else "none is like"
+                raise ValueError(
+                    f"no {kind} {name!r} in the pipeline ({typed}); {hint}"
+                )
 
 
 class TrainingDiverged(ValueError):

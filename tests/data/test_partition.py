@@ -59,7 +59,7 @@ def test_impossible_client_fractions(fractions):
 
 
 def test_too_few_clients_to_split():
-    with pytest.raises(DataError, match="9 clients cannot .* lower min_records"):
+    with pytest.raises(DataError, match="9 clients cannot .* expected 10 or more"):
         split_clients([f"c{i}" for i in range(9)], [0.8, 0.1, 0.1], 0)
 
 

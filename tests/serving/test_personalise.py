@@ -174,6 +174,37 @@ def test_a_table_is_read_as_the_data_of_a_run_are(tmp_path):
     assert "3 records have a 'kind' that the data of the run do not" in strange.notes[0]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_values_may_be_spelt_as_another_program_does(suffix):
+    """True, true; 7, 7.0: as CSV, Parquet and JSON have them."""
+    text = str if suffix == ".csv" else lambda value: str(value).lower()
+    metadata = {
+        "roles": json.dumps(["who", "what"]),
+        "classes": json.dumps(["1.5", "7"]),
+        "numbers": "[]",
+        "categories": json.dumps({"on": [text(False), text(True)], "n": ["7", "8"]}),
+    }
+    form = BENCHMARKS["table"].table_form
+    for on in ([True, False, None], ["true", "False", ""]):
+        for n in ([8.0, 7.0, None], ["8.0", "7", ""]):
+            rows = pd.DataFrame({"what": [7.0, "7", None], "on": on, "n": n})
+            rows = rows.astype(object)
+            records = form.read(rows, None, metadata)
+            assert records.columns["categories"].tolist() == [[1, 1], [0, 0], [-1, -1]]
+            assert records.columns["label"].tolist() == [1, 1, 0]
+            assert not records.notes
+
+
+def test_the_number_of_a_class_is_no_label():
+    """It would be taken for another class in silence."""
+    held = {"what": "[]", "roles": '["who", "what"]', "classes": '["10", "20"]'}
+    metadata = {**held, "numbers": "[]", "categories": "{}", "shape": "[1, 4]"}
+    for name, column in (("table", "what"), ("images", "label")):
+        rows = pd.DataFrame({column: [1, None], "pixels": [[0] * 16] * 2})
+        with pytest.raises(DataError, match="unknown label '1'; expected one of 10, 2"):
+            BENCHMARKS[name].table_form.read(rows, None, metadata)
+
+
 def test_a_row_to_come_is_what_recommend_makes_of_its_time(tmp_path):
     """Each alone: neither knows of the other."""
     model, rows = made("recommendation", tmp_path)

@@ -3,15 +3,55 @@
 from __future__ import annotations
 
 import copy
+import difflib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
+from kedro import runner
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import KedroCliError
 
 from fedmeta.cli.options import parameters_given
 
 
-def _adapted(command: click.Command) -> click.Command:
+class Run(click.Command):
+    """Tells Kedro's errors of options, which end without their message otherwise."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Click's: options are read here."""
+        with _told():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Click's: options are seen together here."""
+        with _told():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except KedroCliError as error:
+        raise click.UsageError(error.message) from None
+
+
+def _known_runner(ctx: click.Context, param: click.Parameter, given: Any) -> Any:
+    """Kedro's own by its name, or another by module and name."""
+    known = [n for n in runner.__all__ if re.match("(?!Abstract).*Runner", n)]
+    if given and "." not in given and given not in known:
+        near = difflib.get_close_matches(given, known, n=1)
+        hint = f" (is it {near[0]}?)" if near else ""
+        raise click.BadParameter(
+            f"no runner {given!r}{hint}; expected one of {', '.join(known)}", ctx, param
+        )
+    return given
+
+
+def _adapted(command: click.Command) -> Run:
     """Kedro's `run`, with lists in --params, and no warning for --pipeline."""
     run_pipelines: Any = command.callback
 
@@ -21,13 +61,11 @@ def _adapted(command: click.Command) -> click.Command:
             given |= {"pipelines": [given["pipeline"]], "pipeline": None}
         return run_pipelines(**given)
 
-    adapted = copy.copy(command)
-    adapted.callback = callback
-    adapted.params = [copy.copy(option) for option in command.params]
-    for option in adapted.params:
-        if option.name == "params":
-            option.callback = parameters_given
-    return adapted
+    options = [copy.copy(option) for option in command.params]
+    checks = {"params": parameters_given, "runner": _known_runner}
+    for option in options:
+        option.callback = checks.get(option.name or "", option.callback)
+    return Run(command.name, callback=callback, params=options, help=command.help)
 
 
 run = _adapted(kedro_run)

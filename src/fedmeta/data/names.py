@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 SHOWN = 20  # of a list in a message
+_FLOAT = re.compile(r"-?\d+\.0")
 _WHOLE = re.compile(r"(\d+)\.0+")  # 7.0, as pandas writes 7 beside a missing value
 
 
@@ -42,6 +43,28 @@ def listed(names: Sequence[object], count: int = SHOWN) -> str:
     """The first names of a list that may be long, for a message."""
     more = f" and {len(names) - count:,} more" if len(names) > count else ""
     return ", ".join(map(repr, names[:count])) + more
+
+
+def whole_numbers(texts: Sequence[str]) -> list[str]:
+    """The texts, but 7 for 7.0 where all are whole numbers written like that.
+
+    >>> whole_numbers(["7.0", "-1.0"]), whole_numbers(["7.0", "1.5"])
+    (['7', '-1'], ['7.0', '1.5'])
+    """
+    if texts and all(map(_FLOAT.fullmatch, texts)):
+        return [text.removesuffix(".0") for text in texts]
+    return list(texts)
+
+
+def spelling(text: str) -> str:
+    """One spelling of truth values and whole numbers, which programs write otherwise.
+
+    >>> spelling("True"), spelling("7.0"), spelling("Yes")
+    ('true', '7', 'Yes')
+    """
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    return text.removesuffix(".0") if _FLOAT.fullmatch(text) else text
 
 
 def _plain(name: str) -> str:

@@ -58,12 +58,13 @@ def split_clients(
             "inside (0, 1), that sum to 1, such as [0.8, 0.1, 0.1]"
         )
     count = len(client_ids)
-    # a hair above, since 0.8 * 10 may come out as 7.999...
-    train, validation = (math.floor(f * count + 1e-9) for f in wanted[:2])
-    if min(train, validation, count - train - validation) < 1:
+    train, validation, test = _sizes(count, wanted)
+    if min(train, validation, test) < 1:
+        least = next(n for n in itertools.count(3) if min(_sizes(n, wanted)) > 0)
         raise DataError(
-            f"{count} clients cannot be split {wanted}: a split would be empty; lower "
-            "min_records, raise the sampled fraction or add data"
+            f"{count} clients cannot be split {wanted}: a split would be empty;"
+            f" expected {least} or more: add data, lower selection.min_records, or give each"
+            " split more as partition.clients, such as [0.4, 0.3, 0.3]"
         )
     ids = sorted(client_ids)
     order = [ids[row] for row in np.random.default_rng(seed).permutation(count)]
@@ -75,6 +76,12 @@ def split_clients(
     split["checksum"] = _split_checksum(split)
     validate_split(split)
     return split
+
+
+def _sizes(count: int, fractions: Sequence[float]) -> tuple[int, int, int]:
+    # a hair above, since 0.8 * 10 may come out as 7.999...
+    train, validation = (math.floor(f * count + 1e-9) for f in fractions[:2])
+    return train, validation, count - train - validation
 
 
 def partition_examples(

@@ -41,7 +41,8 @@ def select_clients(
         most = records.num_examples.max()
         raise DataError(
             f"{records.path}: none of {len(records.client_ids)} clients has "
-            f"{min_records} records, the most is {most}; lower min_records"
+            f"{min_records} records, the most is {most}; lower selection.min_records,"
+            " to 2 at the least, or name another column as the client"
         )
     if len(few):
         log.info(

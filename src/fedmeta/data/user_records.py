@@ -13,6 +13,7 @@ import numpy as np
 
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
+from fedmeta.data.names import spelling
 from fedmeta.late import pd
 
 SHOWN = 40  # characters of a value in a message
@@ -62,30 +63,42 @@ def is_labelled(labels: pd.Series) -> np.ndarray:
     return np.array([text_of(value) != "" for value in labels], dtype=bool)
 
 
+def numbers_of(texts: Sequence[str], known: Sequence[str]) -> np.ndarray:
+    """int64 [n] places of texts among those known, -1 where one is not.
+
+    Truth values and whole numbers may be spelt otherwise than there.
+    """
+    numbers = {spelling(name): number for number, name in enumerate(known)}
+    numbers |= {name: number for number, name in enumerate(known)}
+    found = [numbers.get(text, numbers.get(spelling(text), -1)) for text in texts]
+    return np.array(found, dtype=np.int64)
+
+
 def class_numbers(
-    labels: pd.Series, classes: Sequence[str], expected: str
+    labels: pd.Series, classes: Sequence[str], expected: str, numbered: bool = False
 ) -> np.ndarray:
     """int64 [n] classes of labels, -1 where there is none.
 
     Args:
-        labels: each one of ``classes``, or its number among them.
+        labels: each one of ``classes``.
         classes: in the order of their numbers.
         expected: of a label, for messages.
+        numbered: a label may also be the number of its class.
 
     Raises:
         DataError: for any other label, with its row.
     """
-    numbers = {str(number): number for number in range(len(classes))}
-    numbers |= {name: number for number, name in enumerate(classes)}
-    found = np.full(len(labels), -1, dtype=np.int64)
-    for place, (row, value) in enumerate(labels.items()):
-        text = text_of(value)
-        if text and text not in numbers:
+    texts = [text_of(value) for value in labels]
+    found = numbers_of(texts, classes)
+    if numbered:
+        places = numbers_of(texts, list(map(str, range(len(classes)))))
+        found = np.where(found < 0, places, found)
+    for row, text, number in zip(labels.index, texts, found, strict=True):
+        if text and number < 0:
             raise DataError(
                 f"row {row}: unknown label {text[:SHOWN]!r}; expected {expected}, or"
                 " nothing where it is to be predicted"
             )
-        found[place] = numbers.get(text, -1)
     return found
 
 

@@ -98,6 +98,25 @@ def test_an_image_that_was_moved_is_packed_again(folder):
     assert settings() != before
 
 
+def test_levels_of_16_bits_are_scaled(folder):
+    """As Pillow converts them, all but the darkest would be white."""
+    levels = np.array([[0, 257 * 100], [257 * 200, 65535]], np.uint16)
+    Image.fromarray(levels.repeat(2, 0).repeat(2, 1)).save(
+        folder / "bob" / "dog" / "3.png"
+    )
+    for colour in (False, True):
+        pixels = packed(folder, colour=colour).columns("bob")["pixels"]
+        found = pixels.reshape(1 + 2 * colour, 4, 4)[:, ::2, ::2]
+        assert (found == [[0, 100], [200, 255]]).all()
+
+
+def test_levels_without_a_greatest_are_refused(folder):
+    path = folder / "bob" / "dog" / "5.tiff"
+    Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(path)
+    with pytest.raises(DataError, match=r"5.tiff: .*levels of 32 bits; expected 8"):
+        packed(folder)
+
+
 def test_what_is_refused(folder):
     with pytest.raises(DataError, match="ann: no client/class/image here; .*: name"):
         find_raw(folder / "ann")

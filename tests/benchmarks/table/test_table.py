@@ -146,6 +146,33 @@ def test_what_a_model_sees_is_decided_by_training_clients(tmp_path):
     assert "(town 2 of 3)" in made.note
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_whole_numbers_may_be_written_as_floats(tmp_path, suffix):
+    """As pandas writes them where some are missing: one name in all formats."""
+    floats = table_of(user=[1.0, 2, 1, 2, 3, 1], y=[0.0, 1, 1, 0, 0, 1])
+    records = packed(tmp_path, written(tmp_path, floats, suffix=suffix))
+    assert list(records.client_ids) == ["1", "2", "3"]
+    assert json.loads(records.metadata["classes"]) == ["0", "1"]
+    assert content(records, "1")["label"] == [0, 1, 1]
+
+
+def test_dates_may_be_categories(tmp_path):
+    files = written(tmp_path, table_of(town=["2024-05-31"] * 6))
+    records = packed(tmp_path, files, categorical=["town"])
+    assert json.loads(records.metadata["categories"]) == {"town": ["2024-05-31"]}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_an_index_is_no_feature(tmp_path, suffix, caplog):
+    """What pandas writes beside the columns unless it is told not to."""
+    path = tmp_path / f"own{suffix}"
+    table = ROWS.set_index(np.array([3, 1, 4, 0, 5, 9]))
+    table.to_csv(path) if suffix == ".csv" else table.to_parquet(path)
+    records = packed(tmp_path, [path])
+    assert json.loads(records.metadata["numbers"]) == ["at", "height"]
+    assert "is left out: what has no name is an index" in caplog.text
+
+
 def table_of(**columns):
     return ROWS.assign(**columns)
 
@@ -180,6 +207,17 @@ MANY = pd.concat([ROWS] * 300).assign(y=range(1800))
             "'at' has 'six' among numbers .1 of 6 are none.",
         ),
         ([ROWS[:0]], {}, "part-0.csv: no rows"),
+        (
+            [table_of(user=[0.5, 1, 0.5, 1, 2, 2])],
+            {},
+            "part-0.csv: column 'user' has the client '0.5'; expected names or whole",
+        ),
+        (
+            [table_of(town=["2024-05-31"] * 5 + ["2024-06-01T10:00"])],
+            {},
+            "part-0.csv: column 'town' has dates such as '2024-05-31'; .*raw.time",
+        ),
+        ([table_of(town=["31.05.24"] * 6)], {}, "'town' has dates .* raw.categorical"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

@@ -26,7 +26,7 @@ def read(
 ) -> UserRecords:
     """Images of 784 grey levels, row by row, 0 ink and 1 background, as LEAF's are."""
     expected = f"one of 0-9, A-Z, a-z, or LEAF's number 0..{CLASSES - 1}"
-    label = class_numbers(rows["label"], NAMES, expected)
+    label = class_numbers(rows["label"], NAMES, expected, numbered=True)
     pixels = np.rint(255 * vectors(rows["pixels"], "pixels", PIXELS, 0, 1))
     columns = {
         "pixels": pixels.astype(np.uint8),

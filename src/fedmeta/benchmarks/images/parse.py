@@ -103,11 +103,24 @@ def parse(
     return clients(), metadata
 
 
+def _of_bytes(image: Image.Image) -> Image.Image:
+    """The image in 8 bits a channel, which Pillow would cut greater levels off to.
+
+    Raises:
+        ValueError: for levels of which nobody knows the greatest.
+    """
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("levels of 32 bits; expected 8 or 16")
+    return image
+
+
 def _pixels(path: Path, size: int, colour: bool) -> np.ndarray:
     """uint8 [channels * size * size]."""
     try:
         with Image.open(path) as image:
-            found = image.convert("RGB" if colour else "L")
+            found = _of_bytes(image).convert("RGB" if colour else "L")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(
             f"{path}: cannot be read as an image ({error}); write it again or remove it"

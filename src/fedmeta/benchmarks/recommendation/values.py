@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fedmeta.data.errors import DataError
+from fedmeta.data.names import whole_numbers
 from fedmeta.data.tables import (
     DELIMITERS,
     MAX_VALUES,
@@ -28,7 +29,6 @@ NUMBERS = 0.9  # a column with more numbers than this share of its values is of 
 EXACT = 2**53  # whole numbers beyond this may not be their own as float64
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _BREAK = re.compile("[\r\n\0]")
-_WHOLE = re.compile(r"\d+\.0")
 
 
 def identifiers(raw: RawTable, name: str) -> pd.Categorical:
@@ -53,9 +53,7 @@ def identifiers(raw: RawTable, name: str) -> pd.Categorical:
         )
     values = _categories(raw, name, column)
     texts = values.categories
-    if len(texts) and all(map(_WHOLE.fullmatch, texts)):
-        return values.rename_categories([text.removesuffix(".0") for text in texts])
-    return values
+    return values.rename_categories(whole_numbers(list(texts)))
 
 
 def circumstances(

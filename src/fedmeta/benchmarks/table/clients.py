@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -30,7 +31,7 @@ from fedmeta.benchmarks.table.parts import (
 )
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
-from fedmeta.data.names import alike
+from fedmeta.data.names import alike, whole_numbers
 from fedmeta.data.tables import MAX_VALUES, is_text
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,10 @@ log = logging.getLogger(__name__)
 BUCKET = 64 << 20  # bytes sorted at a time
 MAX_BUCKETS = 400  # files that are open at once
 MAX_CLASSES = 1_000
+_DECIMAL, _NUMBER = re.compile(r"-?\d*\.\d+"), re.compile(r"-?\d*\.?\d+")
+_DATE = re.compile(
+    r"(\d{4}-\d\d?-\d\d?|\d\d?([./-])\d\d?\2\d{2,4})([T ].*)?", re.DOTALL
+)
 
 
 class Codes:
@@ -65,7 +70,7 @@ class Codes:
 
     def ranked(self) -> tuple[list[str], np.ndarray]:
         """The texts in order, numbers by size; int32, the place of each number's."""
-        texts = list(self.numbers)
+        texts = whole_numbers(list(self.numbers))
         try:
             order = sorted(range(len(texts)), key=lambda n: (float(texts[n]), texts[n]))
         except ValueError:
@@ -131,6 +136,9 @@ def read_clients(
             log.info("%s: %d records", path, first)
             total += first
         _check_contents(table, columns, total, list(classes.numbers))
+        ids = whole_numbers(list(clients.numbers))
+        _refuse_fractions(table, columns, ids)
+        _refuse_dates(table, columns, categories)
         for what, found in (("clients", clients), ("classes", classes)):
             for note in alike(found.numbers, what):
                 log.warning("%s", note)
@@ -146,7 +154,6 @@ def read_clients(
     places = [place for _, place in ranked.values()]
 
     def sorted_clients() -> Iterator[ClientRecords]:
-        ids = list(clients.numbers)
         with kept:
             for file in files:
                 file.seek(0)
@@ -262,6 +269,32 @@ def _check_contents(
             f"{table.paths[0]}: column {columns.label!r} has one class alone, "
             f"{classes[0]!r}; expected two or more: name another column as raw.label"
         )
+
+
+def _refuse_fractions(table: Table, columns: Columns, ids: list[str]) -> None:
+    """Numbers with decimals measure something: they say not whose a record is."""
+    odd = next((name for name in ids if _DECIMAL.fullmatch(name)), None)
+    if odd is not None and all(map(_NUMBER.fullmatch, ids)):
+        raise DataError(
+            f"{table.paths[0]}: column {columns.client!r} has the client {odd!r};"
+            " expected names or whole numbers: name the column that says whose a record"
+            " is as raw.client, or write these numbers as texts"
+        )
+
+
+def _refuse_dates(table: Table, columns: Columns, categories: dict[str, Codes]) -> None:
+    for name, codes in categories.items():
+        texts = list(codes.numbers)
+        if (
+            texts
+            and name not in columns.categorical
+            and all(map(_DATE.fullmatch, texts))
+        ):
+            raise DataError(
+                f"{table.paths[0]}: column {name!r} has dates such as {texts[0]!r};"
+                " expected numbers or categories: name it as raw.time or in"
+                " raw.leave_out, or in raw.categorical if each is a value of its own"
+            )
 
 
 def _spread(rows: np.ndarray, files: list[Any]) -> None:

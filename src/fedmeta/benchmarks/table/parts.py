@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +14,7 @@ import pyarrow.csv as arrow_csv
 from pyarrow import parquet
 
 from fedmeta.data.errors import DataError
+from fedmeta.data.names import listed
 from fedmeta.data.tables import (
     BLOCK,
     DELIMITERS,
@@ -22,10 +25,14 @@ from fedmeta.data.tables import (
     unreadable_told,
 )
 
+log = logging.getLogger(__name__)
+
 BATCH = 1 << 14  # rows of Parquet at a time
 ARROW = ".arrow"  # of Hugging Face's `Dataset.save_to_disk`
 SUFFIXES = (*DELIMITERS, ".parquet", ARROW)
 NUMBERS, TEXTS, TIMES, NOTHING = "numbers", "texts", "times", "no values"
+# Columns without a name of their own, as pandas writes its index.
+_INDEX = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")
 _NUMBER = r"^\s*-?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf)\s*$"  # as Arrow reads them
 
 
@@ -69,7 +76,14 @@ def open_table(paths: Sequence[Path], columns: Columns) -> Table:
     if features is None:
         known = {*columns.roles, *columns.leave_out}
         every = dict.fromkeys(name for names in present.values() for name in names)
-        features = [name for name in every if name not in known]
+        features = [n for n in every if n not in known and not _INDEX.fullmatch(n)]
+        if nameless := [n for n in every if n not in features and n not in known]:
+            log.warning(
+                "%s: %s is left out: what has no name is an index, not a feature;"
+                " where it is one, give it a name",
+                paths[0],
+                listed(nameless),
+            )
     wanted = [*columns.roles, *features]
     for path in paths:
         named = [*wanted, *columns.leave_out, *columns.categorical]

@@ -16,6 +16,7 @@ from fedmeta.data.user_records import (
     class_numbers,
     divided_by_label,
     expected_classes,
+    numbers_of,
     text_of,
 )
 from fedmeta.late import pd
@@ -41,9 +42,9 @@ def read(
     if categories := json.loads(metadata["categories"]):
         codes = []
         for name, values in categories.items():
-            texts = pd.Series([text_of(value) for value in rows[name]], dtype="str")
-            codes.append(pd.Index(values).get_indexer(texts).astype(np.int32))
-            if strange := int(((codes[-1] < 0) & (texts != "")).sum()):
+            texts = [text_of(value) for value in rows[name]]
+            codes.append(numbers_of(texts, values).astype(np.int32))
+            if strange := int(((codes[-1] < 0) & (np.array(texts) != "")).sum()):
                 notes.append(
                     f"{strange:,} records have a {name!r} that the data of the run do"
                     " not have; it counts as missing"
