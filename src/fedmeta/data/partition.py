@@ -63,8 +63,8 @@ def split_clients(
         least = next(n for n in itertools.count(3) if min(_sizes(n, wanted)) > 0)
         raise DataError(
             f"{count} clients cannot be split {wanted}: a split would be empty;"
-            f" expected {least} or more: add data, lower selection.min_records, or give each"
-            " split more as partition.clients, such as [0.4, 0.3, 0.3]"
+            f" expected {least} or more: add data, lower selection.min_records, or give"
+            " each split more as partition.clients, such as [0.4, 0.3, 0.3]"
         )
     ids = sorted(client_ids)
     order = [ids[row] for row in np.random.default_rng(seed).permutation(count)]
