@@ -77,10 +77,21 @@ def recommend_command(
     show_default=True,
     help="How many labels a row, the best first.",
 )
+@click.option(
+    "--node",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a federation's node, whose parameters take the place of a run's.",
+)
 @of_a_run
 @click.pass_obj
 def personalise_command(
-    metadata: Any, model: str, table: str, top: int, style: str, **of_run: Any
+    metadata: Any,
+    model: str,
+    table: str,
+    top: int,
+    node: Path | None,
+    style: str,
+    **of_run: Any,
 ) -> None:
     """Labels of users' records, by a model adapted to those with a label.
 
@@ -89,11 +100,15 @@ def personalise_command(
     label (empty: to be predicted) and the record: a CSV, TSV, Parquet, JSON or JSON
     Lines file, or standard input. Nothing of TABLE is written anywhere.
     """
-    from fedmeta.serving import load_run, personalise  # noqa: PLC0415
+    from fedmeta.serving import load_node, load_run, personalise  # noqa: PLC0415
     from fedmeta.serving.tables import read_rows, written  # noqa: PLC0415
     from fedmeta.session import told_in_a_line  # noqa: PLC0415
 
     with told_in_a_line("Nothing was written."):
-        trained = load_run(model, project=metadata.project_path, **of_run)
+        trained = (
+            load_node(model, node)
+            if node
+            else load_run(model, project=metadata.project_path, **of_run)
+        )
         found = personalise(trained, read_rows(table), top)
     written(found, style)

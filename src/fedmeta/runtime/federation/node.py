@@ -25,6 +25,7 @@ from fedmeta.data.tasks import Episode, task_maker
 from fedmeta.identity import fingerprint
 from fedmeta.options import compression_from
 from fedmeta.runtime.federation.job import Job
+from fedmeta.runtime.federation.kept import keep
 from fedmeta.runtime.federation.messages import (
     ANSWER,
     CODEBOOK,
@@ -73,7 +74,9 @@ class Node:
         work = self._ready(job, question)
         asked = question.values[WORK]
         meta = tree_like(work.like, question.arrays[META])
-        return ANSWERS[question.kind](self, work, meta, **asked)
+        answer = ANSWERS[question.kind](self, work, meta, **asked)
+        keep(self.folder, job, question)
+        return answer
 
     def _held(self, job: Job) -> Message:
         """Names and sizes of the clients that a selection keeps, and what records are.
