@@ -1,11 +1,14 @@
-"""A federation of real processes on 127.0.0.1: the bits of one process, and losses.
+"""A federation of real processes on 127.0.0.1: the bits of one process, and kills.
 
 Flower is in an environment of its own, that `make federation` makes.
 """
 
 import json
 import os
+import signal
+import threading
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -53,42 +56,104 @@ def federation(project, tmp_path_factory):
         yield local
 
 
+@pytest.fixture(autouse=True)
+def own_log(federation):
+    """A log of this test's runs alone."""
+    federation.log_of("run").unlink(missing_ok=True)
+
+
+def run(federation, store, **config):
+    params = f"store={store},femnist.training.clients_per_round=8"
+    wanted = {"pipeline": "femnist_maml_federation", "env": "smoke", "params": params}
+    return federation.run({**wanted, "nodes": 3, **config})
+
+
+@contextmanager
+def running(federation, store, **config):
+    """A run that is in its third round; after the block it has ended."""
+    completed = []
+
+    def to_its_end():
+        with suppress(RuntimeError):  # there is no server to ask how it ended
+            completed.append(run(federation, store, **config))
+
+    thread = threading.Thread(target=to_its_end, daemon=True)
+    thread.start()
+    wait_for(federation, "round 2 of 4: validation")
+    yield completed
+    thread.join(WAIT_S)
+
+
+def log_of(federation, name="run"):
+    log = federation.log_of(name)
+    return log.read_text() if log.exists() else ""
+
+
+def wait_for(federation, text, name="run", times=1):
+    end = time.monotonic() + WAIT_S
+    while log_of(federation, name).count(text) < times:
+        assert time.monotonic() < end, f"no {text!r}: {log_of(federation, name)[-999:]}"
+        time.sleep(0.2)
+
+
 def checkpoint(project, store):
     (link,) = project.glob(f"data/06_models/{store}/**/maml.safetensors")
     return read_checkpoint(link)
 
 
-def run(federation, store, rounds=4, **config):
-    params = f"store={store},femnist.training.rounds={rounds}"
-    wanted = {"pipeline": "femnist_maml_federation", "env": "smoke", "params": params}
-    return federation.run({**wanted, **config})
-
-
-def log_of(federation):
-    log = federation.log_of("run")
-    return log.read_text() if log.exists() else ""
-
-
-def wait_for(federation, text, times=1):
-    end = time.monotonic() + WAIT_S
-    while log_of(federation).count(text) < times:
-        assert time.monotonic() < end, f"no {text!r} in {log_of(federation)[-3000:]}"
-        time.sleep(0.2)
-
-
-def test_a_federation_gives_the_bits_of_one_process(federation, project):
-    assert run(federation, "nodes", nodes=3)
-    bootstrap_project(project)
-    given = {
-        "store": "here",
-        "femnist": {"training": {"rounds": 4, "backend": "sequential"}},
-    }
-    with KedroSession.create(project, env="smoke", runtime_params=given) as session:
-        session.run(pipeline_names=["femnist_maml"])
-    found, wanted = checkpoint(project, "nodes"), checkpoint(project, "here")
+def assert_same(found, wanted):
     assert found.settings == wanted.settings
     pairs = zip(tree_leaves(found.state), tree_leaves(wanted.state), strict=True)
     assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in pairs)
     for kind in ("history", "validation"):
         for name, table in getattr(wanted, kind).items():
             assert getattr(found, kind)[name].equals(table)
+
+
+@pytest.fixture(scope="module")
+def unbroken(federation, project):
+    """The checkpoint of a run that nothing has happened to."""
+    assert run(federation, "nodes")
+    return checkpoint(project, "nodes")
+
+
+def test_a_federation_gives_the_bits_of_one_process(unbroken, project):
+    bootstrap_project(project)
+    training = {"clients_per_round": 8, "backend": "sequential"}
+    given = {"store": "here", "femnist": {"training": training}}
+    with KedroSession.create(project, env="smoke", runtime_params=given) as session:
+        session.run(pipeline_names=["femnist_maml"])
+    assert_same(unbroken, checkpoint(project, "here"))
+
+
+def test_a_node_that_is_killed_costs_its_updates_and_is_taken_on_again(
+    federation, project
+):
+    node, folder = "node2", federation.folder.parent / "node2"
+    config = {"pipeline": "femnist_federation", "deadline": 30.0, "least": 0.1}
+    with running(federation, "lost", **config) as completed:
+        for process in (f"{node}.supernode", f"{node}.lasting"):
+            federation.end(process, signal.SIGKILL)
+        federation.start_lasting(node, folder)
+        federation.start_supernode(node, folder)
+    assert completed == [True]
+    assert "is left out, with" in log_of(federation)
+    assert checkpoint(project, "lost").state.round == 4
+    assert [*project.glob("data/08_reporting/lost/femnist/*/report.html")]
+    # Taken on again, within the minute; the runs below wait for three nodes.
+    wait_for(federation, "SuperNode ID", f"{node}.supernode", times=2)
+
+
+@pytest.mark.parametrize("server", ["serverapp", "superlink"])
+def test_a_server_that_is_killed_and_run_again_resumes(
+    federation, project, unbroken, server
+):
+    with running(federation, server):
+        if server == "superlink":
+            federation.end("superlink", signal.SIGKILL)
+            federation.start_superlink()
+        else:
+            federation.kill("flwr-serverapp")
+        assert run(federation, server)
+    assert "maml: resuming after round 2" in log_of(federation)
+    assert_same(checkpoint(project, server), unbroken)

@@ -1,24 +1,36 @@
-"""Flower's SuperNode, with two waits less.
+"""Flower's SuperNode, with two waits less and one more.
 
 `python -m fedmeta.runtime.federation.supernode` has the options of flower-supernode.
 Flower 1.42 sleeps 3 s between two looks for a message, which no option shortens, and
 starts an interpreter for each message, which imports Flower for 2 s. Here the sleep is
-shorter, and these processes are forked from one that has imported everything.
+shorter, and these processes are forked from one that has imported everything. A
+SuperNode that was killed counts as there for a minute, in which Flower refuses the next
+with the same key, and that ends: here it waits.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
 import time
 from types import SimpleNamespace
+from typing import Any
 
+import httpx
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, HEARTBEAT_PATIENCE
+from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supernode import start_client_internal
 from flwr.supernode.cli.flower_supernode import flower_supernode
+from flwr.supernode.fleet_http_client import FleetHttpClient
+
+log = logging.getLogger("flwr")
 
 POLL_S = 0.5
+COUNTED_S = HEARTBEAT_PATIENCE * HEARTBEAT_DEFAULT_INTERVAL  # as there, after its end
+START_S = 5.0  # between two tries to be taken on
 PORT = 9094  # of flower-supernode
 
 
@@ -35,7 +47,25 @@ def main() -> None:
     start_client_internal.time = SimpleNamespace(  # type: ignore[attr-defined]
         sleep=lambda seconds: time.sleep(min(seconds, POLL_S))
     )
+    FleetHttpClient.ActivateNode = _taken_on  # type: ignore[method-assign]
     flower_supernode()
+
+
+def _taken_on(
+    client: FleetHttpClient, request: Any, activate: Any = FleetHttpClient.ActivateNode
+) -> Any:
+    """Ask to be taken on until the server has noticed that a former one has ended."""
+    end = time.monotonic() + COUNTED_S + START_S
+    while True:
+        try:
+            return activate(client, request)
+        except httpx.HTTPStatusError as error:
+            told = FlowerError.from_json(error.response.text)
+            failed = told and told.code == ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED
+            if not failed or time.monotonic() > end:
+                raise
+        log.info("this node counts as there, for a minute at most: waiting")
+        time.sleep(START_S)
 
 
 if __name__ == "__main__":
