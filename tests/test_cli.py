@@ -173,6 +173,8 @@ def test_errors_of_kedros_own_options_are_told(words, told):
         ),
         ("from_nodes", "pak_femnist", r"no node .*--from-nodes\).*ingestion.pack_fem"),
         ("to_outputs", "femnist.maml.score", r"dataset .*--to-outputs.*maml.scores"),
+        ("to_outputs", "table.report.page", r"--to-outputs\); add .* table_fedmeta$"),
+        ("to_nodes", "fomaml.train_femnist", r"--to-nodes\); add .* femnist_fedmeta$"),
         ("tags", "mmal", r"no tag 'mmal' .*--tags\); did you mean maml\?"),
     ],
 )

@@ -15,7 +15,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from kedro.io import AbstractDataset
-from kedro_datasets._typing import TablePreview  # Kedro-Viz goes by this name
+from kedro_datasets._typing import (  # Kedro-Viz goes by these names
+    HTMLPreview,
+    TablePreview,
+)
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import CSVDataset, ParquetDataset
 from kedro_datasets.text import TextDataset
@@ -287,7 +290,11 @@ class AtomicJSONDataset(Atomic, JSONDataset):
 
 
 class AtomicTextDataset(Atomic, TextDataset):
-    """kedro_datasets.text.TextDataset, written whole or not at all."""
+    """kedro_datasets.text.TextDataset, written whole or not at all: a page."""
+
+    def preview(self) -> HTMLPreview:
+        """The whole page, for Kedro-Viz, which shows its body."""
+        return HTMLPreview(self.load())
 
 
 class ResultDataset(AtomicCSVDataset):

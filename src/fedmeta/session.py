@@ -5,7 +5,7 @@ import difflib
 import re
 import signal
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,26 @@ OF_TORCH = "not enough memory|out of memory"  # how its own error says so
 # How Kedro names the block of parameters that an error is in, and several of them.
 HEAD = r"^Parameter validation failed:\s*- "
 BLOCK = r"(\s- )?Parameter '([^']*)': Failed to instantiate \w+ for parameter '[^']*'"
+
+
+def _nodes(pipeline: Pipeline) -> set[str]:
+    return {node.name for node in pipeline.nodes}
+
+
+def _tags(pipeline: Pipeline) -> set[str]:
+    return {tag for node in pipeline.nodes for tag in node.tags}
+
+
+# Arguments of `Session.run` by which parts are selected: how they are typed, what they
+# name, and what a pipeline has of that.
+SELECTING: dict[str, tuple[str, str, Callable[[Pipeline], set[str]]]] = {
+    "node_names": ("--nodes", "node", _nodes),
+    "from_nodes": ("--from-nodes", "node", _nodes),
+    "to_nodes": ("--to-nodes", "node", _nodes),
+    "from_inputs": ("--from-inputs", "dataset", Pipeline.datasets),
+    "to_outputs": ("--to-outputs", "dataset", Pipeline.datasets),
+    "tags": ("--tags", "tag", _tags),
+}
 
 
 class Session(KedroSession):
@@ -99,25 +119,24 @@ def refuse_unknown(pipeline: Pipeline, given: Mapping[str, Any]) -> None:
     """Refuse options that select parts of a pipeline by names that it does not have.
 
     Raises:
-        ValueError: names the option and what is spelt alike.
+        ValueError: names the option, and the pipeline that has the name or, where none
+            has, what is spelt alike.
     """
-    nodes = {node.name for node in pipeline.nodes}
-    datasets = pipeline.datasets()
-    for option, typed, kind, there in (
-        ("node_names", "--nodes", "node", nodes),
-        ("from_nodes", "--from-nodes", "node", nodes),
-        ("to_nodes", "--to-nodes", "node", nodes),
-        ("from_inputs", "--from-inputs", "dataset", datasets),
-        ("to_outputs", "--to-outputs", "dataset", datasets),
-        ("tags", "--tags", "tag", {tag for n in pipeline.nodes for tag in n.tags}),
-    ):
+    for option, (typed, kind, there) in SELECTING.items():
         for name in given.get(option) or ():
-            if name not in there:
-                near = difflib.get_close_matches(name, sorted(there))
-                hint = f"did you mean {' or '.join(near)}?" if near else "none is like"
-                raise ValueError(
-                    f"no {kind} {name!r} in the pipeline ({typed}); {hint}"
-                )
+            if name in there(pipeline):
+                continue
+            others = [p for p, found in pipelines.items() if name in there(found)]
+            near = difflib.get_close_matches(name, sorted(there(pipeline)))
+            if others:  # Kedro-Viz tells commands without it
+                hint = f"; add --pipeline {min(others, key=_whole_first)}"
+            else:
+                hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"no {kind} {name!r} in this pipeline ({typed}){hint}")
+
+
+def _whole_first(pipeline: str) -> tuple[bool, int]:
+    return not pipeline.endswith("_fedmeta"), len(pipeline)
 
 
 class TrainingDiverged(ValueError):

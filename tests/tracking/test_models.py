@@ -15,7 +15,9 @@ import mlflow.pyfunc
 import pandas as pd
 import pytest
 import requests
+from fastapi.testclient import TestClient
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import scoring_server
 from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
@@ -110,6 +112,30 @@ def test_the_model_loads_and_predicts_as_the_run_does(store: Path, benchmark: st
     assert set(shown) == set(names)
     with pytest.raises(MlflowException, match="every row has a label"):
         model.predict(rows[:1])
+
+
+@pytest.mark.parametrize(
+    "benchmark", [n for n, b in BENCHMARKS.items() if b.table_form is not None]
+)
+def test_every_kind_of_model_answers_over_http(store: Path, benchmark: str):
+    """By the application that `mlflow models serve` runs, and a client of JSON."""
+    log(store, recorded(store, benchmark))
+    model = mlflow.pyfunc.load_model(f"models:/{benchmark}_synthetic_demo_maml/1")
+    own = build_personaliser(samples.learned(benchmark, store))
+    rows = own.form.example(own.metadata)
+    expected = personalise(own, rows, 2).to_dict(orient="records")
+    split = json.loads(rows.to_json(orient="split", index=False))
+    records = json.loads(rows.to_json(orient="records"))
+    with TestClient(scoring_server.init(model)) as client:
+        for form in ({"dataframe_records": records}, {"dataframe_split": split}):
+            sent = {**form, "params": {"top": 2}}
+            answer = client.post("/invocations", json=sent)
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["predictions"] == expected
+        user, *_ = own.form.columns(own.metadata)
+        numbered = [{**record, user: 7} for record in records]
+        answer = client.post("/invocations", json={"dataframe_records": numbered})
+        assert answer.json()["predictions"][0]["user"] == "7"
 
 
 def test_it_is_logged_and_registered_once(store: Path):
