@@ -217,6 +217,15 @@ def test_an_algorithm_more_concerns_no_other(package):
     assert {n: trained_by(n, "femnist", package) for n in ALGORITHMS} == before
 
 
+def test_what_is_declared_neutral_is_there():
+    """A line that no module has any more says nothing, and hides that one lacks."""
+    root = identity.PACKAGE
+    paths = [path for path in root.rglob("*.py") if path.name != "__init__.py"]
+    names = [".".join(p.relative_to(root).with_suffix("").parts) for p in paths]
+    hashes = {syntax.read_module(name, root)[0] for name in names}
+    assert identity.EQUIVALENT.keys() <= hashes
+
+
 def test_a_refactoring_that_is_declared_neutral(package, monkeypatch):
     before = trained_by("maml", "femnist")
     edit(package, "core/trees.py", "def ", "from fedmeta.core import split\n\n\ndef ")

@@ -85,6 +85,21 @@ def test_what_cannot_be_read_stays(tmp_path: Path, train: Callable[..., Path]) -
     assert not list(space.replaced(tmp_path))
 
 
+def test_what_clients_keep_goes_with_the_last_checkpoint_that_needs_it(
+    tmp_path: Path, train: Callable[..., Path]
+) -> None:
+    paths = train(old=True), train(lr=0.2), train()
+    states = [
+        path.with_name(path.stem.rpartition("-")[0] + "-states") for path in paths
+    ]
+    for folder in states:
+        (folder / "7").mkdir(parents=True)
+        (folder / "7" / "3.safetensors").write_bytes(b"12345")
+    told = command(tmp_path, "--remove")
+    assert f"5  {states[0].relative_to(tmp_path)}: what clients kept" in told
+    assert [folder.exists() for folder in states] == [False, True, True]
+
+
 def test_a_run_at_work_is_left_alone(
     tmp_path: Path, train: Callable[..., Path]
 ) -> None:

@@ -6,7 +6,7 @@ No framework is needed for that, so that a node of a federation builds the same.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fedmeta.core.algorithms import options_of
+from fedmeta.core.algorithms import options_of, taken_by
 from fedmeta.core.model import Model
 from fedmeta.core.types import Algorithm
 from fedmeta.options import build, build_algorithm
@@ -25,6 +25,7 @@ def assemble(
     names: Sequence[str],
     blocks: Mapping[str, Mapping[str, Any]],
     chunk: int,
+    participation: float | None = None,
 ) -> Assembled:
     """Build a model and algorithms.
 
@@ -34,14 +35,22 @@ def assemble(
         names: of the algorithms.
         blocks: options by the name of the block, of all that they are made from.
         chunk: records differentiated at once: bounds memory.
+        participation: share of the training clients that a round has, for algorithms
+            that ask for it; None: nothing is trained here.
 
     Raises:
         ValueError: for an unknown option, a missing one, or a wrong type.
     """
     network = build(factory, dict(model), "model")
+    common = {"chunk": chunk, "participation": participation}
     algorithms = {
         name: build_algorithm(
-            name, network.loss, {"chunk": chunk, **options_of(name, blocks)}
+            name,
+            network.loss,
+            {
+                **{key: common[key] for key in common.keys() & taken_by(name)},
+                **options_of(name, blocks),
+            },
         )
         for name in names
     }

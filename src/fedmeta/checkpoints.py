@@ -38,6 +38,8 @@ class Checkpoint(NamedTuple):
     validation: dict[str, pd.DataFrame] = {}
     # a row an evaluated round: `fedmeta.pipelines.progress.Clock.at`
     timing: Sequence[dict[str, float]] = ()
+    # Where clients keep something: `fedmeta.data.states.ClientStates.rounds`
+    states: Tensor | None = None
 
     @property
     def learned(self) -> MetaParams:
@@ -70,6 +72,8 @@ class EarlierCheckpoints(NamedTuple):
     alike: Callable[[str, int], Iterator[Checkpoint]]
     # settings of each one, with its rounds; empty: damaged, or of an earlier version
     others: Callable[[], Iterator[Settings]]
+    # fingerprint -> the folder of what the training's clients keep
+    states: Callable[[str], Path]
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -91,6 +95,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     average = {} if checkpoint.average is None else {"average": checkpoint.average}
     tree = {"meta": state.meta, "opt_state": state.opt_state, **average}
     tree |= {"validation": validation}
+    if checkpoint.states is not None:
+        tree["states"] = checkpoint.states
     tensors = dict(flatten(tree))
     write_tensors(path, "checkpoint", tensors, header)
 
@@ -140,6 +146,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         header["averaged"],
         _named(tree.get("validation", {}), header["validation"]),
         header.get("timing", ()),
+        tree.get("states"),
     )
 
 

@@ -43,6 +43,7 @@ from fedmeta.data.federated import (
 from fedmeta.data.files import whole_path
 from fedmeta.data.remote import RemoteRecords, from_json, to_json
 from fedmeta.data.seal import seal, unsealed, verify
+from fedmeta.data.states import STATES
 from fedmeta.data.tensors import read_tensors, write_tensors
 from fedmeta.identity import Settings
 
@@ -194,7 +195,11 @@ class EarlierCheckpointsDataset(_FileDataset):
                 except DataError:  # nothing of it is used
                     yield {}
 
-        return EarlierCheckpoints(own, alike, others)
+        def states(fingerprint: str) -> Path:
+            name = f"{self._filepath.stem}-{fingerprint[:12]}-{STATES}"
+            return self._filepath.with_name(name)
+
+        return EarlierCheckpoints(own, alike, others, states)
 
     def save(self, data: None) -> None:
         raise TypeError("earlier checkpoints are written by the training alone")

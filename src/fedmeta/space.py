@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from fedmeta import identity
 from fedmeta.checkpoints import read_settings
 from fedmeta.data.errors import DataError
+from fedmeta.data.states import STATES
 from fedmeta.identity import Settings
 from fedmeta.tracking.record import RECORDS
 from fedmeta.tracking.sender import ARTIFACTS, RESULTS
@@ -86,12 +87,19 @@ def _checkpoints(project: Path) -> Iterator[Replaced]:
         home = newest.parent.relative_to(project / MODELS)
         lock = project / RESULTS / home / RECORDS / f"{newest.stem}.lock"
         # Of a name that another begins with, too: the fingerprint has twelve digits.
-        pattern = f"{newest.stem}-{'[0-9a-f]' * 12}-*.safetensors"
-        for path in sorted(newest.parent.glob(pattern)):
-            if path.name == newest.readlink().name:
-                continue
-            if why := _unusable(path):
-                yield Replaced(path.relative_to(project), _size([path]), why, lock)
+        pattern = f"{newest.stem}-{'[0-9a-f]' * 12}-"
+        unusable = {
+            path: why
+            for path in sorted(newest.parent.glob(f"{pattern}*.safetensors"))
+            if path.name != newest.readlink().name and (why := _unusable(path))
+        }
+        for path in sorted(newest.parent.glob(f"{pattern}{STATES}")):
+            name = path.name.removesuffix(STATES)
+            left = {*path.parent.glob(f"{name}*.safetensors")} - unusable.keys()
+            if not left:
+                unusable[path] = "what clients kept, of a training that nothing resumes"
+        for path, why in unusable.items():
+            yield Replaced(path.relative_to(project), _size(_files(path)), why, lock)
 
 
 def _unusable(path: Path) -> str:

@@ -36,7 +36,7 @@ from fedmeta.core.inner import FIRST_ORDER, Hessians, Plan
 from fedmeta.core.model import ForwardFlops, classifier, own_model
 from fedmeta.core.optimizers import OPTIMIZERS, adam, momentum, sgd
 from fedmeta.core.trees import tree_map
-from fedmeta.core.types import Batch, Task
+from fedmeta.core.types import Batch, Task, Work
 
 ADAM, SGD = {"local": adam(0.05)}, {"local": sgd(0.1)}
 LOCAL = LocalSteps(adam(0.05), support_size=2, query_size=3)
@@ -62,6 +62,7 @@ PER_FEDAVG = {
     "batch_size": 4,
 }
 META_SGD = {name: {"alpha_init": 0.3, **s} for name, s in MAML_LIKE.items()}
+HEAD = {"head": ("w2",), "fine_tuning": FineTuning(sgd(0.1), 3, None, ("w2",))}
 SETTINGS = {
     "fedavg": {
         "adam": {**ADAM, "batch_size": 3, "weights": "num_examples"},
@@ -118,6 +119,28 @@ SETTINGS = {
         "adam": {"fine_tuning": FineTuning(adam(0.05), 3, 2)},
         "head": {"fine_tuning": FineTuning(sgd(0.1), 3, None, ("w2",))},
     },
+    "ditto": {
+        "adam": {"fine_tuning": FineTuning(adam(0.05), 2, 2, None, 0.5)},
+        "head": {"fine_tuning": FineTuning(sgd(0.1), 3, None, ("w2",), 0.5)},
+    },
+    "fedper": {
+        "adam": {**ADAM, **HEAD, "batch_size": 3, "weights": "num_examples"},
+        "server_adam": {**SGD, **HEAD, "epochs": 2, "server": adam(0.05)},
+    },
+    "fedrep": {
+        "sgd": {**SGD, **HEAD, "head_epochs": 2, "batch_size": 3},
+        "adam": {**ADAM, **HEAD, "head_epochs": 1, "batch_size": None},
+    },
+    "scaffold": {
+        "shared": {"lr": 0.1, "participation": 0.5, "batch_size": 3},
+        "fine_tuned": {
+            "lr": 0.1,
+            "participation": 1.0,
+            "epochs": 2,
+            "server": sgd(0.8),
+            "fine_tuning": FineTuning(sgd(0.1), 2, 2),
+        },
+    },
     "knn_per": {
         "near": {"neighbours": 2, "share": 0.3},
         "all": {"neighbours": 50, "share": 0.9},
@@ -137,6 +160,7 @@ SETTINGS = {
 SHARED = {
     *("fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi"),
     "knn_per",  # which remembers records beside it
+    "scaffold",
 }
 CLIENTS = list(SIZES)
 MODEL = tanh_net()
@@ -165,10 +189,18 @@ CASES = [
     for setting, options in settings.items()
 ]
 every_algorithm = pytest.mark.parametrize("case", CASES)
+KEEPING = [one for one in CASES if one.values[0].build().client_state is not None]
+whose_clients_keep = pytest.mark.parametrize("case", KEEPING)
 
 
 def make_tasks(algorithm, dtype=torch.float64):
-    return tasks(dtype, algorithm.passes)
+    """Tasks of clients in their first round."""
+    make_task = tasks(dtype, algorithm.passes)
+    if algorithm.client_state is None:
+        return make_task
+    start = algorithm.init(cast(MODEL.init(1), dtype))
+    state = algorithm.client_state(start.meta)
+    return lambda client, number: make_task(client, number)._replace(state=state)
 
 
 def outputs(algorithm, meta, backend=sequential, dtype=torch.float64):
@@ -226,7 +258,7 @@ def test_backends_agree(case, dtype, tolerance, backend):
     other = outputs(algorithm, meta, BACKENDS[backend], dtype)
     assert list(other) == CLIENTS  # in the order of the cohort
     for client in CLIENTS:
-        for part in ("update", "metrics", "weight"):
+        for part in ("update", "metrics", "weight", "state"):
             ours = {part: other[client][part]}
             wanted = {part: one_by_one[client][part]}
             assert_trees_close(ours, wanted, check_dtype=False, **tolerance)
@@ -247,6 +279,7 @@ def test_padding_changes_nothing(case, support, query):
         alone, together = (algorithm.client_update(meta, t) for t in (task, padded))
         assert_trees_close(together.update, alone.update, rtol=1e-9, atol=1e-12)
         assert_trees_close(together.metrics, alone.metrics, rtol=1e-9, atol=1e-12)
+        assert_trees_close(together.state, alone.state, rtol=1e-9, atol=1e-12)
         assert together.weight == alone.weight
         alone, together = (algorithm.adapt(meta, t.support) for t in (task, padded))
         assert_trees_close(together, alone, rtol=1e-9, atol=1e-12)
@@ -259,9 +292,9 @@ def test_chunks_change_nothing(case, chunk):
     meta = case.start().meta
     alone, together = outputs(whole, meta), outputs(chunked, meta)
     for client in CLIENTS:
-        assert_trees_close(
-            together[client]["update"], alone[client]["update"], rtol=1e-9, atol=1e-12
-        )
+        for part in ("update", "state"):
+            ours, wanted = together[client][part], alone[client][part]
+            assert_trees_close(ours, wanted, rtol=1e-9, atol=1e-12)
     pd.testing.assert_frame_equal(
         rows(chunked, meta, chunk=chunk), rows(whole, meta), rtol=1e-9
     )
@@ -292,6 +325,7 @@ def test_nothing_given_is_changed(case):
     assert_trees_equal(state.meta, before[0].meta)
     assert_trees_equal(state.opt_state, before[0].opt_state)
     assert_trees_equal(output.update, update)
+    assert_trees_equal(task.state, before[1].state)
     for ours, wanted in zip(
         (*task.support, *task.query),
         (*before[1].support, *before[1].query),
@@ -309,7 +343,7 @@ def test_nothing_given_is_changed(case):
 def test_who_adapts(case):
     meta = case.start().meta
     adapted = case.build().adapt(meta, task_of("eve", 1, torch.float64, 0).support)
-    if case.name in SHARED:
+    if case.name in SHARED and "fine_tuning" not in case.options:
         assert adapted is meta["theta"]
     else:
         assert (flat(adapted) - flat(meta["theta"])).norm() > 1e-3
@@ -329,6 +363,28 @@ def test_what_is_not_sent_never_changes(case):
                 assert output["update"][group][name].count_nonzero() == 0
                 for one in (after, under_noise):
                     assert torch.equal(one.meta[group][name], params[name])
+
+
+@whose_clients_keep
+def test_what_clients_begin_with_is_the_same_in_every_round(case):
+    algorithm, state = case.build(), case.start()
+    first = algorithm.client_state(state.meta)
+    task = make_tasks(algorithm)("eve", 1)
+    output = algorithm.client_update(state.meta, task)
+    assert_trees_close(output.state, first, rtol=0, atol=float("inf"))
+    assert any((output.state[n] != leaf).any() for n, leaf in first.items())
+    after = algorithm.server_update(state, output.update)
+    assert_trees_equal(algorithm.client_state(after.meta), first)
+
+
+@whose_clients_keep
+def test_what_a_client_has_kept_takes_part_in_its_next_round(case):
+    algorithm, meta = case.build(), case.start().meta
+    task = make_tasks(algorithm)("eve", 1)
+    first = algorithm.client_update(meta, task)
+    second = algorithm.client_update(meta, task._replace(state=first.state))
+    assert (flat(first.update["theta"]) != flat(second.update["theta"])).any()
+    assert (flat(first.state) != flat(second.state)).any()
 
 
 @every_algorithm
@@ -459,7 +515,7 @@ def test_local_training_by_hand():
     )
     meta = algorithm.init(one(1.0)).meta
     assert algorithm.adapt(meta, scalar_batch(0.0))["w"] == pytest.approx(0.81)
-    assert algorithm.work(44, 176) == (0, 0, 0, 0, 0)
+    assert algorithm.work(44, 176) == Work(0, 0, 0, 0)
     assert traffic(algorithm.sent(meta))[0] == 0
 
 
@@ -562,6 +618,75 @@ def test_step_sizes_are_drawn_within_their_range():
     assert 0.4 < alpha.max() <= 0.5
     again = flat(algorithm.init(MODEL.init(2)).meta["alpha"])
     torch.testing.assert_close(alpha, again, rtol=0, atol=0)
+
+
+def by_hand(name, **options):
+    """The output of a client with one record, target 0, and a head of its own, 3."""
+    algorithm = ALGORITHMS[name].factory(
+        product_loss,
+        local=sgd(0.1),
+        head=("head",),
+        fine_tuning=FineTuning(sgd(0.1), 1, 1, ("head",)),
+        **options,
+    )
+    state = algorithm.init(two(1.0, 2.0))
+    assert algorithm.sent(state.meta)["theta"].keys() == {"body.w"}
+    assert algorithm.client_state(state.meta) == {"head.w": 2.0}
+    # of a client never seen: body 1 and the initial head: 2 - .1 * 2
+    adapted = algorithm.adapt(state.meta, scalar_batch(0.0))
+    assert adapted == pytest.approx({"body.w": 1.0, "head.w": 1.8})
+    record, orders = scalar_batch(0.0), torch.tensor([[0]] * algorithm.passes)
+    nothing = Batch(record.x[:0], record.y[:0])
+    own = {"head.w": torch.tensor(3.0, dtype=torch.float64)}
+    task = Task(record, nothing, orders, state=own)
+    output = algorithm.client_update(state.meta, task)
+    after = algorithm.server_update(state, output.update).meta["theta"]
+    return output, after
+
+
+def test_a_round_of_fedper_by_hand():
+    # product 3; slopes 3 * 3 of the body and 3 * 1 of the head, which move together
+    output, after = by_hand("fedper", server=sgd(0.5))
+    assert output.update["theta"] == pytest.approx({"body.w": 0.9, "head.w": 0})
+    assert output.state == pytest.approx({"head.w": 2.7})
+    assert after == pytest.approx({"body.w": 0.55, "head.w": 2.0})
+
+
+def test_a_round_of_fedrep_by_hand():
+    # the head first: 3 - .1 * 3; the body under it: product 2.7, slope 2.7 * 2.7
+    output, after = by_hand("fedrep", head_epochs=1)
+    assert output.state == pytest.approx({"head.w": 2.7})
+    assert output.update["theta"] == pytest.approx({"body.w": 0.729, "head.w": 0})
+    assert after == pytest.approx({"body.w": 0.271, "head.w": 2.0})
+
+
+def test_a_round_of_scaffold_by_hand():
+    # c - c_i = .3: 1 -> 1 - .1 * 1.3 = .87 -> .87 - .1 * (.57 + .3) = .783
+    # c_i' = .2 - .5 + .217 / .2 = .785; a tenth of the clients: c = .5 + .1 * .585
+    algorithm = ALGORITHMS["scaffold"].factory(
+        scalar_loss, lr=0.1, participation=0.1, batch_size=1
+    )
+    state = algorithm.init(one(1.0))
+    assert state.meta["control"] == one(0.0)
+    state = state._replace(meta={"theta": one(1.0), "control": one(0.5)})
+    orders = torch.tensor([[0, 1]])
+    task = Task(scalar_batch(0.0), scalar_batch(0.3), orders, state=one(0.2))
+    output = algorithm.client_update(state.meta, task)
+    assert output.update["theta"]["w"] == pytest.approx(0.217)
+    assert output.state["w"] == pytest.approx(0.785)
+    after = algorithm.server_update(state, output.update)
+    assert after.meta["theta"]["w"] == pytest.approx(0.783)
+    assert after.meta["control"]["w"] == pytest.approx(0.5585)
+    assert after.round == 1
+
+
+def test_fine_tuning_of_ditto_by_hand():
+    # Towards 0 by .1: 1 -> .9; then the slope .9 + 2 (.9 - 1) = .7 -> .83
+    algorithm = ALGORITHMS["ditto"].factory(
+        scalar_loss, fine_tuning=FineTuning(sgd(0.1), 2, 1, None, 2.0)
+    )
+    adapted = algorithm.adapt({"theta": one(1.0)}, scalar_batch(0.0))
+    assert adapted["w"] == pytest.approx(0.83)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from fedmeta.core.algorithms.maml import LocalSteps
 from fedmeta.core.cost import analytic_flops, counted_flops, traffic
 from fedmeta.core.inner import Hessians, Plan
 from fedmeta.core.optimizers import adam, sgd
-from fedmeta.core.types import Batch, Task
+from fedmeta.core.types import Batch, Task, Work
 from fedmeta.models.cnn import femnist_cnn
 from fedmeta.models.mlp import mlp
 
@@ -36,6 +36,15 @@ OPTIONS = {
     "knn_per": {},
     "local": {"fine_tuning": FineTuning(sgd(0.1))},
     "fedbabu": {"local": sgd(0.1), "frozen": ("classifier",)},
+    "ditto": {"fine_tuning": FineTuning(sgd(0.1))},
+    "fedper": {**LOCAL, "head": ("classifier",), "fine_tuning": FineTuning(sgd(0.1))},
+    "fedrep": {
+        **LOCAL,
+        "head": ("classifier",),
+        "fine_tuning": FineTuning(sgd(0.1)),
+        "head_epochs": 3,
+    },
+    "scaffold": {"lr": 0.1, "participation": 0.1},
 }
 
 
@@ -52,6 +61,12 @@ def example(passes):
     return Task(rows, rows, torch.arange(2).expand(passes, -1))
 
 
+def first_round(task, algorithm, meta):
+    """The task, in the first round of its client."""
+    keeps = algorithm.client_state
+    return task if keeps is None else task._replace(state=keeps(meta))
+
+
 def test_bytes_by_hand(paper):
     model, params = paper
     made = {n: e.factory(model.loss, **OPTIONS[n]) for n, e in ALGORITHMS.items()}
@@ -62,7 +77,9 @@ def test_bytes_by_hand(paper):
         assert sent[name] == (once, once + weight)
     assert sent["meta_sgd"] == (2 * once, 2 * once + weight)
     head = 4 * (62 * 2048 + 62)
-    assert sent["fedbabu"] == (once - head, once - head + weight)
+    for name in ("fedbabu", "fedper", "fedrep"):
+        assert sent[name] == (once - head, once - head + weight)
+    assert sent["scaffold"] == (2 * once, 2 * once + weight)
     # 105.7 MB each way of a round of four clients, 211 MB for Meta-SGD
     assert round(4 * sent["maml"][0] / 1e6, 1) == 105.7
     assert round(4 * sent["meta_sgd"][0] / 1e6) == 211
@@ -73,7 +90,8 @@ def test_analytic_and_counted_operations_agree(paper, name):
     model, params = paper
     algorithm = ALGORITHMS[name].factory(model.loss, **OPTIONS[name])
     meta = algorithm.init(params).meta
-    counted = counted_flops(algorithm, meta, example(algorithm.passes))
+    task = first_round(example(algorithm.passes), algorithm, meta)
+    counted = counted_flops(algorithm, meta, task)
     for support, query in [(1, 1), (44, 176), (110, 110), (198, 22)]:
         analytic = analytic_flops(algorithm.work(support, query), model.flops)
         assert counted(support, query) == pytest.approx(analytic, rel=0.02)
@@ -109,15 +127,18 @@ def test_what_is_counted_is_what_is_executed(name, chunk, options):
     model = mlp(features=6, classes=3, hidden=(5,))
     algorithm = ALGORITHMS[name].factory(model.loss, **options[name], chunk=chunk)
     meta = algorithm.init(model.init(0)).meta
-    counted = counted_flops(algorithm, meta, own_task(2, 2, algorithm.passes))
+    task = first_round(own_task(2, 2, algorithm.passes), algorithm, meta)
+    counted = counted_flops(algorithm, meta, task)
     for support, query in [(12, 7), (9, 4), (3, 8)]:
         with FlopCounterMode(display=False) as counter:
-            algorithm.client_update(meta, own_task(support, query, algorithm.passes))
+            task = own_task(support, query, algorithm.passes)
+            algorithm.client_update(meta, first_round(task, algorithm, meta))
         assert counted(support, query) == counter.get_total_flops()
         work = algorithm.work(support, query)
-        # Weights that are frozen are spared a product, which is counted and not
-        # estimated: the head's 3 by 5 of FedBABU.
-        spared = 2 * 3 * 5 * work.gradients if options[name].get("frozen") else 0
+        # What is trained alone takes or spares the product of a head's weights, 3 by
+        # 5, which is counted and not estimated: FedBABU and FedRep.
+        alone = options[name].keys() & {"frozen", "head_epochs"}
+        spared = 2 * 3 * 5 * ((work.gradients if alone else 0) - work.forward)
         total = counter.get_total_flops() + spared
         assert analytic_flops(work, model.flops) == total
 
@@ -127,14 +148,14 @@ def test_operations_of_a_round_by_hand():
     MAML is 9 F n_S + 3 F n_Q. The first layer has no input gradient: less."""
     first, rest = 1, 10
     work = ALGORITHMS["maml"].factory(None, inner_lr=1.0, server=sgd(1.0)).work(44, 176)
-    assert work == (44, 176, 220, 44, 0)
+    assert work == Work(44, 176, 220, 44)
     flops = type(femnist_cnn().flops)(first + rest, first)
     bound = 9 * (first + rest) * 44 + 3 * (first + rest) * 176
     spared = 1 * first * 220 + 4 * first * 44
     assert analytic_flops(work, flops) == bound - spared
     assert ALGORITHMS["fomaml"].factory(None, inner_lr=1.0, server=sgd(1.0)).work(
         44, 176
-    ) == (44, 176, 220, 0, 0)
+    ) == Work(44, 176, 220, 0)
 
 
 def test_local_steps_cost_what_their_pairs_do():
@@ -143,4 +164,4 @@ def test_local_steps_cost_what_their_pairs_do():
     algorithm = ALGORITHMS["maml"].factory(
         None, inner_lr=1.0, server=sgd(1.0), local=local
     )
-    assert algorithm.work(44, 176) == (44, 50, 94, 44, 0)
+    assert algorithm.work(44, 176) == Work(44, 50, 94, 44)

@@ -333,6 +333,41 @@ def test_fedbabu_without_a_head_is_fedavg():
         assert_trees_equal(a, b)
 
 
+def first_updates(*algorithms):
+    """Updates of theta by a client's first round."""
+    for algorithm in algorithms:
+        meta = algorithm.init(THETA).meta
+        task = task_of("eve", 0, torch.float64, algorithm.passes)
+        if algorithm.client_state is not None:
+            task = task._replace(state=algorithm.client_state(meta))
+        yield algorithm.client_update(meta, task).update["theta"]
+
+
+def test_the_first_round_of_scaffold_is_one_of_fedavg():
+    fedavg = make("fedavg", local=sgd(0.1), batch_size=3)
+    scaffold = make("scaffold", lr=0.1, participation=0.5, batch_size=3)
+    assert_trees_equal(*first_updates(fedavg, scaffold))
+
+
+def test_the_body_of_a_first_round_of_fedper_is_that_of_fedavg():
+    options = {"local": adam(0.05), "batch_size": 3}
+    tuning = FineTuning(sgd(0.1))
+    fedavg, fedper = first_updates(
+        make("fedavg", **options),
+        make("fedper", **options, head=("w2",), fine_tuning=tuning),
+    )
+    assert_trees_equal({**fedavg, "w2": torch.zeros_like(fedavg["w2"])}, fedper)
+
+
+def test_ditto_that_is_not_drawn_is_fine_tuning():
+    support = task_of("eve", 1, torch.float64, 0).support
+    tuning = FineTuning(adam(0.05), 2, 3)
+    tuned = make("fedavg_meta", local=sgd(0.1), fine_tuning=tuning)
+    drawn = make("ditto", fine_tuning=tuning._replace(proximal=0.0))
+    meta = {"theta": THETA}
+    assert_trees_equal(tuned.adapt(meta, support), drawn.adapt(meta, support))
+
+
 def test_a_round_of_fedprox_by_hand():
     # Towards 0 by .1: 1 -> .9 as FedAvg; then the slope .9 + 2 (.9 - 1) = .7 -> .83.
     # The loss that clients report is their own, without the proximal term.

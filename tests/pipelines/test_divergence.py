@@ -128,13 +128,13 @@ def test_the_same_command_says_so_at_once(data, tmp_path, name, monkeypatch, cap
 def test_rounds_before_it_can_be_asked_for(data, tmp_path, monkeypatch):
     genuine = nodes.run_rounds
 
-    def late(algorithm, state, cohorts, for_each, skip):
+    def late(algorithm, state, cohorts, for_each, *rest):
         def poisoned(meta, cohort, number):
             for client, output in for_each(meta, cohort, number):
                 bad = math.inf if number == 3 else 1.0
                 yield client, output._replace(weight=output.weight * bad)
 
-        return genuine(algorithm, state, cohorts, poisoned, skip)
+        return genuine(algorithm, state, cohorts, poisoned, *rest)
 
     monkeypatch.setattr(nodes, "run_rounds", late)
     blocks = {**BLOCKS, "maml": {"inner_lr": 0.1, "server": ADAM}}
@@ -155,13 +155,13 @@ def test_rounds_before_it_can_be_asked_for(data, tmp_path, monkeypatch):
 def test_clients_can_be_left_out_and_are_counted(data, tmp_path, monkeypatch):
     genuine, bad = nodes.run_rounds, data["client_split"]["train"][0]
 
-    def poisoned(algorithm, state, cohorts, for_each, skip):
+    def poisoned(algorithm, state, cohorts, for_each, *rest):
         def sent(meta, cohort, number):
             for client, output in for_each(meta, cohort, number):
                 worse = math.nan if client == bad else 1.0
                 yield client, output._replace(weight=output.weight * worse)
 
-        return genuine(algorithm, state, cohorts, sent, skip)
+        return genuine(algorithm, state, cohorts, sent, *rest)
 
     monkeypatch.setattr(nodes, "run_rounds", poisoned)
     blocks = {**BLOCKS, "maml": {"inner_lr": 0.1, "server": ADAM}}

@@ -55,6 +55,19 @@ GOOD = {
     "local": {"fine_tuning": {"optimizer": ADAM, "epochs": 20}},
     "fedbabu": {"local": ADAM, "frozen": ["classifier"]},
     "knn_per": {"neighbours": 5, "share": 0},
+    "ditto": {"fine_tuning": {"optimizer": ADAM, "proximal": 0.1}},
+    "fedper": {
+        "local": ADAM,
+        "head": ["classifier"],
+        "fine_tuning": {"optimizer": ADAM},
+    },
+    "fedrep": {
+        "local": ADAM,
+        "head": ["classifier"],
+        "fine_tuning": {"optimizer": ADAM},
+        "head_epochs": 2,
+    },
+    "scaffold": {"lr": 0.1, "participation": 1},
 }
 TRAINING = {
     "rounds": 4,

@@ -35,6 +35,14 @@ BLOCKS = {
     "knn_per": {"neighbours": 3, "share": 0.4},
     "local": {"fine_tuning": {"optimizer": ADAM, "epochs": 3, "batch_size": 4}},
     "fedbabu": {"frozen": ["classifier"], "fine_tuning": {"optimizer": ADAM}},
+    "ditto": {"fine_tuning": {"optimizer": ADAM, "proximal": 0.3}},
+    "fedper": {
+        "local": ADAM,
+        "head": ["classifier"],
+        "fine_tuning": {"optimizer": ADAM},
+    },
+    "fedrep": {"head_epochs": 1},
+    "scaffold": {"lr": 0.1},
 }
 MODEL = {"channels": [2, 3], "hidden": 5, "classes": 4, "image_size": 8}
 TRAINING = TrainingOptions(
@@ -52,7 +60,8 @@ TRAINING = TrainingOptions(
 PARTITION = PartitionOptions(
     clients=(0.7, 0.15, 0.15), support_fraction=0.4, strategy="random", seed=0
 )
-SILENT = {"local", "knn_per"}  # learn nothing in rounds
+SILENT = {"local", "knn_per", "ditto"}  # learn nothing in rounds
+UNSENT = dict.fromkeys(("fedbabu", "fedper", "fedrep"), ["classifier"])
 TRAINED = [
     name
     for name, entry in ALGORITHMS.items()
@@ -96,7 +105,7 @@ def run(*args, **kwargs):
 
 def files(folder):
     """Name -> content of all that is kept; the link is followed."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
 
 
 def assert_same_bits(a, b):
@@ -177,14 +186,14 @@ def test_ctrl_c_within_a_round_and_resumed(data, unbroken, tmp_path, name, monke
     genuine = nodes.run_rounds
     for stop_at in (4, 7):
 
-        def interrupted(algorithm, state, cohorts, for_each, skip, stop_at=stop_at):
+        def interrupted(algorithm, state, cohorts, for_each, *rest, stop_at=stop_at):
             def stopping(meta, cohort, number):
                 for i, output in enumerate(for_each(meta, cohort, number)):
                     if (number, i) == (stop_at, 1):
                         raise KeyboardInterrupt
                     yield output
 
-            return genuine(algorithm, state, cohorts, stopping, skip)
+            return genuine(algorithm, state, cohorts, stopping, *rest)
 
         monkeypatch.setattr(nodes, "run_rounds", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -219,6 +228,59 @@ def test_more_rounds_go_on_from_the_last_one(data, unbroken, tmp_path):
             *(_sorted(getattr(c[0].state, part)) for c in (whole, resumed[-1]))
         )
     assert resumed[-1][1]["round"].tolist() == [0, 2, 4, 6, 7, 8, 10]
+
+
+KEEPING = ["fedper", "fedrep", "scaffold"]  # whose clients keep something
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_more_rounds_go_on_with_what_clients_have_kept(data, tmp_path, name):
+    longer = TRAINING.model_copy(update={"rounds": 10})
+    whole = run(data, tmp_path / "whole", name, longer)
+    run(data, tmp_path, name)
+    first, *_, last = chunks(data, tmp_path, name, longer)
+    assert first[0].state.round == 7
+    assert torch.equal(last[0].states, whole[0].states)
+    for part in ("meta", "opt_state"):
+        assert_same_bits(*(_sorted(getattr(c[0].state, part)) for c in (whole, last)))
+
+
+def test_the_share_of_clients_in_a_round_is_known_to_the_algorithm(data, tmp_path):
+    """Three of 14 clients: the controls of the first round count as 3/14 each."""
+    one = TRAINING.model_copy(update={"rounds": 1})
+    known = run(data, tmp_path, "scaffold", one)[0]
+    given = run(data, tmp_path / "given", "scaffold", one, participation=3 / 14)[0]
+    assert_same_bits(_sorted(known.state.meta), _sorted(given.state.meta))
+    halved = run(data, tmp_path / "half", "scaffold", one, participation=1.5 / 14)[0]
+    for name, leaf in given.state.meta["control"].items():
+        torch.testing.assert_close(halved.state.meta["control"][name], leaf / 2)
+
+
+def test_without_what_clients_have_kept_it_starts_over(data, tmp_path, caplog):
+    """As after a longer training, whose rounds have replaced that of earlier ones."""
+    longer = TRAINING.model_copy(update={"rounds": 10})
+    whole = run(data, tmp_path / "whole", "fedrep", longer)
+    run(data, tmp_path, "fedrep")
+    (states,) = tmp_path.glob("fedrep-*-states")
+    row, last = (int(n) for n in whole[0].states[0])
+    kept = sorted((states / str(row)).iterdir())
+    assert kept
+    kept[-1].unlink()
+    first, *_, last = chunks(data, tmp_path, "fedrep", longer)
+    assert first[0].state.round == 0
+    assert "training from the start, since what its clients kept up to" in caplog.text
+    assert_same_bits(*(_sorted(c[0].state.meta) for c in (whole, last)))
+
+
+def test_what_clients_keep_is_replaced_as_checkpoints_are_written(data, tmp_path):
+    longer = TRAINING.model_copy(update={"rounds": 30})
+    last = run(data, tmp_path, "fedrep", longer)
+    (states,) = tmp_path.glob("fedrep-*-states")
+    for row, number in last[0].states.tolist():
+        kept = sorted(int(path.stem) for path in (states / str(row)).iterdir())
+        assert kept[-1] == number
+        assert len(kept) <= 3  # the last before a checkpoint, and those after it
+    assert len(last[0].states) == len(list(states.iterdir())) - 1
 
 
 def test_fewer_rounds_than_were_trained(data, unbroken, tmp_path):
@@ -287,7 +349,7 @@ def test_history(unbroken):
             assert history["client_rounds"].tolist() == [0, 6, 12, 18, 21]
             assert history.loc[0, list(nodes.COSTS)].eq(0).all()
             assert not history.drop(columns="train_loss").isna().any(axis=None)
-            frozen = BLOCKS[name].get("frozen", [])
+            frozen = UNSENT.get(name, [])
             sent = tree_nbytes(
                 [
                     leaf

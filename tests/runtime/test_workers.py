@@ -20,7 +20,9 @@ from fedmeta.core.optimizers import adam
 from fedmeta.core.trees import tree_map
 from fedmeta.data.encoding import Encoding
 from fedmeta.data.federated import ClientRecords, read_packed, write_packed
+from fedmeta.data.ids import Ids
 from fedmeta.data.partition import partition_examples
+from fedmeta.data.states import ClientStates
 from fedmeta.data.tasks import task_maker
 from fedmeta.runtime import workers
 
@@ -117,6 +119,19 @@ def test_workers_send_compressed_updates(cluster, dataset, monkeypatch):
     )
     assert_same(there, here)
     assert came == [torch.int8] * 2 * len(NAMES)
+
+
+def test_workers_read_what_clients_have_kept(cluster, dataset, tmp_path):
+    meta, update = trained()
+    states = ClientStates(tmp_path / "states", Ids(NAMES))
+    make_task = states.given(tasks(dataset), {"seen": torch.zeros(1)})
+    states.keep(NAMES[3], 2, {"seen": torch.ones(1)})
+    for_each = workers.over_workers(None, 2)(counting, make_task)
+    assert [seen for _, seen in for_each(meta, NAMES[:4], 3)] == [0, 0, 0, 1]
+
+
+def counting(meta, task):
+    return task.state["seen"].item()
 
 
 def test_a_worker_without_the_file_is_sent_it_once(cluster, dataset, caplog):

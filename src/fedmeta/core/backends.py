@@ -109,11 +109,10 @@ def pad_task(task: Task, support: int, query: int) -> Task:
     # Rows of the query move back by what was put between them and the support.
     orders = torch.where(task.orders >= s, task.orders + (support - s), task.orders)
     tail = surplus.expand(len(orders), -1)
-    return Task(
-        _pad(task.support, support),
-        _pad(task.query, query),
-        torch.cat([orders, tail], dim=1),
-        task.round,
+    return task._replace(
+        support=_pad(task.support, support),
+        query=_pad(task.query, query),
+        orders=torch.cat([orders, tail], dim=1),
     )
 
 

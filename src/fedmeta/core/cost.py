@@ -42,7 +42,8 @@ def analytic_flops(work: Work, forward: ForwardFlops) -> int:
     """
     gradient = 3 * forward.total - forward.first_layer
     hessian_product = 6 * forward.total - 4 * forward.first_layer
-    return work.gradients * gradient + work.hessian_products * hessian_product
+    passes = work.gradients * gradient + work.hessian_products * hessian_product
+    return passes + work.forward * forward.total
 
 
 def counted_flops(algorithm: Algorithm, meta: MetaParams, task: Task) -> CountFlops:
@@ -111,8 +112,8 @@ def _first(task: Task, support: int, query: int) -> Task:
         return Batch(x, y)
 
     order = torch.arange(support + query).to(task.orders)
-    return Task(
-        rows(task.support, support),
-        rows(task.query, query),
-        order.expand(len(task.orders), -1),
+    return task._replace(
+        support=rows(task.support, support),
+        query=rows(task.query, query),
+        orders=order.expand(len(task.orders), -1),
     )

@@ -1,6 +1,6 @@
 """The round loop: broadcast, client work, aggregation, the server's step."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from fedmeta.core.types import (
     Divergence,
     ForEachClient,
     MetaParams,
+    Params,
     ServerState,
 )
 
@@ -24,6 +25,7 @@ def run_rounds(
     cohorts: Iterable[Sequence[ClientId]],
     for_each_client: ForEachClient,
     skip_nonfinite: bool = False,
+    keep: Callable[[ClientId, int, Params], None] | None = None,
 ) -> Iterator[tuple[int, ServerState, dict[str, Tensor]]]:
     """Yield (round, state after it, training metrics of its clients).
 
@@ -33,6 +35,8 @@ def run_rounds(
         cohorts: the clients of each coming round.
         for_each_client: a backend's map of ``algorithm.client_update``.
         skip_nonfinite: leave out clients whose output is not finite, and go on.
+        keep: stores what a client keeps after a round, for the tasks of later rounds:
+            (client, round, state). None: clients keep nothing.
 
     What happens between rounds is the caller's ``for`` body. Metrics are name -> [2]
     (sum, count), none of a round without clients; where clients may be left out,
@@ -54,12 +58,16 @@ def run_rounds(
         # A backend may wait for clients, and there may be none in the cohort.
         outputs = for_each_client(meta, cohort, number) if cohort else ()
         for client, output in outputs:
-            cause = _nonfinite(output) if skip_nonfinite else None
+            cause = _nonfinite(output) if skip_nonfinite or keep else None
+            if cause is not None and not skip_nonfinite:
+                raise Diverged(Divergence(number, client, cause))
             if cause is not None:
                 skipped.append(Divergence(number, client, cause))
                 continue
             for name, value in output.metrics.items():
                 metrics[name] = metrics[name] + value if name in metrics else value
+            if keep is not None:
+                keep(client, number, output.state)
             yield output.weight, output.update
         if skipped and len(skipped) == len(cohort):
             raise Diverged(skipped[0])
@@ -100,5 +108,6 @@ def _first_nonfinite(
 
 def _nonfinite(output: ClientOutput) -> str | None:
     """Name of the first part of a client's output that is not finite, if any."""
-    parts = {"update": output.update, "weight": output.weight, **output.metrics}
+    parts = {"update": output.update, "state": output.state, "weight": output.weight}
+    parts |= output.metrics
     return next((name for name, part in parts.items() if not is_finite(part)), None)

@@ -269,6 +269,26 @@ def with_proximal_term(anchor: Any, strength: float, optimizer: Optimizer) -> Op
     return Optimizer(optimizer.init, update)
 
 
+def with_correction(correction: Any, optimizer: Optimizer) -> Optimizer:
+    """``optimizer`` on gradients to which ``correction`` is added.
+
+    With the difference of control variates, those of SCAFFOLD (Karimireddy et al. 2020,
+    arXiv 1910.06378, eq. 3).
+    """
+
+    def update(
+        grads: Any,
+        state: Any,
+        params: Any,
+        active: Active = None,
+        number: Round = 1,
+    ) -> Moved:
+        grads = tree_map(torch.add, grads, correction)
+        return optimizer.update(grads, state, params, active, number)
+
+    return Optimizer(optimizer.init, update)
+
+
 def grouped(optimizers: dict[str, Optimizer]) -> Optimizer:
     """One optimiser for each named part of a tree, say theta and alpha."""
 

@@ -42,6 +42,7 @@ class Task(NamedTuple):
     # together: positions in the support followed by the query, padding last.
     orders: Tensor
     round: Tensor = torch.ones(())  # [] the number of the round, from 1
+    state: Params = {}  # what the client has kept: `Algorithm.client_state`
 
 
 class ClientOutput(NamedTuple):
@@ -50,6 +51,7 @@ class ClientOutput(NamedTuple):
     update: MetaParams  # a descent direction, shaped like the broadcast
     weight: Tensor  # [] share in the weighted mean, before normalisation
     metrics: dict[str, Tensor]  # name -> [2] (sum, count)
+    state: Params = {}  # what the client keeps till its next round; it is not sent
 
 
 class ServerState(NamedTuple):
@@ -89,6 +91,7 @@ class Work(NamedTuple):
     gradients: int  # passed forward and backward, each as often as it is
     hessian_products: int  # passed backward through that backward
     recomputed: int = 0  # of the gradients, taken again since a batch exceeds the chunk
+    forward: int = 0  # passed forward, and backward through a head at most
 
 
 Weighted = Iterator[tuple[Tensor, MetaParams]]  # weight and update of each client
@@ -126,6 +129,9 @@ class Algorithm(NamedTuple):
     # What travels of a broadcast and of an update: the rest stays as it was in `init`,
     # is zero in updates, and costs no bytes. Nothing: no round changes anything.
     sent: Callable[[MetaParams], MetaParams] = everything_sent
+    # What a client has before its first round, where clients keep something from round
+    # to round: a function of what no round changes in a broadcast, or of its shapes.
+    client_state: Callable[[MetaParams], Params] | None = None
 
 
 MakeTask = Callable[[ClientId, int], Task]  # (client, round) -> Task

@@ -10,8 +10,14 @@ from kedro.pipeline import Node
 from fedmeta.configuration import PARAMETERS
 
 # Arguments that are datasets of their name. Others are blocks of options of theirs.
-DATASETS = ("raw_files", "records", "clients", "client_split", "support_query")
-DATASETS += ("codebook",)
+DATASETS = (
+    "raw_files",
+    "records",
+    "clients",
+    "client_split",
+    "support_query",
+    "codebook",
+)
 
 
 def node(

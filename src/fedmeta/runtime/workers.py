@@ -271,12 +271,12 @@ def _put(kept: OrderedDict[str, Any], job: str, thing: Any) -> None:
 def _work(job: str, meta: str, client_id: ClientId, round_number: int) -> Any:
     try:
         function, make_task = _loaded(job)
-        name, parameters = _metas.get(job, (None, None))
-        if name != meta:
+        held = _metas.get(job)
+        if held is None or held[0] != meta:
             raise _missing(meta)
     except Missing as missing:
         return missing  # dask would log it as an error if it were raised
-    return function(parameters, make_task(client_id, round_number))
+    return function(held[1], make_task(client_id, round_number))
 
 
 def _loaded(name: str) -> tuple[ClientFunction, MakeTask]:

@@ -6,15 +6,18 @@ parameters file. The conformance suite takes it from the table.
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from inspect import signature
 from typing import Any, NamedTuple
 
 from fedmeta.core.algorithms.anil import anil
 from fedmeta.core.algorithms.fedavg import FineTuning, fedavg
+from fedmeta.core.algorithms.fedper import fedper
 from fedmeta.core.algorithms.knn_per import knn_per
 from fedmeta.core.algorithms.local import local_training
 from fedmeta.core.algorithms.maml import LocalSteps, maml, meta_sgd
 from fedmeta.core.algorithms.nu_step import nu_step
 from fedmeta.core.algorithms.reptile import reptile
+from fedmeta.core.algorithms.scaffold import scaffold
 from fedmeta.core.types import Algorithm
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "anil",
     "blocks_of",
     "fedavg",
+    "fedper",
     "knn_per",
     "local_training",
     "maml",
@@ -32,6 +36,8 @@ __all__ = [
     "nu_step",
     "options_of",
     "reptile",
+    "scaffold",
+    "taken_by",
 ]
 
 
@@ -62,6 +68,11 @@ def options_of(name: str, blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     return {k: v for n in blocks_of(name) for k, v in blocks.get(n, {}).items()}
 
 
+def taken_by(name: str) -> set[str]:
+    """Names of the options that an algorithm's factory takes."""
+    return set(signature(ALGORITHMS[name].factory).parameters)
+
+
 ALGORITHMS: dict[str, Entry] = {
     "fedavg": Entry(fedavg, "FedAvg"),
     "fedavg_meta": Entry(fedavg, "FedAvg(Meta)", trained_as="fedavg"),
@@ -83,4 +94,8 @@ ALGORITHMS: dict[str, Entry] = {
     "local": Entry(local_training, "Local training"),
     "fedbabu": Entry(fedavg, "FedBABU", like="fedavg"),
     "knn_per": Entry(knn_per, "kNN-Per", after="fedavg"),
+    "ditto": Entry(local_training, "Ditto", after="fedavg"),
+    "fedper": Entry(fedper, "FedPer"),
+    "fedrep": Entry(fedper, "FedRep", like="fedper"),
+    "scaffold": Entry(scaffold, "SCAFFOLD"),
 }

@@ -1,12 +1,12 @@
 """What the algorithms share: the server's step, the weights of its mean, batches."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from operator import itemgetter
 
 import torch
 from torch import Tensor
 
-from fedmeta.core.gradients import count
+from fedmeta.core.gradients import count, slices
 from fedmeta.core.optimizers import Optimizer
 from fedmeta.core.trees import tree_clone, tree_map
 from fedmeta.core.types import (
@@ -101,6 +101,41 @@ def check_head(head: Collection[str], params: Params, option: str = "head") -> N
         )
 
 
+def without(layers: Collection[str], params: Params) -> Params:
+    """The parameters of all other layers."""
+    return {n: p for n, p in params.items() if layer_of(n) not in layers}
+
+
+def within(layers: Collection[str], params: Params) -> Params:
+    """The parameters of some layers."""
+    return {n: p for n, p in params.items() if layer_of(n) in layers}
+
+
+def check_part(layers: Collection[str], params: Params, option: str) -> None:
+    """Refuse layers that are not some of the network's, with others left.
+
+    Raises:
+        ValueError: for them.
+    """
+    check_head(layers, params, option)
+    if not without(layers, params):
+        raise ValueError(f"{option} {list(layers)}: expected a layer to be left")
+
+
+def leaving(
+    layers: Collection[str], step: Callable[[ServerState, MetaParams], ServerState]
+) -> Callable[[ServerState, MetaParams], ServerState]:
+    """The server's step, after which some layers of theta are as they were before."""
+
+    def server_update(state: ServerState, update: MetaParams) -> ServerState:
+        after = step(state, update)
+        # Noise on an update, which hides it, is on all of it.
+        kept = tree_clone(within(layers, state.meta["theta"]))
+        return after._replace(meta={"theta": {**after.meta["theta"], **kept}})
+
+    return server_update
+
+
 def everything(task: Task) -> Batch:
     """Support and query records together."""
     support, query = task.support, task.query
@@ -114,6 +149,13 @@ def everything(task: Task) -> Batch:
 def ordered(batch: Batch, order: Tensor) -> Batch:
     """The records of a batch that are named, in that order."""
     return batch.map(itemgetter(order))
+
+
+def batches_of(task: Task, orders: Iterable[Tensor], size: int | None) -> list[Batch]:
+    """The batches of passes over a client's records, each pass in one of the orders."""
+    records = everything(task)
+    passes = (ordered(records, order) for order in orders)
+    return [batch for one in passes for batch in slices(one, size)]
 
 
 def sampled_batches(task: Task, size: int | None) -> list[Batch]:

@@ -4,7 +4,8 @@ FedAvg(Meta) of Chen et al. (section 4.1) is the very same training; only before
 test client is judged, it fine-tunes the global model on the client's support set.
 FedProx adds a proximal term to the clients' loss; FedAvgM, FedAdagrad, FedAdam and
 FedYogi put another optimiser on the server. FedBABU (Oh et al. 2022, arXiv 2106.06042)
-leaves the head of the network at its initial weights until a client fine-tunes.
+leaves the head of the network at its initial weights until a client fine-tunes. Ditto
+(Li et al. 2021, arXiv 2012.04221) draws fine-tuning to the global model.
 """
 
 from typing import NamedTuple
@@ -12,20 +13,22 @@ from typing import NamedTuple
 from fedmeta.core.algorithms.common import (
     DIVIDED,
     applied_by,
+    batches_of,
     check_head,
-    everything,
+    check_part,
     layer_of,
-    ordered,
+    leaving,
     sampled_batches,
     sampled_sizes,
     theta_only,
     weight_of,
+    without,
 )
 from fedmeta.core.bounds import Count, Number, Weight
-from fedmeta.core.gradients import Loss, slices
+from fedmeta.core.gradients import Loss
 from fedmeta.core.inner import Plan, train
 from fedmeta.core.optimizers import Optimizer, sgd, with_proximal_term
-from fedmeta.core.trees import tree_clone, tree_sub
+from fedmeta.core.trees import tree_sub
 from fedmeta.core.types import (
     Algorithm,
     Batch,
@@ -45,6 +48,7 @@ class FineTuning(NamedTuple):
     epochs: Number = 1
     batch_size: Count | None = 10  # None: the whole support set at once
     head: tuple[str, ...] | None = None  # layers that are fine-tuned; None: all
+    proximal: Weight = 0.0  # lambda of Ditto, which draws to the global model
 
 
 def fine_tuned(
@@ -55,7 +59,10 @@ def fine_tuned(
     moving = {
         n: p for n, p in theta.items() if how.head is None or layer_of(n) in how.head
     }
-    tuned, _ = train(beside(theta, loss), moving, batches, how.optimizer, chunk)
+    optimizer = how.optimizer
+    if how.proximal:
+        optimizer = with_proximal_term(moving, how.proximal, optimizer)
+    tuned, _ = train(beside(theta, loss), moving, batches, optimizer, chunk)
     return {**theta, **tuned}
 
 
@@ -97,16 +104,11 @@ def fedavg(
     """
     weight, start, step = weight_of(weights), theta_only(server), applied_by(server)
 
-    def trained_part(theta: Params) -> Params:
-        return {n: p for n, p in theta.items() if layer_of(n) not in frozen}
-
     def init(theta: Params) -> ServerState:
         if fine_tuning is not None and fine_tuning.head is not None:
             check_head(fine_tuning.head, theta)
         if frozen:
-            check_head(frozen, theta, "frozen")
-            if not trained_part(theta):
-                raise ValueError(f"frozen {list(frozen)}: expected a layer to be left")
+            check_part(frozen, theta, "frozen")
         return start(theta)
 
     def adapt(meta: MetaParams, support: Batch) -> Params:
@@ -118,14 +120,9 @@ def fedavg(
         if steps is not None:
             batches = sampled_batches(task, batch_size)
         else:
-            records = everything(task)
-            batches = [
-                batch
-                for order in task.orders
-                for batch in slices(ordered(records, order), batch_size)
-            ]
+            batches = batches_of(task, task.orders, batch_size)
         theta, optimizer = meta["theta"], local
-        moving = trained_part(theta)
+        moving = without(frozen, theta)
         if proximal:
             optimizer = with_proximal_term(moving, proximal, local)
         trained, seen = train(
@@ -133,13 +130,6 @@ def fedavg(
         )
         update = {"theta": tree_sub(theta, {**theta, **trained})}
         return ClientOutput(update, weight(task), {"loss": seen})
-
-    def server_update(state: ServerState, update: MetaParams) -> ServerState:
-        after = step(state, update)
-        # Noise on an update, which hides it, is on all of it.
-        kept = {n: p for n, p in state.meta["theta"].items() if layer_of(n) in frozen}
-        theta = {**after.meta["theta"], **tree_clone(kept)}
-        return after._replace(meta={"theta": theta})
 
     def work(support: int, query: int) -> Work:
         if steps is None:
@@ -151,9 +141,9 @@ def fedavg(
         init=init,
         adapt=adapt,
         client_update=client_update,
-        server_update=server_update,
+        server_update=leaving(frozen, step),
         work=work,
         passes=epochs if steps is None else steps,
         split_invariant=weights not in DIVIDED,
-        sent=lambda meta: {"theta": trained_part(meta["theta"])},
+        sent=lambda meta: {"theta": without(frozen, meta["theta"])},
     )

@@ -1,6 +1,6 @@
 """What the clients of a training have cost so far: traffic and operations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 from fedmeta.core.compression import Compression
 from fedmeta.core.cost import analytic_flops, counted_flops, traffic
@@ -39,3 +39,9 @@ def prices(
         return {n: int(v) for n, v in zip(COSTS, values, strict=True)}
 
     return price
+
+
+def summed(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Sums of each of the costs."""
+    held = list(parts)
+    return {name: sum(part[name] for part in held) for name in COSTS}

@@ -27,8 +27,9 @@ from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.preparation.nodes import divide
 from fedmeta.pipelines.progress import Clock, lasts
 from fedmeta.pipelines.training.averaging import IterateAverage
-from fedmeta.pipelines.training.costs import COSTS, prices
+from fedmeta.pipelines.training.costs import COSTS, prices, summed
 from fedmeta.pipelines.training.curves import Curves
+from fedmeta.pipelines.training.keeping import Keeping
 from fedmeta.pipelines.training.privacy import Privacy
 from fedmeta.pipelines.training.resuming import (
     resumable,
@@ -156,17 +157,21 @@ def _checkpoints(
         else ""
     )
 
+    folder = earlier.states(identity.fingerprint(settings))
+    kept = Keeping(called, trained, setup, data, folder)
     curves = _curves(
         benchmark, names, data, setup, partition, training, model, algorithms
     )
     skips, skipped = training.nonfinite_updates == "skip", 0
 
     def judged(state: ServerState, train_loss: float) -> Checkpoint:
-        left_out = {"train_skipped_clients": skipped} if skips else {}
         with clock.evaluating():
             history, validation = curves.extended(
                 state,
-                {"train_loss": train_loss, **left_out},
+                {
+                    "train_loss": train_loss,
+                    **({"train_skipped_clients": skipped} if skips else {}),
+                },
                 {**spent, **privacy.spent(state.round)},
             )
         return average.kept_in(
@@ -178,12 +183,16 @@ def _checkpoints(
                 shared,
                 validation=validation,
                 timing=clock.at(state.round),
+                states=kept.rounds,
             )
         )
 
     average = IterateAverage(training.rounds)
-    checkpoint = resumable(
-        called, names, earlier, training, partition, settings, shared, average
+    checkpoint = kept.resumable(
+        resumable(
+            called, names, earlier, training, partition, settings, shared, average
+        ),
+        training.rounds,
     )
     spent: dict[str, float] = dict.fromkeys(COSTS, 0)
     clock = Clock(called, training.rounds, checkpoint.timing if checkpoint else ())
@@ -199,21 +208,16 @@ def _checkpoints(
         average.resume(checkpoint, setup.placed)
     else:
         tell_others(called, earlier, {**settings, ROUNDS: training.rounds})
+        kept.clear()
         state = trained.init(
             start.state.meta["theta"] if start else setup.model.init(training.seed)
         )
-        checkpoint = judged(state := _moved(state, setup), nan)
-        if start is not None and start.diverged:
-            yield checkpoint._replace(
-                history={n: t[:0] for n, t in checkpoint.history.items()},
-                validation={n: t[:0] for n, t in checkpoint.validation.items()},
-            )
-            raise Diverged(inherited(start.diverged))
-        yield checkpoint
+        yield from _at_start(judged(state := _moved(state, setup), nan), start)
 
     if not tree_leaves(trained.sent(state.meta)):  # rounds would change nothing
         yield judged(state._replace(round=training.rounds), nan)
         return
+    make_task = kept.given(make_task, state)
     price = prices(
         setup.model,
         trained,
@@ -231,20 +235,37 @@ def _checkpoints(
             (cohort_of(t) for t in range(state.round + 1, training.rounds + 1)),
             setup.updates(make_task),
             skips,
+            kept.keep,
         ),
         state.round,
     ):
         loss.add(metrics.get("loss", (0, 0)))  # none, if no client has taken part
         average.add(state)
         skipped += int(metrics["skipped_clients"][0]) if skips else 0
-        for cost in map(price, cohort_of(number)):
-            spent = {name: spent[name] + cost[name] for name in COSTS}
+        spent = summed([spent, *map(price, cohort_of(number))])
         clock.tick(number, loss.value)
         if number % training.evaluate_every == 0 or number == training.rounds:
             checkpoint, skipped = judged(state, loss.take()), 0
             clock.validated(number, *curves.last_accuracies())
             privacy.tell(number)
             yield checkpoint
+            kept.settle(number)
+
+
+def _at_start(checkpoint: Checkpoint, start: Checkpoint | None) -> Iterator[Checkpoint]:
+    """The first checkpoint, without rows if what it starts from has diverged.
+
+    Raises:
+        Diverged: in that case.
+    """
+    if start is None or start.diverged is None:
+        yield checkpoint
+        return
+    yield checkpoint._replace(
+        history={n: t[:0] for n, t in checkpoint.history.items()},
+        validation={n: t[:0] for n, t in checkpoint.validation.items()},
+    )
+    raise Diverged(inherited(start.diverged))
 
 
 def _cohorts(

@@ -83,11 +83,7 @@ class Data(NamedTuple):
         Raises:
             ValueError: if there is none.
         """
-        ids, divided = self.client_split[name], self.support_query
-        if divided is None or len(divided) == len(self.clients):
-            return ids
-        there = Ids(divided["client_id"])
-        left = [client for client in ids if client in there]
+        left, ids = self._divided(name), self.client_split[name]
         if not left:
             raise ValueError(
                 f"partition: the gap leaves none of {len(ids)} {name} clients enough"
@@ -95,6 +91,18 @@ class Data(NamedTuple):
                 " larger clients (selection)"
             )
         return left
+
+    def _divided(self, name: str) -> Sequence[ClientId]:
+        ids, divided = self.client_split[name], self.support_query
+        if divided is None or len(divided) == len(self.clients):
+            return ids
+        there = Ids(divided["client_id"])
+        return [client for client in ids if client in there]
+
+    def participation(self, clients: int) -> float | None:
+        """The share of the training clients that so many are; None: none is here."""
+        trained = len(self._divided("train"))
+        return min(1.0, clients / trained) if trained else None
 
     def without_partition(self) -> Settings:
         """Settings in place of those that do not affect a split-invariant training."""
@@ -247,7 +255,14 @@ def prepare(
     """
     encoding = benchmark.encoding(data.codebook)
     factory = partial(benchmark.model, **encoding.sizes)
-    network, built = assemble(factory, model, names, blocks, training.chunk)
+    network, built = assemble(
+        factory,
+        model,
+        names,
+        blocks,
+        training.chunk,
+        data.participation(training.clients_per_round),
+    )
     device = choose_device(training.device)
     keep_freed_memory(max(cores(), training.clients_at_once or 1))
     return Setup(

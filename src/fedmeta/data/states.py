@@ -1,0 +1,134 @@
+"""What clients keep from round to round: a sealed file for each client and round.
+
+A task reads the newest of the rounds before its own. Rounds that are done again after a
+stop write what they wrote before, so that files of later rounds harm nothing, and a
+checkpoint needs no more than the rounds of its clients. Nothing is held in memory but
+those.
+"""
+
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fedmeta.core.trees import tree_map
+from fedmeta.core.types import ClientId, MakeTask, Params, Task
+from fedmeta.data.errors import DataError
+from fedmeta.data.ids import Ids
+from fedmeta.data.tensors import read_tensors, write_tensors
+
+STATES = "states"  # the end of such a folder's name
+KIND, ENDING = "client state", ".safetensors"
+
+
+class ClientStates:
+    """States of a training's clients, in a folder.
+
+    Args:
+        folder: of this training alone.
+        clients: all that may take part.
+    """
+
+    def __init__(self, folder: Path, clients: Ids) -> None:
+        self._folder, self._clients = folder, clients
+        self._last: dict[int, int] = {}  # row of a client -> its last round
+        self._settled = 0
+
+    @property
+    def rounds(self) -> Tensor:
+        """What a checkpoint needs: int64 [n, 2] rows of clients, and last rounds."""
+        pairs = sorted(self._last.items())
+        return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+
+    def resume(self, rounds: Tensor, settled: int) -> bool:
+        """Go on from a checkpoint; return whether all that it needs is there.
+
+        Args:
+            rounds: of the checkpoint.
+            settled: its round.
+        """
+        self._last = {int(row): int(last) for row, last in rounds}
+        self._settled = settled
+        return all(_file(self._folder, *kept).is_file() for kept in self._last.items())
+
+    def clear(self) -> None:
+        """Begin from the start."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._last, self._settled = {}, 0
+
+    def given(self, make_task: MakeTask, initial: Params) -> MakeTask:
+        """Tasks with the states of their clients.
+
+        Args:
+            make_task: tasks without.
+            initial: of a client that has not taken part.
+        """
+        token = uuid.uuid4().hex
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / "token").write_text(token)
+        place = self._folder.absolute()
+        return _WithState(make_task, place, self._clients, initial, token)
+
+    def keep(self, client: ClientId, number: int, state: Params) -> None:
+        """Store what a client keeps after a round."""
+        row = self._clients.row(client)
+        path = _file(self._folder, row, number)
+        path.parent.mkdir(exist_ok=True)
+        tensors = {name: leaf.cpu().contiguous() for name, leaf in state.items()}
+        write_tensors(path, KIND, tensors, {})
+        self._last[row] = number
+        # Of what the last checkpoint that is written covers, the newest alone.
+        for old in [n for n in _rounds(path.parent) if n <= self._settled][:-1]:
+            _file(self._folder, row, old).unlink()
+
+    def settle(self, number: int) -> None:
+        """A checkpoint after this round is written."""
+        self._settled = number
+
+
+@dataclass(frozen=True)
+class _WithState:
+    """A maker of tasks, in whichever process."""
+
+    make_task: MakeTask
+    folder: Path
+    clients: Ids
+    initial: Params
+    token: str  # that the folder has
+
+    def __call__(self, client: ClientId, number: int) -> Task:
+        task = self.make_task(client, number)
+        device = task.support.y.device
+        return task._replace(
+            state=tree_map(lambda leaf: leaf.to(device), self._state(client, number))
+        )
+
+    def _state(self, client: ClientId, number: int) -> Params:
+        try:
+            same = (self.folder / "token").read_text() == self.token
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise DataError(
+                f"{self.folder}: not the folder of what clients keep between rounds,"
+                " which is on the machine that runs the training; workers on others"
+                " need it on a disk that all share"
+            )
+        row = self.clients.row(client)
+        before = [n for n in _rounds(self.folder / str(row)) if n < number]
+        if not before:
+            return self.initial
+        path = _file(self.folder, row, before[-1])
+        return read_tensors(path, KIND, "move its folder away and run again")[0]
+
+
+def _file(folder: Path, row: int, number: int) -> Path:
+    return folder / str(row) / f"{number}{ENDING}"
+
+
+def _rounds(folder: Path) -> list[int]:
+    """Rounds after which a client's state was kept, in order."""
+    return sorted(int(path.stem) for path in folder.glob(f"[0-9]*{ENDING}"))
