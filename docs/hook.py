@@ -11,8 +11,10 @@ import re
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 MARKER = re.compile(r"<!-- (table|curves|notebook): (\S+) -->")
+BOOST = {"how-to": 8, "reference": 0.1}
 TERMINAL = re.compile(r"\x1b\[[0-9;]*m")  # colours
 
 
@@ -79,8 +81,11 @@ def _parts(cell: dict) -> Iterator[str]:
             yield f"```text\n{text}\n```"
 
 
-def on_page_markdown(markdown: str, config: dict, **_: object) -> str:
+def on_page_markdown(markdown: str, config: dict, page: Any, **_: object) -> str:
     """Called by MkDocs for every page."""
+    # What the search finds first: tasks before all else, and identifiers last.
+    first = page.url.partition("/")[0]
+    page.meta.setdefault("search", {"boost": BOOST.get(first, 1)})
     folder = Path(config["docs_dir"])
     make = {"table": table, "curves": curves, "notebook": notebook}
     return MARKER.sub(lambda found: make[found[1]](folder / found[2]), markdown)

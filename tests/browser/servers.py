@@ -1,5 +1,7 @@
 """Web servers of a finished run: started, asked, ended with all their children."""
 
+import functools
+import http.server
 import json
 import os
 import random
@@ -7,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -33,6 +36,23 @@ def fetch(url: str, payload: dict | None = None) -> Any:
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    """Any host's server: it knows files alone."""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def files(folder: Path) -> Iterator[str]:
+    """Serve a folder on a free port of this machine alone."""
+    handler = functools.partial(Files, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as host:
+        threading.Thread(target=host.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{host.server_port}/"
+        host.shutdown()
 
 
 @contextmanager

@@ -1,17 +1,14 @@
 """The static site of `kedro viz build`: of every pipeline, before and after a run."""
 
-import functools
-import http.server
 import json
 import os
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import BIN, ENVIRONMENT
+from servers import BIN, ENVIRONMENT, files
 
 from fedmeta.pipeline_registry import register_pipelines
 
@@ -58,20 +55,8 @@ def held(site: Path, name: str) -> Any:
 def site(project: Path) -> Iterator[tuple[Path, str]]:
     """The folder after a run, and the address that it is served at."""
     folder = built(project)
-    handler = functools.partial(Quiet, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield folder, f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Any host's: it knows files alone."""
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+    with files(folder) as address:
+        yield folder, address
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

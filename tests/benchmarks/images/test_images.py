@@ -1,12 +1,15 @@
 """A folder of images of one's own: what is read, what a model sees, what is refused."""
 
+import json
 import os
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 from fedmeta.benchmarks.images.parse import find_raw, parse
 from fedmeta.benchmarks.images.pixels import codebook, encoding
@@ -115,6 +118,83 @@ def test_levels_without_a_greatest_are_refused(folder):
     Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(path)
     with pytest.raises(DataError, match=r"5.tiff: .*levels of 32 bits; expected 8"):
         packed(folder)
+
+
+LISTED = [  # client, class, path: scattered, as rows of a table may be
+    (7.0, "dog", "bob/dog/3.png"),
+    (5.0, "cat", "ann/cat/1.png"),
+    (7.0, "cat", "ann/cat/1.png"),
+    (5.0, "dog", "ann/dog/2.PNG"),
+]
+COLUMNS = {"client": "writer", "label": "what", "image": "file"}
+
+
+def listed(folder, form):
+    """The same images as a table: of paths, of bytes, or as Hugging Face has them."""
+    table = pd.DataFrame(LISTED, columns=["writer", "what", "file"])
+    if form == "paths.csv":
+        table.to_csv(folder / form, index=False)
+        return folder / form
+    content = [(folder / path).read_bytes() for path in table["file"]]
+    if form == "saved":
+        content = [{"bytes": one, "path": None} for one in content]
+    made = pa.table({**table[["writer", "what"]], "file": content})
+    home = folder / "table"
+    home.mkdir()
+    for part in range(2):
+        rows = made.slice(2 * part, 2)
+        if form == "saved":
+            with pa.ipc.new_stream(home / f"data-{part}.arrow", rows.schema) as file:
+                file.write_table(rows)
+        else:
+            parquet.write_table(rows, home / f"{part}.parquet")
+    return home
+
+
+@pytest.mark.parametrize("form", ["paths.csv", "bytes", "saved"])
+def test_a_table_of_images_is_as_their_folders(folder, form):
+    table = listed(folder, form)
+    files = find_raw(table)
+    assert any(path.suffix == ".PNG" for path in files) == (form == "paths.csv")
+    clients, metadata = parse(files, size=4, colour=True, **COLUMNS)
+    assert json.loads(metadata["classes"]) == ["cat", "dog"]
+    assert metadata["name"] == table.name
+    assert metadata["synthetic"] == "false"
+    found = {client.client_id: client.columns for client in clients}
+    assert {name: own["label"].tolist() for name, own in found.items()} == {
+        "7": [1, 0],
+        "5": [0, 1],
+    }
+    folders = packed(folder, colour=True)
+    ann, bob = folders.columns("ann")["pixels"], folders.columns("bob")["pixels"]
+    np.testing.assert_array_equal(found["5"]["pixels"], ann)
+    np.testing.assert_array_equal(found["7"]["pixels"], [bob[0], ann[0]])
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "told"),
+    [
+        (
+            {"image": None},
+            "expected the names of its columns: give raw.client, raw",
+        ),
+        ({"image": "fil"}, r"no column 'fil' \(is it 'file'\?\)"),
+        ("7.0,dog,\n", "row 5: no image; expected a path or bytes: remove the row"),
+        ("7.0,,x.png\n", "row 5 has no label in column 'what'"),
+        ("7.0,dog,x.png\n", r"row 5: .*x.png: cannot be read as an image .*remove"),
+    ],
+)
+def test_what_is_refused_in_a_table(folder, spoilt, told):
+    table, given = listed(folder, "paths.csv"), dict(COLUMNS)
+    if isinstance(spoilt, dict):
+        given |= spoilt
+    else:
+        with table.open("a") as file:
+            file.write(spoilt)
+    with pytest.raises(DataError, match=told) as error:
+        parse(find_raw(table), size=4, **given)
+    assert str(table) in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_what_is_refused(folder):

@@ -121,16 +121,16 @@ def read_clients(
                 rows = np.empty(len(batch), kind)
                 for role, codes in (("client", clients), ("label", classes)):
                     name = getattr(columns, role)
-                    rows[role] = _coded(codes, batch, name, path)
-                    _refuse_missing(rows[role] < 0, path, name, role, first)
+                    rows[role] = coded(codes, batch, name, path)
+                    refuse_missing(rows[role] < 0, path, name, role, first)
                 if columns.time:
                     rows["time"] = clock.read(batch.column(columns.time), path, columns)
                     missing = np.isnan(rows["time"])
-                    _refuse_missing(missing, path, columns.time, "time", first)
+                    refuse_missing(missing, path, columns.time, "time", first)
                 for place, name in enumerate(numbers):
                     rows["numbers"][:, place] = _numbers(batch.column(name))
                 for place, (name, codes) in enumerate(categories.items()):
-                    rows["categories"][:, place] = _coded(codes, batch, name, path)
+                    rows["categories"][:, place] = coded(codes, batch, name, path)
                 _spread(rows, files)
                 first += len(batch)
             log.info("%s: %d records", path, first)
@@ -238,7 +238,12 @@ def _numbers(column: pa.Array) -> np.ndarray:
     return values
 
 
-def _coded(codes: Codes, batch: pa.RecordBatch, name: str, path: Path) -> np.ndarray:
+def coded(codes: Codes, batch: pa.RecordBatch, name: str, path: Path) -> np.ndarray:
+    """int32 [n] numbers of a column's values, -1 for what is missing.
+
+    Raises:
+        DataError: for more different values than there may be.
+    """
     try:
         return codes(batch.column(name))
     except OverflowError:
@@ -249,9 +254,10 @@ def _coded(codes: Codes, batch: pa.RecordBatch, name: str, path: Path) -> np.nda
         ) from None
 
 
-def _refuse_missing(
+def refuse_missing(
     missing: np.ndarray, path: Path, name: str, role: str, first: int
 ) -> None:
+    """Raise a DataError for the first row that lacks its client, label or the like."""
     if missing.any():
         raise DataError(
             f"{path}: row {first + 1 + int(missing.argmax()):,} has no {role} in "

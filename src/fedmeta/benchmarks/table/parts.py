@@ -71,7 +71,7 @@ def open_table(paths: Sequence[Path], columns: Columns) -> Table:
         DataError: for a missing column, one of mixed or other values, or files that
             differ in kinds.
     """
-    present = {path: _names(path) for path in paths}
+    present = {path: column_names(path) for path in paths}
     features = columns.features
     if features is None:
         known = {*columns.roles, *columns.leave_out}
@@ -126,7 +126,12 @@ def open_table(paths: Sequence[Path], columns: Columns) -> Table:
     return Table(list(paths), kinds, sum(rows), any(marks))
 
 
-def _names(path: Path) -> list[str]:
+def column_names(path: Path) -> list[str]:
+    """Names of the columns of a file, as they stand there.
+
+    Raises:
+        DataError: where it cannot be read.
+    """
     with unreadable_told(path):
         if path.suffix in DELIMITERS:
             return header(path, DELIMITERS[path.suffix])
