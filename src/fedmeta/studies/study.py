@@ -12,7 +12,7 @@ from fedmeta.configuration import PARAMETERS
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.identity import Settings
 from fedmeta.options import checked
-from fedmeta.pipelines.binding import bind
+from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.checks import Block, checked_by
 from fedmeta.pipelines.reporting import (
     AGAIN,
@@ -24,13 +24,11 @@ from fedmeta.pipelines.studies.experiment import Experiment
 from fedmeta.reporting.report import Data, Report, render
 from fedmeta.reporting.results import Results, Run, restored, stored, tidy
 from fedmeta.reporting.shown import Cell, Shown, show
-from fedmeta.reporting.verdicts import Claim, claims_frame
+from fedmeta.reporting.verdicts import claims_frame
 
 KINDS = ("scores", "history")  # what a training leaves, as far as its graph has it
 # Blocks of options that all results of an experiment share.
 COMMON = {"personalisation", "distances", "recipes", "partition", "study"}
-# argument -> home and name of a block of options
-Blocks = Mapping[str, tuple[str, str]]
 
 
 class Study(NamedTuple):
@@ -66,55 +64,43 @@ def create_pipeline(study: Study) -> Pipeline:
     trained = sum((e.graph(e) for e in study.experiments), Pipeline([]))
     data = sum((make() for make in study.data), Pipeline([]))
     more = Pipeline([make() for make in study.more])
-    home = f"{study.home}.report"
-    records = {"records": study.experiments[0].records}
-    results = {
-        f"{e.home}__{name}__{kind}": dataset
-        for e in study.experiments
-        for name in e.variants
-        for kind in KINDS
-        if (dataset := f"{e.home}.{name}.{kind}") in trained.all_outputs()
-    }
-    read = {name for name in (data + trained + more).inputs() if PARAMETERS in name}
-    own = [
-        (e.home, name.removeprefix(f"{PARAMETERS}{e.home}."))
-        for e in study.experiments
-        for name in sorted(read)
+    homes = {experiment.home for experiment in study.experiments}
+    left = [f"{home}.{name}.{kind}" for home, name in study.cells() for kind in KINDS]
+    options = [
+        name
+        for name in sorted((data + trained + more).inputs())
+        if name.startswith(PARAMETERS) and _home_of(name) in homes
         # wherever raw files lie, their records are the same
-        if name.startswith(f"{PARAMETERS}{e.home}.") and not name.endswith(".raw")
+        if not name.endswith(".raw")
     ]
-    blocks = {f"block_{number}": block for number, block in enumerate(own)}
-    options = {k: f"{PARAMETERS}{home}.{name}" for k, (home, name) in blocks.items()}
+    results = [name for name in left if name in trained.all_outputs()]
+    home = f"{study.home}.report"
     tables = [*study.tables, *(["claims"] if study.claims else [])]
     tidied = {name: f"{home}.{name}" for name in ("results", "histories")}
+    # What nobody names in code is an argument of its own name.
+    read = {"records": study.experiments[0].records, **study.further}
+    read |= {name: name for name in options}
+    made = [
+        *(f"{home}.{table}_table" for table in tables),
+        *(f"{home}.{figure}_figure" for figure in study.figures),
+        f"{home}.page",
+    ]
     reported = Pipeline(
         [
-            Node(
-                bind(collect, study=study, blocks=blocks),
-                {**records, **study.further, **options, **results},
+            node(
+                bind(collect, study=study),
                 list(tidied.values()),
-                name=f"collect_{study.home}",
-                namespace="report",
+                study.home,
+                "report",
+                {**read, **{name: name for name in results}},
             ),
-            Node(
-                bind(compose, study=study, blocks=blocks),
-                {**records, **study.further, **options, **tidied},
-                [
-                    *(f"{home}.{table}_table" for table in tables),
-                    *(f"{home}.{figure}_figure" for figure in study.figures),
-                    f"{home}.page",
-                ],
-                name=f"compose_{study.home}",
-                namespace="report",
-            ),
+            node(bind(compose, study=study), made, study.home, "report", read | tidied),
         ]
     )
     return data + trained + more + reported
 
 
-def collect(
-    study: Study, blocks: Blocks, records: FederatedDataset, **results: Any
-) -> tuple:
+def collect(study: Study, records: FederatedDataset, **inputs: Any) -> tuple:
     """The tidy tables of scores and histories of all trainings.
 
     Raises:
@@ -123,8 +109,7 @@ def collect(
     """
     made: Settings = {}
     for experiment in study.experiments:
-        own = _options(blocks, results)[experiment.home]
-        held = _of_this_run(experiment, study, own, results)
+        held = _of_this_run(experiment, study, inputs)
         sources = {
             result: {k: v for k, v in found.items() if k.startswith(("code.", "data."))}
             for result, found in held.items()
@@ -134,13 +119,13 @@ def collect(
         else:
             identity.refuse_mixed(sources, AGAIN)
     runs = [
-        (cell, Run(own, *(results.get(f"{home}__{name}__{kind}") for kind in KINDS)))
+        (cell, Run(own, *(inputs.get(f"{home}.{name}.{kind}") for kind in KINDS)))
         for (home, name), (cell, own) in study.cells().items()
     ]
     return tuple(stored(tidy(runs, source_of(study.benchmark, records)), made))
 
 
-def check_options(study: Study, blocks: Blocks, **given: Block) -> None:
+def check_options(study: Study, **given: Block) -> None:
     """Options that the report alone reads."""
     for argument, kind in study.options.items():
         checked(kind, given[argument].options, given[argument].name)
@@ -149,7 +134,6 @@ def check_options(study: Study, blocks: Blocks, **given: Block) -> None:
 @checked_by(check_options)
 def compose(
     study: Study,
-    blocks: Blocks,
     records: FederatedDataset,
     results: pd.DataFrame,
     histories: pd.DataFrame,
@@ -161,7 +145,7 @@ def compose(
         ValueError: for results of other settings than this run's.
     """
     source = source_of(study.benchmark, records)
-    options = _options(blocks, inputs)
+    options = _options(inputs)
     tables = {k: v for k, v in inputs.items() if isinstance(v, pd.DataFrame)}
     made = settings_of_results({"results": results, "histories": histories, **tables})
     compared(records, made, **options[study.experiments[0].home])
@@ -170,7 +154,9 @@ def compose(
     report = study.report(found, **further)
     report = report._replace(summary=f"{report.summary} {diverged(found)}".strip())
     if study.claims:
-        show(claims_shown(report.claims), f"Claims of the paper · {source}", wrapped=1)
+        rows = [[Cell(c.claim), Cell(c.outcome.verdict)] for c in report.claims]
+        claims = Shown(["Claim", "Here"], [("", rows)])
+        show(claims, f"Claims of the paper · {source}", wrapped=1)
     page = render(
         report,
         Data(
@@ -191,11 +177,17 @@ def compose(
     )
 
 
-def _options(blocks: Blocks, inputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _home_of(argument: str) -> str:
+    return argument.removeprefix(PARAMETERS).partition(".")[0]
+
+
+def _options(inputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Blocks of options by home and name."""
     found: dict[str, dict[str, Any]] = {}
-    for argument, (home, name) in blocks.items():
-        found.setdefault(home, {})[name] = inputs[argument]
+    for argument, block in inputs.items():
+        if argument.startswith(PARAMETERS):
+            home = _home_of(argument)
+            found.setdefault(home, {})[argument.partition(".")[2]] = block
     return found
 
 
@@ -228,23 +220,14 @@ def diverged(results: Results) -> str:
     return " ".join(told)
 
 
-def claims_shown(claims: Sequence[Claim]) -> Shown:
-    """Claims and verdicts, for the terminal."""
-    rows = [[Cell(c.claim), Cell(c.outcome.verdict)] for c in claims]
-    return Shown(["Claim", "Here"], [("", rows)])
-
-
 def _of_this_run(
-    experiment: Experiment,
-    study: Study,
-    blocks: Mapping[str, Any],
-    results: Mapping[str, Any],
+    experiment: Experiment, study: Study, inputs: Mapping[str, Any]
 ) -> dict[str, Settings]:
     """What results were made with, once their options are this run's.
 
     The parameters say in which options the variants of a study differ.
     """
-    home = experiment.home
+    home, blocks = experiment.home, _options(inputs)[experiment.home]
     shared = {name: blocks[name] for name in COMMON & blocks.keys()}
     whole = {**shared, **{name: blocks.get(name, {}) for name in ("training", "model")}}
     tables, wanted = {}, {}
@@ -252,14 +235,13 @@ def _of_this_run(
         own = {"training": blocks.get(variant.training, {}), name: blocks.get(name, {})}
         own["model"] = blocks.get(variant.model, {})
         for kind in KINDS:
-            if (table := results.get(f"{home}__{name}__{kind}")) is not None:
+            if (table := inputs.get(f"{home}.{name}.{kind}")) is not None:
                 tables[f"{name} {kind}"] = table
                 wanted[f"{name} {kind}"] = identity.settings(**shared | own)
     for name, dataset in study.further.items():
-        if dataset.startswith(f"{home}.") and isinstance(
-            results.get(name), pd.DataFrame
-        ):
-            tables[name], wanted[name] = results[name], identity.settings(**whole)
+        table = inputs.get(name)
+        if dataset.startswith(f"{home}.") and isinstance(table, pd.DataFrame):
+            tables[name], wanted[name] = table, identity.settings(**whole)
     made = settings_of_results(tables)
     for name, held in made.items():
         if names := identity.conflicts(held, wanted[name]):
