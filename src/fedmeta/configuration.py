@@ -1,6 +1,7 @@
 """Kedro's configuration: its loader, and what globals.yml says of folders' names."""
 
 import glob
+import shlex
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -33,6 +34,11 @@ class Source(NamedTuple):
         """Command-line options that select it."""
         named = {"--env": self.env, "--conf-source": self.conf_source}
         return [word for name, to in named.items() if to for word in (name, to)]
+
+    def command(self, pipeline: str, params: str = "") -> str:
+        """The `kedro run` command of a pipeline, with what --params takes."""
+        words = ["kedro", "run", "--pipeline", pipeline, *self.words()]
+        return shlex.join([*words, *(["--params", params] if params else [])])
 
 
 class Loader(OmegaConfigLoader):

@@ -79,17 +79,16 @@ def measure(compute: Callable[..., float]) -> Measure:
 
 
 @measure
-def accuracy(run: Results, metric: str = "accuracy", **stage: Any) -> float:
+def accuracy(run: Results, **stage: Any) -> float:
     """Share of all query records classified correctly at a stage, in percent.
 
     Args:
-        metric: another metric whose sums are counts.
         stage: of `Results.at`: `stage="after"`, or a number of epochs or steps.
     """
     rows = run.at(**stage)
     if rows.empty:
         return np.nan
-    return 100 * ratio(rows[f"{metric}_sum"].sum(), rows["num_query"].sum())
+    return 100 * ratio(rows["accuracy_sum"].sum(), rows["num_query"].sum())
 
 
 @measure
@@ -228,9 +227,9 @@ def means(scores: pd.DataFrame, sums: str, metric: str) -> dict[str, float]:
     }
 
 
-def by_count(results: Results, name: str = "epochs") -> pd.Series:
-    """Mean accuracy over seeds by number of epochs, or steps, in percent."""
-    found = {n: float(accuracy(results, **{name: n})) for n in results.counts(name)}
+def by_epochs(results: Results) -> pd.Series:
+    """Mean accuracy over seeds by number of epochs, in percent."""
+    found = {n: float(accuracy(results, epochs=n)) for n in results.counts()}
     return pd.Series(found, dtype=float).dropna()
 
 

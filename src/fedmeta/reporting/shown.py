@@ -32,6 +32,12 @@ class Shown(NamedTuple):
     # headings over several columns: (text, how many columns); or none
     groups: Sequence[tuple[str, int]] = ()
 
+    @property
+    def heads(self) -> list[tuple[str, str]]:
+        """What stands over each column, or nothing, and its heading."""
+        over = [text for text, count in self.groups for _ in range(count)]
+        return list(zip(over or [""] * len(self.titles), self.titles, strict=True))
+
 
 def shown(
     table: pd.DataFrame,
@@ -114,9 +120,7 @@ def sideways(table: pd.DataFrame, by: str) -> Shown:
 
 def markdown(table: Shown) -> str:
     """The table in Markdown; a column's group stands in its heading."""
-    over = [text for text, count in table.groups for _ in range(count)]
-    pairs = zip(over or [""] * len(table.titles), table.titles, strict=True)
-    titles = [": ".join(filter(None, pair)) for pair in pairs]
+    titles = [": ".join(filter(None, pair)) for pair in table.heads]
     rules = [":---", *["---:"] * (len(titles) - 1)]
     rows = [
         [f"**{cell.text}**" if cell.best else cell.text for cell in row]
@@ -147,9 +151,7 @@ def printable(table: Shown, title: str, wrapped: int = 0) -> Table:
         pad_edge=False,
         padding=0,
     )
-    over = [text for text, count in table.groups for _ in range(count)]
-    heads = zip(over or [""] * len(table.titles), table.titles, strict=True)
-    for number, head in enumerate(heads):
+    for number, head in enumerate(table.heads):
         printed.add_column(
             # in narrow columns: "Paper, 80 % support"
             "\n".join([*head[0].replace(" support", "").split(", "), head[1]]).strip(),

@@ -94,11 +94,11 @@ def every(verdicts: Iterable[Verdict]) -> Verdict:
     return Verdict(min(kinds, key=order.index), tendency, min(v.seeds for v in found))
 
 
-def interval(value: Value, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The t-interval of a mean over seeds; infinite for fewer than three."""
+def interval(value: Value) -> tuple[float, float]:
+    """The 95 % t-interval of a mean over seeds; infinite for fewer than three."""
     seeds = value.by_seed
     if len(seeds) < ENOUGH_SEEDS or not np.isfinite(seeds).all():
         return -np.inf, np.inf
     error = seeds.std(ddof=1) / len(seeds) ** 0.5
-    reach = stdtrit(len(seeds) - 1, (1 + confidence) / 2) * error
+    reach = stdtrit(len(seeds) - 1, (1 + CONFIDENCE) / 2) * error
     return float(seeds.mean() - reach), float(seeds.mean() + reach)

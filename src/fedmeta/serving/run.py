@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,9 +50,7 @@ def load_run(
         )
     source = Source(env, conf_source)
     context = _context(project, source, params)
-    again = shlex.join(
-        ["kedro", "run", "--pipeline", f"{benchmark}_fedmeta", *source.words()]
-    )
+    again = source.command(f"{benchmark}_fedmeta")
     again += ", with the same --params" if params else ""
     catalog = context.catalog  # a new one at every access
     entry = ALGORITHMS.get(algorithm)

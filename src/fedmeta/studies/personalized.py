@@ -56,7 +56,7 @@ def report(results: Results) -> Report:
     panels = {
         f"stage {s}: {STAGES[s]}": {
             NAMES[v]: Line(
-                m.by_count(r) / 100,
+                m.by_epochs(r) / 100,
                 words=r.diverged,
                 colour=COLOURS[NAMES[v]],
                 dashed=v == CENTRAL,

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -102,7 +101,5 @@ def label(given: Mapping[str, str]) -> str:
 
 def run_command(pipeline: str, source: Source, given: Mapping[str, str]) -> str:
     """The `kedro run` command that is equivalent to a cell."""
-    words = ["kedro", "run", "--pipeline", pipeline, *source.words()]
-    pairs = ",".join(f"{name}={value}" for name, value in typed(given).items())
-    words += ["--params", pairs] if pairs else []
-    return shlex.join(words)
+    pairs = (f"{name}={value}" for name, value in typed(given).items())
+    return source.command(pipeline, ",".join(pairs))
