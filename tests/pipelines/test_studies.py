@@ -170,7 +170,7 @@ def test_a_second_run_of_a_study_trains_nothing(project, study, monkeypatch):
         }
 
     def dealt():
-        users = packed(project, label_skew.RECORDS)
+        users = packed(project, label_skew.SKEWED.records)
         return users.stat().st_mtime_ns if users.exists() else None
 
     before, users = kept(), dealt()
@@ -201,7 +201,7 @@ def test_runs_of_a_study_are_tracked(project, study):
     for experiment in study.experiments:
         runs = tracked(project, f"{experiment.home} (synthetic smoke)")
         assert set(runs) == set(experiment.variants)
-        records = read_packed(packed(project, experiment.records))
+        records = read_packed(packed(project, experiment.clients.records))
         for name, tracked_run in runs.items():
             assert tracked_run.info.status == "FINISHED"
             tags, parameters = tracked_run.data.tags, tracked_run.data.params

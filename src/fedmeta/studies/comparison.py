@@ -16,7 +16,7 @@ from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.pipelines.options import PartitionOptions, ReportOptions
 from fedmeta.pipelines.reporting import partition_notes
-from fedmeta.pipelines.studies.experiment import Experiment, Variant
+from fedmeta.pipelines.studies.experiment import Clients, Experiment, Variant
 from fedmeta.reporting import figures, tables
 from fedmeta.reporting.report import Report, Section
 from fedmeta.reporting.results import Results
@@ -183,17 +183,16 @@ def study(
         data: the graph that prepares its clients.
         trained: the graph of the trainings, with their scores.
     """
-    entry = BENCHMARKS[benchmark]
+    entry, records = BENCHMARKS[benchmark], f"{benchmark}.records"
+    clients = Clients(benchmark, entry, records, lambda: data)
     variants = {
         name: Variant(name, factors={"label": label_of(name)}) for name in algorithms
     }
     inputs = ("clients", "support_query", "codebook", "statistics")
-    records = f"{benchmark}.records"
     return Study(
         benchmark,
         entry,
-        [Experiment(benchmark, benchmark, records, entry, variants, graph=trained)],
-        data=[lambda: data],
+        [Experiment(benchmark, clients, variants, graph=trained)],
         report=partial(report, entry),
         tables=TABLES,
         figures=FIGURES,

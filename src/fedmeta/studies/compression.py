@@ -3,9 +3,7 @@
 Of FedAvg, whose updates are models, and FedMeta(MAML), whose are gradients, for Adam.
 """
 
-from fedmeta.benchmarks.registry import BENCHMARKS
-from fedmeta.pipelines import ingestion, preparation
-from fedmeta.pipelines.studies.experiment import Experiment, Variant
+from fedmeta.pipelines.studies.experiment import Experiment, Variant, clients_of
 from fedmeta.reporting import measures as m
 from fedmeta.reporting.curves import by_round, curves
 from fedmeta.reporting.report import Report, Section
@@ -15,7 +13,8 @@ from fedmeta.reporting.verdicts import Claim, close
 from fedmeta.reporting.wording import label_of
 from fedmeta.studies.study import Study
 
-HOME, DATA, WHOLE = "femnist_compression_study", "femnist", "none"
+HOME, WHOLE = "femnist_compression_study", "none"
+FEMNIST = clients_of("femnist")
 WAYS = {WHOLE: "", "int8": "_int8", "top 10 %": "_top10", "top 1 %": "_top1"}
 EPOCHS = {"fedavg": 0, "maml": 1}  # of adaptation before it is judged
 VARIANTS = {
@@ -67,9 +66,8 @@ Percent of all test clients' query records classified correctly, by FedAvg's mod
 is and by MAML's after its step. Bytes are those of all clients and rounds."""
 STUDY = Study(
     HOME,
-    BENCHMARKS[DATA],
-    [Experiment(HOME, DATA, f"{DATA}.records", BENCHMARKS[DATA], VARIANTS)],
-    data=[lambda: ingestion.create_pipeline(DATA) + preparation.create_pipeline(DATA)],
+    FEMNIST.benchmark,
+    [Experiment(HOME, FEMNIST, VARIANTS)],
     report=report,
     tables=["accuracy"],
     figures=["accuracy"],

@@ -139,26 +139,21 @@ A curve that rises earlier needs fewer rounds, but a round of more steps compute
 the table has both."""
 STUDY = Study(
     HOME,
-    writers.WRITERS,
+    writers.WRITERS.benchmark,
     [
         Experiment(
             f"{HOME}_skewed",
-            label_skew.DATA,
-            label_skew.RECORDS,
             label_skew.SKEWED,
             VARIANTS,
             {"setting": "label skew"},
         ),
         Experiment(
             f"{HOME}_writers",
-            writers.DATA,
-            writers.RECORDS,
-            writers.WRITERS._replace(model=mlp),
+            writers.WRITERS.with_model(mlp),
             VARIANTS,
             {"setting": "natural writers"},
         ),
     ],
-    data=(writers.create_pipeline, label_skew.create_pipeline),
     report=report,
     tables=("accuracy", "rounds"),
     figures=("heat_map", "accuracy"),

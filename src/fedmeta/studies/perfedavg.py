@@ -226,12 +226,10 @@ of each of five classes and should be alike; those of kind one hold mostly one c
 and should differ from them, and from each other unless they hold the same."""
 STUDY = Study(
     HOME,
-    label_skew.SKEWED,
+    label_skew.BENCHMARK,
     [
         Experiment(
             HOME,
-            label_skew.DATA,
-            label_skew.RECORDS,
             label_skew.SKEWED,
             {
                 f"{method}_tau{tau}": Variant(
@@ -242,18 +240,17 @@ STUDY = Study(
             },
         )
     ],
-    data=[label_skew.create_pipeline],
     report=report,
     tables=("results", "distances"),
     figures=("accuracy", "meta_gradient", "distances"),
     notes=[label_skew.NOTE, writers.UNSEEN],
     more=[
         lambda: node(
-            bind(measure, benchmark=label_skew.SKEWED),
+            bind(measure, benchmark=label_skew.BENCHMARK),
             f"{HOME}.report.pairs_table",
             HOME,
             "report",
-            data=label_skew.DATA,
+            data=label_skew.HOME,
         )
     ],
     further={"distances": f"{HOME}.report.pairs_table"},

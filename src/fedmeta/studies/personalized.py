@@ -203,12 +203,10 @@ def _variant(algorithm: str, e: int | str, stage: int = 1, **options: str) -> Va
 
 STUDY = Study(
     HOME,
-    writers.WRITERS,
+    writers.WRITERS.benchmark,
     [
         Experiment(
             HOME,
-            writers.DATA,
-            writers.RECORDS,
             writers.WRITERS,
             {
                 **{f"e{e}": _variant("fedavg", e) for e in EPOCHS},
@@ -222,7 +220,6 @@ STUDY = Study(
             },
         )
     ],
-    data=[writers.create_pipeline],
     report=report,
     tables=("accuracy", "stability"),
     figures=("epochs", "initial_personalised"),

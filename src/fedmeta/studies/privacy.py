@@ -17,7 +17,7 @@ from fedmeta.reporting.style import shades
 from fedmeta.reporting.verdicts import Claim
 from fedmeta.studies.study import Study
 
-HOME, WRITERS = "femnist_privacy_study", writers.WRITERS._replace(model=mlp)
+HOME = "femnist_privacy_study"
 NOISE = {"none": 0.0, "z05": 0.5, "z1": 1.0, "z2": 2.0, "z4": 4.0}
 VARIANTS = {
     name: Variant("fedavg", training=f"training_{name}", factors={"noise": z})
@@ -67,9 +67,8 @@ after a writer's own fine-tuning, which costs no epsilon. A smaller epsilon is s
 z is the noise on the sum of a round, in clips; without it cohorts are of fixed size."""
 STUDY = Study(
     HOME,
-    writers.WRITERS,
-    [Experiment(HOME, writers.DATA, writers.RECORDS, WRITERS, VARIANTS)],
-    data=[writers.create_pipeline],
+    writers.WRITERS.benchmark,
+    [Experiment(HOME, writers.WRITERS.with_model(mlp), VARIANTS)],
     report=report,
     tables=["accuracy"],
     figures=["accuracy"],

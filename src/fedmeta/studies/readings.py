@@ -8,12 +8,10 @@ from math import isnan, nan
 
 import pandas as pd
 
-from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.pipelines import ingestion, preparation
 from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.studies import experiment
-from fedmeta.pipelines.studies.experiment import Experiment, Variant
+from fedmeta.pipelines.studies.experiment import Experiment, Variant, clients_of
 from fedmeta.pipelines.studies.nodes import fine_tune
 from fedmeta.reporting import measures as m
 from fedmeta.reporting.divergence import divergence
@@ -26,7 +24,7 @@ from fedmeta.reporting.verdicts import Claim
 from fedmeta.reporting.wording import label_of
 from fedmeta.studies.study import Study
 
-HOME, DATA = "femnist_readings", "femnist"
+HOME = "femnist_readings"
 ADAM, WEIGHTS = "MAML: where does Adam work?", "MAML: what weighs a client?"
 INNER, ALPHA = "MAML: what is one local epoch?", "Meta-SGD: first α?"
 # Name -> algorithm, what the paper leaves open, answer. The first of each algorithm is
@@ -56,9 +54,7 @@ BASELINE, MAML = (ALGORITHMS[name].label for name in ("fedavg_meta", "maml"))
 TAKEN = {algorithm: name for name, (algorithm, *_) in reversed(READINGS.items())}
 EXPERIMENT = Experiment(
     HOME,
-    DATA,
-    f"{DATA}.records",
-    BENCHMARKS[DATA],
+    clients_of("femnist"),
     {
         name: Variant(
             algorithm,
@@ -73,8 +69,12 @@ EXPERIMENT = Experiment(
 
 def report(results: Results, recipes: pd.DataFrame) -> Report:
     """What each reading gave, before and after adaptation; recipes of fine-tuning."""
-    own = results.source == EXPERIMENT.benchmark.label  # else the paper has no number
-    published = EXPERIMENT.benchmark.table2.get(recipes["support_fraction"].iloc[0], {})
+    own = (
+        results.source == EXPERIMENT.clients.benchmark.label
+    )  # else the paper has no number
+    published = EXPERIMENT.clients.benchmark.table2.get(
+        recipes["support_fraction"].iloc[0], {}
+    )
     paper = {
         a: published.get(ALGORITHMS[a].label, nan) if own else nan
         for a in (*TAKEN, "fedavg")
@@ -183,21 +183,20 @@ A line leads from accuracy before adaptation to the dot, accuracy after it; the 
 upright is the reading that was taken."""
 STUDY = Study(
     HOME,
-    EXPERIMENT.benchmark,
+    EXPERIMENT.clients.benchmark,
     [EXPERIMENT],
-    data=[lambda: ingestion.create_pipeline(DATA) + preparation.create_pipeline(DATA)],
     report=report,
     tables=("accuracy", "recipes"),
     figures=("accuracy",),
     notes=["All accuracies are of validation clients; no test client is looked at."],
     more=[
         lambda: node(
-            bind(fine_tune, benchmark=EXPERIMENT.benchmark),
+            bind(fine_tune, benchmark=EXPERIMENT.clients.benchmark),
             f"{HOME}.report.fine_tuning_table",
             HOME,
             "report",
             {"checkpoint": f"{HOME}.fedavg.checkpoint"},
-            data=DATA,
+            data=EXPERIMENT.clients.home,
         )
     ],
     further={"recipes": f"{HOME}.report.fine_tuning_table"},

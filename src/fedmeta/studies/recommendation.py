@@ -16,7 +16,7 @@ from fedmeta.checkpoints import Checkpoint
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.pipelines.recommendation.methods import METHODS, PAPER, TRAINED
-from fedmeta.pipelines.recommendation.pipeline import BENCHMARK, EXPERIMENT, HOME, data
+from fedmeta.pipelines.recommendation.pipeline import BENCHMARK, EXPERIMENT, HOME
 from fedmeta.reporting import measures as m
 from fedmeta.reporting import recommendation as r
 from fedmeta.reporting.curves import Axis, by_round, curves
@@ -309,7 +309,6 @@ STUDY = Study(
     HOME,
     BENCHMARK,
     [EXPERIMENT],
-    data=[data],
     report=report,
     tables=("table3", "users"),
     figures=("episodes", "steps", "users"),

@@ -37,7 +37,6 @@ class Study(NamedTuple):
     home: str  # under which name the report is, and the pipeline
     benchmark: Benchmark  # whose name the data go under
     experiments: Sequence[Experiment]  # the trainings; factors tell them apart
-    data: Sequence[Callable[[], Pipeline]]  # graphs that make the experiments' data
     report: Callable[..., Report]  # results, and further inputs by name -> the report
     tables: Sequence[str]  # names of the report's tables
     figures: Sequence[str]  # names of its figures
@@ -62,7 +61,7 @@ class Study(NamedTuple):
 def create_pipeline(study: Study) -> Pipeline:
     """Raw files -> trainings -> tidy tables -> tables, figures, one HTML page."""
     trained = sum((e.graph(e) for e in study.experiments), Pipeline([]))
-    data = sum((make() for make in study.data), Pipeline([]))
+    data = sum((e.clients.create_pipeline() for e in study.experiments), Pipeline([]))
     more = Pipeline([make() for make in study.more])
     homes = {experiment.home for experiment in study.experiments}
     left = [f"{home}.{name}.{kind}" for home, name in study.cells() for kind in KINDS]
@@ -78,7 +77,7 @@ def create_pipeline(study: Study) -> Pipeline:
     tables = [*study.tables, *(["claims"] if study.claims else [])]
     tidied = {name: f"{home}.{name}" for name in ("results", "histories")}
     # What nobody names in code is an argument of its own name.
-    read = {"records": study.experiments[0].records, **study.further}
+    read = {"records": study.experiments[0].clients.records, **study.further}
     read |= {name: name for name in options}
     made = [
         *(f"{home}.{table}_table" for table in tables),
@@ -114,7 +113,7 @@ def collect(study: Study, records: FederatedDataset, **inputs: Any) -> tuple:
             result: {k: v for k, v in found.items() if k.startswith(("code.", "data."))}
             for result, found in held.items()
         }
-        if experiment.records == study.experiments[0].records:
+        if experiment.clients.records == study.experiments[0].clients.records:
             made |= compared(records, sources) | _agreed(held.values())
         else:
             identity.refuse_mixed(sources, AGAIN)

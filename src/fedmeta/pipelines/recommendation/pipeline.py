@@ -5,8 +5,6 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from fedmeta.benchmarks.registry import BENCHMARKS
-from fedmeta.pipelines import ingestion, preparation
 from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.recommendation import nodes, unified
 from fedmeta.pipelines.recommendation.methods import (
@@ -18,17 +16,14 @@ from fedmeta.pipelines.recommendation.methods import (
 from fedmeta.pipelines.studies.experiment import (
     Experiment,
     Variant,
+    clients_of,
     shared_inputs,
     trainings,
 )
 
 HOME = "recommendation"
-BENCHMARK = BENCHMARKS[HOME]
-
-
-def data() -> Pipeline:
-    """A usage log -> users, some to train on and others to test."""
-    return ingestion.create_pipeline(HOME) + preparation.create_pipeline(HOME)
+CLIENTS = clients_of(HOME)
+BENCHMARK = CLIENTS.benchmark
 
 
 def runs(experiment: Experiment) -> Pipeline:
@@ -72,9 +67,7 @@ def _scored(method: str, score: Any, inputs: Mapping[str, str], **fixed: Any) ->
 
 EXPERIMENT = Experiment(
     HOME,
-    HOME,
-    f"{HOME}.records",
-    BENCHMARK,
+    CLIENTS,
     {
         name: Variant(
             method.algorithm or name,

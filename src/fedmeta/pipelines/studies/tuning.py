@@ -5,9 +5,9 @@ from kedro.pipeline import Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.pipelines import ingestion, preparation
 from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.reporting import settings_of_results, united
+from fedmeta.pipelines.studies.experiment import clients_of
 from fedmeta.pipelines.studies.halving import tune
 from fedmeta.pipelines.training.pipeline import option_inputs, trained_with
 
@@ -40,8 +40,7 @@ def create_pipeline(benchmark: str) -> Pipeline:
     tables = {name: f"{home}.report.{name}_table" for name in TUNED}
     output = f"{home}.report.tuning_table"
     chosen = node(choose, output, benchmark, "report", tables)
-    data = ingestion.create_pipeline(benchmark) + preparation.create_pipeline(benchmark)
-    return data + Pipeline([*nodes, chosen])
+    return clients_of(benchmark).create_pipeline() + Pipeline([*nodes, chosen])
 
 
 def choose(**tables: pd.DataFrame) -> pd.DataFrame:
