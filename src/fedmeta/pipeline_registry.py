@@ -3,20 +3,14 @@
 Written out as a dictionary: Kedro's `find_pipelines` does not allow composed names.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from kedro.pipeline import Node, Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.pipelines import (
-    evaluation,
-    federation,
-    ingestion,
-    preparation,
-    training,
-)
+from fedmeta.pipelines import evaluation, federation, training
+from fedmeta.pipelines.studies.experiment import clients_of
 from fedmeta.runtime.federation.current import is_taking_part
 from fedmeta.studies import comparison, create_pipelines
 from fedmeta.studies.study import create_pipeline
@@ -36,8 +30,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     """
     pipelines: dict[str, Pipeline] = {}
     for benchmark in BENCHMARKS:
-        data = ingestion.create_pipeline(benchmark)
-        data += preparation.create_pipeline(benchmark)
+        data = clients_of(benchmark).create_pipeline()
         runs = {
             name: evaluation.create_pipeline(benchmark, name)
             + training.create_pipeline(benchmark, entry.trained_as or name)
@@ -74,13 +67,7 @@ def _compared(
 ) -> Pipeline:
     """Everything from raw data to the report of some algorithms."""
     trained = sum((runs[name] for name in algorithms), Pipeline([]))
-    return create_pipeline(
-        comparison.study(benchmark, algorithms, data, _always(trained))
-    )
-
-
-def _always(graph: Pipeline) -> Callable[[Any], Pipeline]:
-    return lambda _: graph
+    return create_pipeline(comparison.study(benchmark, algorithms, data, trained))
 
 
 def _tagged(pipeline: Pipeline) -> Pipeline:

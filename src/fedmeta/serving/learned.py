@@ -232,7 +232,10 @@ def _options(settings: Settings, block: str) -> dict[str, Any]:
 
 
 def _check_shapes(name: str, wanted: MetaParams, found: MetaParams) -> None:
-    expected, given = _shapes(wanted), _shapes(found)
+    expected, given = (
+        {key.replace("/", " "): list(t.shape) for key, t in flatten(meta)}
+        for meta in (wanted, found)
+    )
     for key in sorted(expected | given):
         if expected.get(key) != given.get(key):
             raise ValueError(
@@ -240,11 +243,3 @@ def _check_shapes(name: str, wanted: MetaParams, found: MetaParams) -> None:
                 f"{key} is {given.get(key, 'missing')}, expected "
                 f"{expected.get(key, 'none')}"
             )
-
-
-def _shapes(meta: MetaParams) -> dict[str, list[int]]:
-    return {
-        f"{part} {name}": list(tensor.shape)
-        for part, params in meta.items()
-        for name, tensor in params.items()
-    }

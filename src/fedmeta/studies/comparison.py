@@ -4,7 +4,7 @@ A study whose factor is the algorithm (Chen et al. 2018, arXiv 1802.07876). What
 seeds and support fractions of it say is `fedmeta.reproduction.table2`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import pandas as pd
@@ -172,10 +172,7 @@ def _compared(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def study(
-    benchmark: str,
-    algorithms: Sequence[str],
-    data: Pipeline,
-    trained: Callable[[Experiment], Pipeline],
+    benchmark: str, algorithms: Sequence[str], data: Pipeline, trained: Pipeline
 ) -> Study:
     """The comparison of some algorithms on a benchmark.
 
@@ -192,7 +189,7 @@ def study(
     return Study(
         benchmark,
         entry,
-        [Experiment(benchmark, clients, variants, graph=trained)],
+        [Experiment(benchmark, clients, variants, graph=lambda _: trained)],
         report=partial(report, entry),
         tables=TABLES,
         figures=FIGURES,
