@@ -77,6 +77,7 @@ federation: ## Flower: three nodes on this machine, FedAvg against MAML
 
 # Of several -m, pytest takes the last: one in ARGS counts.
 test: setup-dev ## the quick tests; FEMNIST=, SHAKESPEARE=, SENT140=, USAGE_LOG= add some
+	@echo "All of the quick tests take about 10 minutes on 2 cores"
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
 
 # Tracing costs a third of the time: so not of all tests, which covered 98 % of the whole

@@ -360,6 +360,14 @@ def test_the_python_of_pages_runs(capsys) -> None:
     assert float(capsys.readouterr().out) == pytest.approx(1 / 62, rel=0.2)
 
 
+def test_the_reference_has_every_public_module() -> None:
+    """Those of packages come with them."""
+    pages = (ROOT / "docs/reference").glob("*.md")
+    told = {n for p in pages for n in re.findall(r"^::: (\S+)$", p.read_text(), re.M)}
+    there = {f"fedmeta.{p.stem}" for p in (ROOT / "src/fedmeta").glob("[!_]*")}
+    assert there - told == set()
+
+
 def test_no_page_has_open_ends() -> None:
     assert [page.name for page in PAGES if "TODO(lead)" in page.read_text()] == []
 

@@ -156,6 +156,15 @@ def test_whole_numbers_may_be_written_as_floats(tmp_path, suffix):
     assert content(records, "1")["label"] == [0, 1, 1]
 
 
+def test_hugging_faces_part_is_called_by_its_folder(tmp_path):
+    """Its own name is always the same."""
+    for suffix, called in ((".arrow", "table"), (".csv", "part-0.csv")):
+        files = written(tmp_path, ROWS, suffix=suffix)
+        assert parse(files, **NAMES)[1]["name"] == called
+        files[0].unlink()
+        (tmp_path / "table" / "cache-0.arrow").unlink(missing_ok=True)
+
+
 def test_dates_may_be_categories(tmp_path):
     files = written(tmp_path, table_of(town=["2024-05-31"] * 6))
     records = packed(tmp_path, files, categorical=["town"])

@@ -14,6 +14,7 @@ from PIL import Image
 from fedmeta.benchmarks.images.listed import read_listed
 from fedmeta.benchmarks.table import parse as table
 from fedmeta.benchmarks.table.parts import SUFFIXES as TABLES
+from fedmeta.benchmarks.table.parts import title
 from fedmeta.core.bounds import Count
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
@@ -105,11 +106,12 @@ def parse(
                 "give raw.client, raw.label and raw.image"
             )
         clients, classes, count = read_listed(tables, client, label, image, read)
-        home = tables[0] if len(tables) == 1 else tables[0].absolute().parent
+        home, called = tables[0], title(tables)
     else:
         classes = sorted({path.parent.name for path in files})
         clients, count = _by_folder(files, classes, read)
         home = files[0].parent.parent.parent
+        called = home.absolute().name
     if len(classes) < 2:
         raise DataError(
             f"{home}: all images are of one class, {classes[0]!r}; expected two or"
@@ -127,7 +129,7 @@ def parse(
         "shape": json.dumps([3 if colour else 1, size]),
     }
     if not synthetic:
-        metadata["name"] = name or home.absolute().name
+        metadata["name"] = name or called
     return clients, metadata
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fedmeta.benchmarks.table.clients import read_clients
-from fedmeta.benchmarks.table.parts import SUFFIXES, Columns, open_table
+from fedmeta.benchmarks.table.parts import SUFFIXES, Columns, open_table, title
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.files import elsewhere, raw_files
@@ -82,6 +82,5 @@ def parse(
         "source": f"column {label!r} by {client!r}",
     }
     if not table.synthetic:
-        whole = files[0] if len(files) == 1 else files[0].absolute().parent
-        metadata["name"] = name or whole.name
+        metadata["name"] = name or title(files)
     return clients, metadata

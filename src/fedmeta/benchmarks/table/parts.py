@@ -126,6 +126,14 @@ def open_table(paths: Sequence[Path], columns: Columns) -> Table:
     return Table(list(paths), kinds, sum(rows), any(marks))
 
 
+def title(paths: Sequence[Path]) -> str:
+    """What a table is called: by its file, or by the folder of parts."""
+    first = Path(paths[0]).absolute()
+    # Hugging Face's parts are all called data-00000-of-00001.arrow or the like.
+    alone = len(paths) == 1 and first.suffix != ARROW
+    return first.name if alone else first.parent.name
+
+
 def column_names(path: Path) -> list[str]:
     """Names of the columns of a file, as they stand there.
 
