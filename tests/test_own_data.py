@@ -93,6 +93,13 @@ def test_an_environment_is_written_for_a_table(project):
     raw = loader["parameters"]["table"]["raw"]
     assert (raw["client"], raw["label"], raw["time"]) == ("user", "liked", "day")
     assert raw["folder"] == str(project / "films.csv")
+    written = (project / "conf/films/parameters_table.yml").read_text()
+    for line in done.output.splitlines()[:6]:  # what it has found
+        assert re.search(rf"^# .*{re.escape(line)}$", written, re.M)
+    bare = ["init-table", str(project / "films.csv"), "--label", "liked"]
+    told = CliRunner().invoke(cli, bare, obj=metadata)
+    assert "columns are 'user', 'day', 'minutes', 'colour', 'liked'; say" in told.output
+    assert told.output.strip().endswith("give --client")
     wrong = ["init-table", str(project / "films.csv"), "--client", "usr"]
     told = CliRunner().invoke(cli, [*wrong, "--label", "liked"], obj=metadata)
     assert "no column 'usr' (is it 'user'?)" in told.output

@@ -10,8 +10,8 @@ import click
 
 @click.command("init-table")
 @click.argument("table", type=click.Path(exists=True, path_type=Path))
-@click.option("--client", required=True, help="Column of whose record it is.")
-@click.option("--label", required=True, help="Column of the class to predict.")
+@click.option("--client", help="Column of whose record it is.")
+@click.option("--label", help="Column of the class to predict.")
 @click.option("--time", help="Column of when the record was made, if there is one.")
 @click.option(
     "--leave-out",
@@ -27,6 +27,7 @@ def init_table_command(metadata: Any, table: Path, **columns: Any) -> None:
     environment of its name, conf/<name>, is written; nothing is changed.
     """
     from fedmeta.benchmarks.table.describe import (  # noqa: PLC0415
+        check_roles,
         describe,
         write_environment,
     )
@@ -34,9 +35,12 @@ def init_table_command(metadata: Any, table: Path, **columns: Any) -> None:
     from fedmeta.session import told_in_a_line  # noqa: PLC0415
 
     with told_in_a_line("Nothing was written."):
-        for line in describe(table, **columns):
-            click.echo(printable(line))
+        check_roles(table, **columns)
+        found = []
+        for line in map(printable, describe(table, **columns)):
+            click.echo(line)
+            found.append(line)
         conf = metadata.project_path / "conf"
-        name = write_environment(conf, table.absolute(), **columns)
+        name = write_environment(conf, table.absolute(), found, **columns)
     click.echo(f"Written: {conf.name}/{name}/parameters_table.yml; edit it, or type:")
     click.echo(f"kedro run --pipeline table_fedmeta --env {name}")

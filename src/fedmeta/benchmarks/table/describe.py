@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,26 @@ import numpy as np
 import yaml
 
 from fedmeta.benchmarks.table.parse import find_raw, parse
+from fedmeta.benchmarks.table.parts import column_names
 from fedmeta.data.errors import DataError
 from fedmeta.data.files import whole_file
 from fedmeta.data.names import listed
+
+
+def check_roles(
+    path: Path, client: str | None, label: str | None, **others: Any
+) -> None:
+    """Refuse to go on without the two columns that nobody can guess.
+
+    Raises:
+        DataError: with the columns that there are.
+    """
+    given = {"--client": client, "--label": label}
+    if missing := [option for option, name in given.items() if name is None]:
+        raise DataError(
+            f"{path}: its columns are {listed(column_names(find_raw(path)[0]))}; say"
+            f" whose a record is and what to predict: give {' and '.join(missing)}"
+        )
 
 
 def describe(path: Path, **columns: Any) -> Iterator[str]:
@@ -48,12 +65,15 @@ def describe(path: Path, **columns: Any) -> Iterator[str]:
     yield f"records are {'in order of time' if ordered else 'in no order'}"
 
 
-def write_environment(conf: Path, path: Path, **columns: Any) -> str:
+def write_environment(
+    conf: Path, path: Path, found: Sequence[str] = (), **columns: Any
+) -> str:
     """Write the configuration of runs of a table; return its environment.
 
     Args:
         conf: folder of the project's environments.
         path: of the table.
+        found: lines on what it holds, which become comments.
         columns: options of `parse`.
 
     Raises:
@@ -67,7 +87,9 @@ def write_environment(conf: Path, path: Path, **columns: Any) -> str:
             " have it written again"
         )
     raw = {"folder": str(path), **{k: v for k, v in columns.items() if v}}
-    head = "# Other options: parameters_{table,defaults}.yml of conf/base.\n"
+    about = [f"{path.name}: {found[0]}", *found[1:]] if found else []
+    other = "Other options: parameters_{table,defaults}.yml of conf/base."
+    head = "".join(f"# {line}\n" for line in [*about, other])
     for file, content in (
         ("globals.yml", {"store": name}),
         ("parameters_table.yml", {"table": {"raw": raw}}),
