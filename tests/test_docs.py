@@ -24,6 +24,7 @@ KNOWN = {
     "kedro run --pipeline recommendation_fedmeta --env own": "made by the reader",
     "kedro recommend my_log.csv --env own": "the same",
     "kedro run --pipeline table_fedmeta --env films": "run by test_own_data",
+    "kedro viz build --include-previews": "run by tests/browser/test_site",
     "tar czf /tmp/conf.tar.gz conf": "of POSIX",
     "mlflow models serve --model-uri models:/femnist_synthetic_base_maml/1"
     " --env-manager local --host 127.0.0.1 --port 5001": "tests/tracking/test_models",

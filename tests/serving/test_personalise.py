@@ -425,6 +425,13 @@ def test_standard_input_and_what_is_printed(typed):
         ("own.json", b"[1, 2]", "cannot be read as json (expected a list of objects"),
         ("own.json", b'[{"user": ', "cannot be read as json"),
         ("own.csv", b"", "cannot be read as csv (No columns to parse from file"),
+        ("own.csv", b"user,x,x\na,1,2\n", "column 'x' is there twice; rename one"),
+        (
+            "own.csv",
+            b"user,label\na,1,2\n",
+            "Expected 2 fields in line 2, saw 3",
+        ),
+        ("own.tsv", b"user\tx\tx\n", "cannot be read as tsv (column 'x' is there twi"),
         ("own.csv", b"\xff\xfe\x00", "cannot be read as csv"),
         ("own.parquet", b"PAR1", "cannot be read as parquet"),
     ],

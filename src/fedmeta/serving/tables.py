@@ -72,14 +72,24 @@ def _cell(value: Any) -> str:
 
 
 def _csv(delimiter: str) -> Callable[[bytes], pd.DataFrame]:
-    # All as texts: whoever reads a column knows what it is.
-    return lambda content: pd.read_csv(
-        io.BytesIO(content),
-        sep=delimiter,
-        dtype=str,
-        keep_default_na=False,
-        encoding="utf-8-sig",
-    )
+    def read(content: bytes) -> pd.DataFrame:
+        # All as texts: whoever reads a column knows what it is. The line of names is
+        # the first row: else pandas renames what is there twice, and takes a field
+        # that has no name for an index.
+        found = pd.read_csv(
+            io.BytesIO(content),
+            sep=delimiter,
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+        )
+        names = [str(name) for name in found.iloc[0]]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"column {twice!r} is there twice; rename one of them")
+        return found[1:].set_axis(names, axis=1).reset_index(drop=True)
+
+    return read
 
 
 def _json(content: bytes) -> pd.DataFrame:
