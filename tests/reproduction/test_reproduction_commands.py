@@ -4,7 +4,6 @@ from fedmeta.reproduction.commands import (
     Given,
     commands,
     given_parameters,
-    missing_cells,
     wanted_seeds,
 )
 
@@ -15,14 +14,6 @@ def test_seeds_are_filled_up_to_three():
     assert wanted_seeds([]) == [0, 1, 2]
     assert wanted_seeds([7]) == [0, 1, 7]
     assert wanted_seeds([0, 1, 2, 3]) == [0, 1, 2, 3]
-
-
-def test_missing_cells():
-    found = {("maml", 0.2, 0), ("maml", 0.2, 1)}
-    assert missing_cells(found, ["maml"], [0.2, 0.5], [0, 1]) == [
-        ("maml", 0.5, 0),
-        ("maml", 0.5, 1),
-    ]
 
 
 def test_a_cell_is_a_run():

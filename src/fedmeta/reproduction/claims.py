@@ -77,32 +77,13 @@ def headline(sources: str, ours: Sequence[Value], theirs: Sequence[float]) -> st
     )
 
 
-def claims(
-    accuracies: Accuracies,
-    paper: Paper,
-    overheads: Mapping[float, pd.DataFrame],
-    rounds: Accuracies,
-    fractions: Sequence[float],
-) -> list[Claim]:
-    """Claims (a) to (d) on one data set, over what was measured of it.
+def above_baseline(accuracies: Accuracies, fractions: Sequence[float]) -> Claim:
+    """(a) FedMeta is above FedAvg at every support fraction.
 
     Args:
         accuracies: ours after adaptation.
-        paper: the paper's, which say what is expected of FedAvg(Meta).
-        overheads: ``overhead_table`` by support fraction.
-        rounds: to reach its target; infinite where it was not reached.
         fractions: all that are asked for; of those not measured it is said so.
     """
-    return [
-        above_baseline(accuracies, fractions),
-        fine_tuning(accuracies, paper, fractions),
-        shrinking_lead(accuracies),
-        fewer_rounds(overheads, rounds, fractions),
-    ]
-
-
-def above_baseline(accuracies: Accuracies, fractions: Sequence[float]) -> Claim:
-    """(a) FedMeta is above FedAvg at every support fraction."""
     found: Figures = {p: [] for p in fractions}
     for (label, p), gain in gains(accuracies).items():
         found[p].append((f"{label} {gain:+.2f}", greater(gain, 0)))
@@ -154,7 +135,12 @@ def fewer_rounds(
     rounds: Accuracies,
     fractions: Sequence[float],
 ) -> Claim:
-    """(d) FedMeta reaches the target accuracy in fewer rounds than FedAvg."""
+    """(d) FedMeta reaches the target accuracy in fewer rounds than FedAvg.
+
+    Args:
+        overheads: ``overhead_table`` by support fraction.
+        rounds: to the target; infinite where it was not reached.
+    """
     found: Figures = {p: [] for p in fractions}
     target = " the target"
     for p, table in overheads.items():

@@ -1,7 +1,6 @@
 """Which cells of the grid are missing, and what to type to fill them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import product
 from typing import Any, NamedTuple
 
 from fedmeta.core.algorithms import ALGORITHMS
@@ -30,17 +29,6 @@ def wanted_seeds(found: Iterable[int]) -> list[int]:
     seeds = set(found)
     others = [number for number in range(SEEDS) if number not in seeds]
     return sorted([*seeds, *others[: max(SEEDS - len(seeds), 0)]])
-
-
-def missing_cells(
-    found: Collection[Cell],
-    algorithms: Iterable[str],
-    fractions: Iterable[float],
-    seeds: Iterable[int],
-) -> list[Cell]:
-    """The cells of the grid that were not found."""
-    grid = product(algorithms, fractions, seeds)
-    return [cell for cell in grid if cell not in found]
 
 
 def seed_words(seeds: Sequence[int]) -> str:

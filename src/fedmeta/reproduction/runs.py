@@ -19,7 +19,7 @@ import pandas as pd
 from fedmeta.data.cells import read_table
 from fedmeta.data.errors import DataError
 from fedmeta.data.names import listed
-from fedmeta.reproduction.settings import agree
+from fedmeta.identity import conflicts
 from fedmeta.tracking.record import REPORTED
 from fedmeta.tracking.sender import told
 from fedmeta.tracking.uri import database_file, shown
@@ -190,7 +190,7 @@ def matching(runs: pd.DataFrame, wanted: Mapping[str, str]) -> pd.DataFrame:
         DataError: if none is left.
     """
     kept = [
-        agree(wanted, {"store": store, **parameters})
+        not conflicts({"store": store, **parameters}, wanted)
         for store, parameters in zip(runs["store"], runs["parameters"], strict=True)
     ]
     if not any(kept):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fedmeta.identity import NON_RESULT_OPTIONS, in_words
+from fedmeta.identity import NON_RESULT_OPTIONS, conflicts, in_words
 from fedmeta.reporting.phrases import counted
 from fedmeta.reporting.wording import label_of, percent
 
@@ -99,14 +99,14 @@ def choose(runs: pd.DataFrame) -> Chosen:
     cells = list(done[CELL].astype(str).itertuples(index=False, name=None))
     ended = done["ended"].tolist()
     common = main_setting(shared, cells, ended)
-    comparable = [agree(common, setting) for setting in shared]
+    comparable = [not conflicts(setting, common) for setting in shared]
 
     settings, kept = {}, []
     for algorithm, rows in done[comparable].groupby("algorithm", sort=False):
         own = list(rows.index)
         main = main_setting(*([of[i] for i in own] for of in (full, cells, ended)))
         settings[algorithm] = main
-        kept += [place for place in own if agree(main, full[place])]
+        kept += [place for place in own if not conflicts(full[place], main)]
     taken = done.loc[kept].sort_values("ended", kind="stable")
     newest = taken.drop_duplicates(CELL, keep="last")
     others = [(done["algorithm"][i], full[i]) for i in done.index.difference(kept)]
@@ -145,15 +145,10 @@ def main_setting(
     fullest = [s for s in distinct if not any(s.items() < o.items() for o in distinct)]
 
     def weight(candidate: Setting) -> tuple[int, int]:
-        members = [i for i, other in enumerate(settings) if agree(candidate, other)]
+        members = [i for i, s in enumerate(settings) if not conflicts(s, candidate)]
         return len({cells[i] for i in members}), max(ended[i] for i in members)
 
     return max(fullest, key=weight)
-
-
-def agree(one: Setting, other: Setting) -> bool:
-    """Whether the two have no parameter with different values."""
-    return all(other.get(name, value) == value for name, value in one.items())
 
 
 def _others(
@@ -165,11 +160,8 @@ def _others(
     groups: dict[tuple, list[str]] = {}
     for algorithm, setting in left_out:
         main = settings.get(algorithm, common)
-        differs = tuple(
-            (name, (value, main[name]))
-            for name, value in sorted(setting.items())
-            if main.get(name, value) != value
-        )
+        names = sorted(conflicts(setting, main))
+        differs = tuple((name, (setting[name], main[name])) for name in names)
         groups.setdefault(differs, []).append(algorithm)
     return [
         Other(tuple(dict.fromkeys(names)), dict(differs), len(names))

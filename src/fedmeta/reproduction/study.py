@@ -7,6 +7,7 @@ into `Results` with the seed as one more factor, and handed to the report.
 
 import logging
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -135,12 +136,9 @@ def table2_study(name: str, runs: Runs, configured: Mapping[str, Any]) -> Study:
         target,
         stands_in=data.stands_in,
     )
-    missing = c.missing_cells(
-        set(table[CELL].itertuples(index=False, name=None)),
-        algorithms,
-        fractions,
-        c.wanted_seeds(table["seed"].dropna()),
-    )
+    there = set(table[CELL].itertuples(index=False, name=None))
+    grid = product(algorithms, fractions, c.wanted_seeds(table["seed"].dropna()))
+    missing = [cell for cell in grid if cell not in there]
     given = _given(table, configured)
     lines = c.commands(missing, newest["benchmark"], newest["env"], given)
     won = list(gains(accuracies(results)).values())

@@ -107,7 +107,12 @@ def table2_report(
         title = "Figure 3: cost of the target accuracy"
         sections.append(Section(title, COST, words["overhead"], bars))
     rounds = {p: rounds_to(r, target) for p, r in at.items()} if target else {}
-    checked = c.claims(found, benchmark.table2, costs, rounds, fractions)
+    checked = [
+        c.above_baseline(found, fractions),
+        c.fine_tuning(found, benchmark.table2, fractions),
+        c.shrinking_lead(found),
+        c.fewer_rounds(costs, rounds, fractions),
+    ]
     return Report("Table 2", "", tables, sections, checked), words
 
 

@@ -20,7 +20,6 @@ from fedmeta.configuration import (
     value_of,
 )
 from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.data.files import whole_path
 from fedmeta.identity import Settings
 from fedmeta.session import Session
 from fedmeta.sweep.grid import Given, nested
@@ -159,9 +158,3 @@ def read_record(path: Path) -> dict[str, Any] | None:
         return json.loads(path.read_text())
     except (OSError, ValueError):  # none, or none that can be read
         return None
-
-
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record, whole or not at all."""
-    with whole_path(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, default=str))

@@ -5,6 +5,7 @@ too: it ends no other.
 """
 
 import contextlib
+import json
 import logging
 import os
 import socket
@@ -22,10 +23,11 @@ from kedro.framework.startup import bootstrap_project
 
 from fedmeta import identity
 from fedmeta.configuration import Source
+from fedmeta.data.files import whole_path
 from fedmeta.identity import Settings
 from fedmeta.pipelines.progress import PART
 from fedmeta.session import Session, is_user_error, message_of
-from fedmeta.sweep.cells import read_record, write_record
+from fedmeta.sweep.cells import read_record
 from fedmeta.sweep.shared import Remaining
 
 log = logging.getLogger(__name__)
@@ -108,7 +110,8 @@ def _run(task: Task) -> None:
         "kedro_session": session.session_id,  # a tag of the MLflow runs that it began
         "settings": task.settings,
     }
-    write_record(task.record, record)
+    with whole_path(task.record) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, default=str))
 
 
 def in_process(
