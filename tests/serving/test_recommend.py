@@ -1,5 +1,6 @@
 """`kedro recommend` and its Python function, on a run that was made up."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from fedmeta.datasets import CheckpointDataset, PackedSource
 from fedmeta.models.tabular import tabular
 from fedmeta.pipelines.options import RawOptions
 from fedmeta.pipelines.recommendation.methods import FEDERATED
-from fedmeta.serving import Personaliser, load_run, recommend
+from fedmeta.serving import Personaliser, load_run, personalise, recommend
 from fedmeta.serving.personal import UNCALIBRATED
 
 KEDRO = str(Path(sys.executable).with_name("kedro"))
@@ -310,9 +311,33 @@ def test_the_command_prints_and_writes_nothing(project, own, tmp_path):
     assert contents(project, tmp_path) == before
 
 
-def invoke(project, *words):
+def invoke(project, *words, command="recommend", content=None):
     metadata = bootstrap_project(project)
-    return CliRunner().invoke(cli, ["recommend", *map(str, words)], obj=metadata)
+    words = [command, *map(str, words)]
+    return CliRunner().invoke(cli, words, obj=metadata, input=content)
+
+
+def test_rows_of_many_users_at_once_leave_nothing_either(project, own, tmp_path):
+    """Of standard input, whether they can be used or not."""
+    rows = pd.read_csv(own)
+    rows = pd.concat([rows.assign(user=user) for user in ("mallory-7", "eve-13")])
+    rows.loc[rows.index[-1:], "service"] = None
+    model = load_run("recommendation.maml_nn", project=project, env="smoke")
+    expected = personalise(model, rows.reset_index(drop=True))
+    before = contents(project, tmp_path)
+    words = ["recommendation.maml_nn", "--env", "smoke", "--format", "json"]
+    typed = {"command": "personalise", "content": rows.to_csv(index=False)}
+    done = invoke(project, *words, **typed)
+    assert done.exit_code == 0, done.output
+    found = pd.DataFrame(json.loads(done.stdout)["predictions"])
+    assert found["user"].tolist() == ["mallory-7", "eve-13"]
+    pd.testing.assert_frame_equal(found, expected)
+    typed["content"] = typed["content"].replace("2024-06-03", "noon")
+    done = invoke(project, *words, **typed)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: user 'mallory-7': row ")
+    assert done.stderr.count("\n") == 1
+    assert contents(project, tmp_path) == before
 
 
 def test_the_command_tells_errors_in_a_line_and_keeps_none(project, own, tmp_path):

@@ -197,6 +197,13 @@ def test_what_is_refused_in_a_table(folder, spoilt, told):
     assert "\n" not in str(error.value)
 
 
+def test_columns_of_folders_are_refused(folder):
+    """A table beside them would be passed over in silence."""
+    listed(folder, "paths.csv")
+    with pytest.raises(DataError, match=r"pictures: images in folders.*name the file"):
+        packed(folder, **COLUMNS)
+
+
 def test_what_is_refused(folder):
     with pytest.raises(DataError, match="ann: no client/class/image here; .*: name"):
         find_raw(folder / "ann")

@@ -108,6 +108,12 @@ def parse(
         clients, classes, count = read_listed(tables, client, label, image, read)
         home, called = tables[0], title(tables)
     else:
+        if client or label or image:
+            raise DataError(
+                f"{files[0].parent.parent.parent}: images in folders, to which the"
+                " columns raw.client, raw.label and raw.image mean nothing; leave them"
+                " out, or name the file of a table as raw.folder"
+            )
         classes = sorted({path.parent.name for path in files})
         clients, count = _by_folder(files, classes, read)
         home = files[0].parent.parent.parent
