@@ -72,7 +72,8 @@ class Session(KedroSession):
         """`KedroSession.run`, telling hooks of a stop, which Kedro does not."""
         with stoppable(), told(self._project_path):
             try:
-                names = kwargs.get("pipeline_names") or ["__default__"]
+                one = kwargs.get("pipeline_name") or "__default__"
+                names = kwargs.get("pipeline_names") or [one]
                 refuse_unknown(sum(map(registered, names), Pipeline([])), kwargs)
                 remove_leftovers(self._project_path / "data")
                 return super().run(*args, **kwargs)
