@@ -112,7 +112,8 @@ EQUIVALENT: dict[str, str] = {
     "1e0d7a6113a792ea": "",  # data.states
     "d1bed1fb6ad49b13": "80a3fcf79c12883b",  # pipelines.training.costs
     "61a1d74b8f87a4f8": "",  # pipelines.training.keeping
-    "0bb5646e2a9208d0": "7c7cd45d069a8757",  # pipelines.training.nodes
+    "51181f3e80134c4e": "7c7cd45d069a8757",  # pipelines.training.nodes
+    "be3d51914c7559cb": "",  # pipelines.training.watched
     "0e09c8d5c6de940e": "f7960c3fde2e3fa6",  # pipelines.training.setup
     "5b51041aa804acc3": "5f4758509f5d84d5",  # assembly
     # Messages, and rows of tables of one's own: tests/golden.

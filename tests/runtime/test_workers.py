@@ -24,7 +24,7 @@ from fedmeta.data.ids import Ids
 from fedmeta.data.partition import partition_examples
 from fedmeta.data.states import ClientStates
 from fedmeta.data.tasks import task_maker
-from fedmeta.runtime import workers
+from fedmeta.runtime import on_worker, workers
 
 NAMES = [f"client {n}" for n in range(12)]
 
@@ -98,7 +98,7 @@ def test_the_bits_are_those_of_one_process(cluster, dataset):
     meta, update = trained()
     for_each = workers.over_workers(None, 2)(update, tasks(dataset))
     assert_same(list(for_each(meta, NAMES, 3)), in_one_process(dataset))
-    where = cluster.run(lambda: len(workers._ready))
+    where = cluster.run(lambda: len(on_worker._ready))
     assert list(where.values()) == [1, 1]  # both have taken part
     again = for_each(meta, NAMES[:1], 3)
     assert_same(list(again), in_one_process(dataset)[:1])
@@ -138,7 +138,7 @@ def test_a_worker_without_the_file_is_sent_it_once(cluster, dataset, caplog):
     """As on a machine where another file, or none, is at that path."""
 
     def hide(path):
-        from fedmeta.runtime import workers as there  # noqa: PLC0415
+        from fedmeta.runtime import on_worker as there  # noqa: PLC0415
 
         real = there.read_packed
         there.hidden = real
@@ -147,7 +147,7 @@ def test_a_worker_without_the_file_is_sent_it_once(cluster, dataset, caplog):
         )
 
     def show():
-        from fedmeta.runtime import workers as there  # noqa: PLC0415
+        from fedmeta.runtime import on_worker as there  # noqa: PLC0415
 
         there.read_packed = there.hidden
 
@@ -213,7 +213,7 @@ def test_an_error_of_a_client_is_told(cluster, dataset):
 
 def test_other_code_is_refused(cluster, dataset):
     def change(version):
-        from fedmeta.runtime import workers as there  # noqa: PLC0415
+        from fedmeta.runtime import on_worker as there  # noqa: PLC0415
 
         there.version = lambda: version
 
@@ -224,7 +224,7 @@ def test_other_code_is_refused(cluster, dataset):
         with pytest.raises(ValueError, match="dask worker tcp://.* another version"):
             list(for_each(meta, NAMES, 3))
     finally:
-        cluster.run(change, workers.version())
+        cluster.run(change, on_worker.version())
 
 
 @pytest.mark.slow

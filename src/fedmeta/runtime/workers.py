@@ -8,24 +8,24 @@ those of `fedmeta.core.backends.sequential` to the bit on machines of one kind.
 from __future__ import annotations
 
 import atexit
-import hashlib
-import io
 import logging
-import threading
 import uuid
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import cloudpickle
-import torch
+from typing import TYPE_CHECKING, Any
 
 from fedmeta.core.backends import ClientFunction
 from fedmeta.core.types import Backend, ClientId, ForEachClient, MakeTask, MetaParams
-from fedmeta.data.federated import FederatedDataset, read_packed
+from fedmeta.runtime.on_worker import (
+    Job,
+    Missing,
+    keep,
+    pickled,
+    send_file,
+    version,
+    work,
+)
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -34,9 +34,6 @@ log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0  # for a scheduler to answer
 LOSSES = 3  # of workers that were given what a client needed
-PART_BYTES = 16 << 20  # of a packed file that is sent
-KEPT = 4  # jobs that a worker keeps ready
-PACKAGE = Path(__file__).parents[1]
 
 
 def over_workers(scheduler: str | None, workers: int) -> Backend:
@@ -55,7 +52,7 @@ def over_workers(scheduler: str | None, workers: int) -> Backend:
     """
 
     def backend(function: ClientFunction, make_task: MakeTask) -> ForEachClient:
-        job = _Job(uuid.uuid4().hex, _pickled((function, make_task)), version())
+        job = Job(uuid.uuid4().hex, pickled((function, make_task)), version())
 
         def for_each(
             meta: MetaParams, cohort: Sequence[ClientId], round_number: int
@@ -68,21 +65,6 @@ def over_workers(scheduler: str | None, workers: int) -> Backend:
     return backend
 
 
-class _Job(NamedTuple):
-    """What a worker needs for all rounds."""
-
-    name: str
-    content: bytes  # a function and its maker of tasks
-    version: str
-
-
-class Missing(Exception):
-    """What a worker lacks: its address, a name, and the path of a packed file or None.
-
-    A packed file's name is its checksum.
-    """
-
-
 class _Round:
     """A round's clients on their way to workers and back.
 
@@ -91,9 +73,7 @@ class _Round:
     leaves the scheduler copying to it for ever (`Scheduler.replicate` of 2026.8).
     """
 
-    def __init__(
-        self, client: Client, job: _Job, meta: MetaParams, number: int
-    ) -> None:
+    def __init__(self, client: Client, job: Job, meta: MetaParams, number: int) -> None:
         self.client, self.number = client, number
         self.job, self.meta = job.name, uuid.uuid4().hex
         self.things = {job.name: job, self.meta: meta}
@@ -107,7 +87,7 @@ class _Round:
             self.client.wait_for_workers(1)
         # Whom this does not reach asks for it.
         meta = self.things[self.meta]
-        self.client.run(_keep, self.job, self.meta, meta, on_error="ignore")
+        self.client.run(keep, self.job, self.meta, meta, on_error="ignore")
         at_once = 2 * sum(self.client.nthreads().values())
         try:
             for client_id in cohort:
@@ -121,9 +101,9 @@ class _Round:
                 self.client.cancel([future for _, future in self.waiting])
 
     def _submitted(self, client_id: ClientId) -> Future:
-        work = (self.job, self.meta, client_id, self.number)
+        what = (self.job, self.meta, client_id, self.number)
         key = f"round {self.number} client {client_id} {uuid.uuid4()}"
-        return self.client.submit(_work, *work, key=key, pure=False)
+        return self.client.submit(work, *what, key=key, pure=False)
 
     def _first(self) -> tuple[ClientId, Any]:
         from distributed import CancelledError, KilledWorker  # noqa: PLC0415
@@ -168,11 +148,11 @@ class _Round:
             raise self._given_up(client_id, lost)
         asked.add(address)
         if path is not None:
-            _send_file(self.client, address, path, name)
+            send_file(self.client, address, path, name)
             return
         with suppress(OSError):
             things = self.job, name, self.things[name]
-            self.client.run(_keep, *things, workers=[address])
+            self.client.run(keep, *things, workers=[address])
 
     def _given_up(self, client_id: ClientId, times: int) -> ValueError:
         return ValueError(
@@ -233,153 +213,3 @@ def _connect(scheduler: str | None, workers: int) -> Client:
             f"no dask scheduler answers at {scheduler} ({error}); start one: dask"
             " scheduler"
         ) from None
-
-
-@cache
-def version() -> str:
-    """Hash of this package's source and torch's version: equal ones compute alike."""
-    digest = hashlib.sha256(torch.__version__.encode())
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-# On a worker
-
-
-_metas: OrderedDict[str, tuple[str, MetaParams]] = OrderedDict()  # the last of a job
-_jobs: OrderedDict[str, _Job] = OrderedDict()
-_ready: OrderedDict[str, tuple[ClientFunction, MakeTask]] = OrderedDict()
-_one_at_a_time = threading.Lock()  # of the worker's threads
-
-
-def _keep(job: str, name: str, thing: _Job | MetaParams) -> None:
-    """Keep what all clients of a job, or of its present round, share."""
-    if isinstance(thing, _Job):
-        _put(_jobs, job, thing)
-    else:
-        _put(_metas, job, (name, thing))
-
-
-def _put(kept: OrderedDict[str, Any], job: str, thing: Any) -> None:
-    kept[job] = thing
-    kept.move_to_end(job)
-    if len(kept) > KEPT:
-        kept.popitem(last=False)
-
-
-def _work(job: str, meta: str, client_id: ClientId, round_number: int) -> Any:
-    try:
-        function, make_task = _loaded(job)
-        held = _metas.get(job)
-        if held is None or held[0] != meta:
-            raise _missing(meta)
-    except Missing as missing:
-        return missing  # dask would log it as an error if it were raised
-    return function(held[1], make_task(client_id, round_number))
-
-
-def _loaded(name: str) -> tuple[ClientFunction, MakeTask]:
-    with _one_at_a_time:
-        if name not in _ready:
-            if name not in _jobs:
-                raise _missing(name)
-            job = _jobs[name]
-            if job.version != version():
-                raise ValueError(
-                    f"dask worker {_address()} has another version of this package or"
-                    " of torch: install the same on all machines, and start the worker"
-                    " again"
-                )
-            # Clients run side by side: torch's own threads would make them contend,
-            # and the result depend on their number.
-            torch.set_num_threads(1)
-            logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)
-            _put(_ready, name, cloudpickle.loads(job.content))
-            del _jobs[name]
-        return _ready[name]
-
-
-def _missing(name: str, path: str | None = None) -> Missing:
-    return Missing(_address(), name, path)
-
-
-def _address() -> str:
-    from distributed import get_worker  # noqa: PLC0415
-
-    return get_worker().address
-
-
-# Packed data: mapped by every worker, from a path that machines share, or from a copy
-
-
-class _Pickler(cloudpickle.Pickler):
-    def reducer_override(self, thing: Any) -> Any:
-        if isinstance(thing, FederatedDataset):
-            return _mapped, (str(thing.path.absolute()), thing.checksum)
-        return super().reducer_override(thing)
-
-
-def _pickled(thing: Any) -> bytes:
-    file = io.BytesIO()
-    _Pickler(file, protocol=5).dump(thing)
-    return file.getvalue()
-
-
-def _mapped(path: str, checksum: str) -> FederatedDataset:
-    """The packed file at a path, if it is the same here, or else this worker's copy.
-
-    Raises:
-        Missing: if there is neither.
-    """
-    from distributed import get_worker  # noqa: PLC0415
-
-    worker = get_worker()
-    for place in (Path(path), _copy(checksum, worker)):
-        if place.is_file():
-            found = read_packed(place)
-            if found.checksum == checksum:
-                return found
-    raise _missing(checksum, path)
-
-
-def _copy(checksum: str, worker: Any) -> Path:
-    """Where a worker keeps a packed file; it is removed with the worker's folder."""
-    return Path(worker.local_directory, f"{checksum}.arrow")
-
-
-def _send_file(client: Client, address: str, path: str, checksum: str) -> None:
-    """Give a worker a copy of a packed file, if it has none and is still there.
-
-    Raises:
-        ValueError: if it cannot keep it.
-    """
-    if any(client.run(_has, checksum, workers=[address]).values()):
-        return
-    size = Path(path).stat().st_size
-    log.info("sending %s (%.0f MB) to %s", Path(path).name, size / 1e6, address)
-    try:
-        with open(path, "rb") as file:
-            for start in range(0, size, PART_BYTES):
-                part = file.read(PART_BYTES)
-                client.run(_write, checksum, start, part, size, workers=[address])
-    except OSError as error:
-        if address in client.nthreads():
-            raise ValueError(f"dask worker {address}: {error}") from None
-
-
-# dask gives the worker to functions that have an argument of that name.
-def _has(checksum: str, dask_worker: Any = None) -> bool:
-    return _copy(checksum, dask_worker).is_file()
-
-
-def _write(
-    checksum: str, start: int, part: bytes, size: int, dask_worker: Any = None
-) -> None:
-    copy = _copy(checksum, dask_worker)
-    partial = copy.with_suffix(".partial")
-    with partial.open("r+b" if start else "wb") as file:
-        file.seek(start)
-        file.write(part)
-    if start + len(part) == size:
-        partial.rename(copy)

@@ -11,7 +11,7 @@ from fedmeta.data.errors import DataError
 from fedmeta.data.federated import read_packed
 from fedmeta.runtime.federation.kept import kept
 from fedmeta.runtime.federation.tables import RECORDS
-from fedmeta.runtime.workers import version
+from fedmeta.runtime.on_worker import version
 from fedmeta.serving.learned import Personaliser
 
 

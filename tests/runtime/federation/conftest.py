@@ -16,7 +16,7 @@ from fedmeta.runtime.federation.pack import pack
 from fedmeta.runtime.federation.roster import Terms
 from fedmeta.runtime.federation.rounds import Federation
 from fedmeta.runtime.federation.tables import RECORDS, tables_of
-from fedmeta.runtime.workers import version
+from fedmeta.runtime.on_worker import version
 
 FEMNIST = BENCHMARKS["femnist"]
 

@@ -15,7 +15,7 @@ from fedmeta.pipelines.checks import check_selection, checked_by
 from fedmeta.runtime.federation.current import current
 from fedmeta.runtime.federation.job import Job
 from fedmeta.runtime.federation.roster import Held
-from fedmeta.runtime.workers import version
+from fedmeta.runtime.on_worker import version
 
 log = logging.getLogger(__name__)
 

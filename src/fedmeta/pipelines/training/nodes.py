@@ -16,7 +16,6 @@ from fedmeta.core.engine import run_rounds
 from fedmeta.core.trees import tree_leaves
 from fedmeta.core.types import ClientId, Diverged, ServerState
 from fedmeta.data.encoding import Codebook
-from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.ids import Ids
 from fedmeta.data.tasks import poisson_cohort, sample_cohort
@@ -24,18 +23,15 @@ from fedmeta.identity import ROUNDS, Settings
 from fedmeta.pipelines.checks import check_algorithms, checked_by
 from fedmeta.pipelines.divergence import inherited, marked, remedy
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
-from fedmeta.pipelines.preparation.nodes import divide
 from fedmeta.pipelines.progress import Clock, lasts
 from fedmeta.pipelines.training.averaging import IterateAverage
 from fedmeta.pipelines.training.costs import COSTS, prices, summed
-from fedmeta.pipelines.training.curves import Curves
 from fedmeta.pipelines.training.keeping import Keeping
 from fedmeta.pipelines.training.privacy import Privacy
 from fedmeta.pipelines.training.resuming import (
     resumable,
     tell_others,
     tell_resumed,
-    under,
 )
 from fedmeta.pipelines.training.setup import (
     Data,
@@ -45,6 +41,7 @@ from fedmeta.pipelines.training.setup import (
     settings_of,
     training_task_maker,
 )
+from fedmeta.pipelines.training.watched import curves_of
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +156,7 @@ def _checkpoints(
 
     folder = earlier.states(identity.fingerprint(settings))
     kept = Keeping(called, trained, setup, data, folder)
-    curves = _curves(
+    curves = curves_of(
         benchmark, names, data, setup, partition, training, model, algorithms
     )
     skips, skipped = training.nonfinite_updates == "skip", 0
@@ -275,48 +272,6 @@ def _cohorts(
     sample_cohort(clients, size, seed, 1)  # too many asked for: say so before work
     sample = sample_cohort if training.privacy is None else poisson_cohort
     return lambda number: sample(clients, size, seed, number)
-
-
-def _curves(
-    benchmark: Benchmark,
-    names: list[str],
-    data: Data,
-    setup: Setup,
-    partition: PartitionOptions,
-    training: TrainingOptions,
-    model: dict,
-    algorithms: dict[str, dict],
-) -> Curves:
-    """Curves of the validation clients, under every support fraction asked for."""
-    first = slice(training.evaluation_clients)
-    setups, watched = {"": setup}, {"": data.part("validation")[first]}
-    if setup.algorithms[names[0]].split_invariant:
-        for suffix, divided in _divisions(benchmark, data, partition, training):
-            watched[suffix] = divided.part("validation")[first]
-            setups[suffix] = prepare(
-                benchmark, divided, training, model, names, algorithms
-            )
-    return Curves(setups, names, watched, data.part("train"), training.probe)
-
-
-def _divisions(
-    benchmark: Benchmark,
-    data: Data,
-    partition: PartitionOptions,
-    training: TrainingOptions,
-) -> Iterator[tuple[str, Data]]:
-    """The validation clients' data under other support fractions."""
-    validation = data.client_split["validation"]
-    clients = data.clients[data.clients["client_id"].isin(validation)]
-    for fraction in sorted(
-        {*training.support_fractions} - {partition.support_fraction}
-    ):
-        other = partition.model_copy(update={"support_fraction": fraction})
-        try:
-            divided = divide(benchmark, data.records, clients, other)
-        except DataError:  # a gap that leaves nobody: its own run says so
-            continue
-        yield under(fraction), data._replace(support_query=divided)
 
 
 def _sizes(

@@ -17,7 +17,7 @@ from fedmeta.pipelines.options import TrainingOptions
 from fedmeta.runtime.federation.current import current
 from fedmeta.runtime.federation.job import Job
 from fedmeta.runtime.federation.rounds import Federation
-from fedmeta.runtime.workers import version
+from fedmeta.runtime.on_worker import version
 
 
 class OnNodes(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 class Job(NamedTuple):
     """A benchmark's options, as far as they say what clients compute."""
 
-    version: str  # `fedmeta.runtime.workers.version` of the server
+    version: str  # `fedmeta.runtime.on_worker.version` of the server
     benchmark: str  # in `fedmeta.benchmarks.registry`
     selection: Mapping[str, Any]
     partition: Mapping[str, Any] = {}  # arguments of `partition_examples`

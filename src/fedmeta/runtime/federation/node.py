@@ -40,7 +40,7 @@ from fedmeta.runtime.federation.messages import (
 )
 from fedmeta.runtime.federation.tables import RECORDS, tables_of
 from fedmeta.runtime.federation.trees import arrays_of, tree_like
-from fedmeta.runtime.workers import version
+from fedmeta.runtime.on_worker import version
 
 HELD = ("synthetic", "name", "ordered")  # metadata of the records that are told
 
