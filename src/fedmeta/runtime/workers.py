@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0  # for a scheduler to answer
+RESTART_S = 60.0  # for a worker of this machine to be started again
 LOSSES = 3  # of workers that were given what a client needed
 
 
@@ -84,7 +85,11 @@ class _Round:
         """Yield each client with its result; only a few results are held at a time."""
         if not self.client.nthreads():
             log.warning("the dask scheduler has no workers yet: waiting for the first")
-            self.client.wait_for_workers(1)
+            own = self.client.cluster is not None
+            try:
+                self.client.wait_for_workers(1, timeout=RESTART_S if own else None)
+            except TimeoutError:
+                raise self._deserted() from None
         # Whom this does not reach asks for it.
         meta = self.things[self.meta]
         self.client.run(keep, self.job, self.meta, meta, on_error="ignore")
@@ -129,13 +134,19 @@ class _Round:
     def _wait_for(self, future: Future) -> None:
         from distributed import wait  # noqa: PLC0415
 
-        told = False
+        alone = 0.0  # seconds without a worker
         while not future.done():
             with suppress(TimeoutError):
                 wait([future], timeout=ANSWER_S)
-            if not (told or future.done() or self.client.nthreads()):
+            if future.done() or self.client.nthreads():
+                alone = 0.0
+                continue
+            if not alone:
                 log.warning("all dask workers are lost: waiting for others")
-                told = True
+            alone += ANSWER_S
+            # A worker that ends as it begins is not always started again by dask.
+            if self.client.cluster is not None and alone > RESTART_S:
+                raise self._deserted()
 
     def _give(
         self, client_id: ClientId, address: str, name: str, path: str | None
@@ -153,6 +164,13 @@ class _Round:
         with suppress(OSError):
             things = self.job, name, self.things[name]
             self.client.run(keep, *things, workers=[address])
+
+    def _deserted(self) -> ValueError:
+        return ValueError(
+            f"round {self.number}: all dask workers of this machine are lost, and none"
+            f" has been started again in {RESTART_S:g} s; the same command goes on from"
+            " the last checkpoint"
+        )
 
     def _given_up(self, client_id: ClientId, times: int) -> ValueError:
         return ValueError(
@@ -180,7 +198,8 @@ def disconnect() -> None:
         _, client = _connections.popitem()
         client.close()  # first: workers wait for it
         if client.cluster is not None:
-            client.cluster.close()
+            with suppress(TimeoutError):  # they end with this process
+                client.cluster.close(timeout=ANSWER_S)
 
 
 def _connect(scheduler: str | None, workers: int) -> Client:
