@@ -116,7 +116,10 @@ EQUIVALENT: dict[str, str] = {
     "be3d51914c7559cb": "",  # pipelines.training.watched
     "0e09c8d5c6de940e": "f7960c3fde2e3fa6",  # pipelines.training.setup
     "5b51041aa804acc3": "5f4758509f5d84d5",  # assembly
+    "643b91c5eb5e430d": "ce4dfd384028abfd",  # pipelines.training.privacy
+    "892711f28dc75233": "90ebd2f39c67d38b",  # pipelines.studies.halving
     # Messages, and rows of tables of one's own: tests/golden.
+    "fe00b7368ae441bb": "96c9c46bcdad1c17",  # benchmarks.recommendation.values
     "563cc6adf79d4921": "616dbf0beb9a326d",  # data.names
     "a25694ec3feaaffa": "5f1c1416a78f8f38",  # data.partition
     "300127c43d699436": "2d2f584ec1c60022",  # data.repartition
