@@ -154,7 +154,7 @@ class TestTerminal:
         assert any(line.split()[:1] == ["MRU"] and "–" in line for line in lines)
 
     def test_best_is_bold(self, table):
-        lines = self.printed(table, force_terminal=True)
+        lines = self.printed(table, force_terminal=True, color_system="standard")
         row = next(line for line in lines if "MAML + NN" in line)
         assert "\x1b[1m73.08" in row.replace("\x1b[1m ", "\x1b[1m")
         assert "\x1b[1m83.87" not in row
