@@ -103,11 +103,11 @@ EQUIVALENT: dict[str, str] = {
     "7ecd5a0552070a66": "69406e8adaa891ac",  # models.tabular
     # Clients may keep something between rounds: tests/golden.
     "caae4fdd2f6779ed": "efb7f0c9aeeff9fb",  # core.algorithms.common
-    "c3b43010de1ef627": "e3b3cfda91be374c",  # core.algorithms.fedavg
+    "5961da45d2ff471a": "e3b3cfda91be374c",  # core.algorithms.fedavg
     "c4bf6d61313bb536": "d1a2390eb81e3be4",  # core.backends
     "6b128eb13c66f0ed": "167621cc9f41360a",  # core.cost
     "84b90a95d8ba76b4": "5ada824d15d8291e",  # core.engine
-    "92f317f5ee6e2675": "5e70598e11ff00d5",  # core.optimizers
+    "bc568cb56f70c382": "5e70598e11ff00d5",  # core.optimizers
     "8a912425269be1a7": "0603a89a4af8de2b",  # core.types
     "1e0d7a6113a792ea": "",  # data.states
     "d1bed1fb6ad49b13": "80a3fcf79c12883b",  # pipelines.training.costs

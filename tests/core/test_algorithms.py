@@ -620,6 +620,14 @@ def test_step_sizes_are_drawn_within_their_range():
     torch.testing.assert_close(alpha, again, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("case", [c for c in CASES if "fine_tuning" in c.values[0][1]])
+def test_a_head_that_is_not_there_is_refused(case):
+    tuning = case.options["fine_tuning"]._replace(head=("w9",))
+    algorithm = case.build(fine_tuning=tuning)
+    with pytest.raises(ValueError, match="head .'w9'.: expected some of the model's"):
+        algorithm.init(MODEL.init(1))
+
+
 def by_hand(name, **options):
     """The output of a client with one record, target 0, and a head of its own, 3."""
     algorithm = ALGORITHMS[name].factory(

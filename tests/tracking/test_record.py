@@ -11,7 +11,7 @@ from fedmeta.tracking.record import KILLED, Record
 def test_a_table_whose_copy_was_stopped_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A record that named it could be neither logged nor gone on with."""
+    """A record that named it could be neither logged nor resumed."""
     history = pd.DataFrame({"round": [0, 2], "loss": [1.0, 0.5]})
     history.to_csv(tmp_path / "maml_history.csv", index=False)
     record = Record(tmp_path / "run", "toy", "maml", tags={"algorithm": "maml"})

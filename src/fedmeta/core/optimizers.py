@@ -256,17 +256,12 @@ def with_proximal_term(anchor: Any, strength: float, optimizer: Optimizer) -> Op
     eq. 2).
     """
 
-    def update(
-        grads: Any,
-        state: Any,
-        params: Any,
-        active: Active = None,
-        number: Round = 1,
-    ) -> Moved:
-        grads = tree_map(lambda g, p, a: g + strength * (p - a), grads, params, anchor)
-        return optimizer.update(grads, state, params, active, number)
-
-    return Optimizer(optimizer.init, update)
+    return _on_gradients(
+        lambda grads, params: tree_map(
+            lambda g, p, a: g + strength * (p - a), grads, params, anchor
+        ),
+        optimizer,
+    )
 
 
 def with_correction(correction: Any, optimizer: Optimizer) -> Optimizer:
@@ -276,6 +271,14 @@ def with_correction(correction: Any, optimizer: Optimizer) -> Optimizer:
     arXiv 1910.06378, eq. 3).
     """
 
+    return _on_gradients(
+        lambda grads, _: tree_map(torch.add, grads, correction), optimizer
+    )
+
+
+def _on_gradients(change: Callable[[Any, Any], Any], optimizer: Optimizer) -> Optimizer:
+    """``optimizer`` on what ``change`` makes of gradients and parameters."""
+
     def update(
         grads: Any,
         state: Any,
@@ -283,7 +286,7 @@ def with_correction(correction: Any, optimizer: Optimizer) -> Optimizer:
         active: Active = None,
         number: Round = 1,
     ) -> Moved:
-        grads = tree_map(torch.add, grads, correction)
+        grads = change(grads, params)
         return optimizer.update(grads, state, params, active, number)
 
     return Optimizer(optimizer.init, update)

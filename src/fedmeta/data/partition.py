@@ -79,7 +79,7 @@ def split_clients(
 
 
 def _sizes(count: int, fractions: Sequence[float]) -> tuple[int, int, int]:
-    # a hair above, since 0.8 * 10 may come out as 7.999...
+    # Rounding may turn 0.8 * 10 into 7.999..., which is 8 here.
     train, validation = (math.floor(f * count + 1e-9) for f in fractions[:2])
     return train, validation, count - train - validation
 

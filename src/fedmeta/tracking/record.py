@@ -100,7 +100,7 @@ class Record:
         beside = source.with_suffix(".json")
         if beside.is_file():
             self.keep(beside)
-        # Last: a stop before leaves a record without it, which is made anew.
+        # Last: after a stop before it, the record has no table, and it is copied again.
         self.tables[kind] = source.name
         self.times |= dict.fromkeys(moments, milliseconds()) | self.times
 

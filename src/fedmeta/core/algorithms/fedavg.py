@@ -16,12 +16,12 @@ from fedmeta.core.algorithms.common import (
     batches_of,
     check_head,
     check_part,
-    layer_of,
     leaving,
     sampled_batches,
     sampled_sizes,
     theta_only,
     weight_of,
+    within,
     without,
 )
 from fedmeta.core.bounds import Count, Number, Weight
@@ -56,14 +56,22 @@ def fine_tuned(
 ) -> Params:
     """Parameters after a client's fine-tuning of ``theta`` on its support set."""
     batches = Plan(how.epochs, how.batch_size).batches(support)
-    moving = {
-        n: p for n, p in theta.items() if how.head is None or layer_of(n) in how.head
-    }
+    moving = theta if how.head is None else within(how.head, theta)
     optimizer = how.optimizer
     if how.proximal:
         optimizer = with_proximal_term(moving, how.proximal, optimizer)
     tuned, _ = train(beside(theta, loss), moving, batches, optimizer, chunk)
     return {**theta, **tuned}
+
+
+def check_fine_tuning(how: FineTuning | None, theta: Params) -> None:
+    """Refuse a head of layers that the network does not have.
+
+    Raises:
+        ValueError: for it.
+    """
+    if how is not None and how.head is not None:
+        check_head(how.head, theta)
 
 
 def beside(theta: Params, loss: Loss) -> Loss:
@@ -105,8 +113,7 @@ def fedavg(
     weight, start, step = weight_of(weights), theta_only(server), applied_by(server)
 
     def init(theta: Params) -> ServerState:
-        if fine_tuning is not None and fine_tuning.head is not None:
-            check_head(fine_tuning.head, theta)
+        check_fine_tuning(fine_tuning, theta)
         if frozen:
             check_part(frozen, theta, "frozen")
         return start(theta)

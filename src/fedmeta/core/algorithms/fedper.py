@@ -17,7 +17,12 @@ from fedmeta.core.algorithms.common import (
     within,
     without,
 )
-from fedmeta.core.algorithms.fedavg import FineTuning, beside, fine_tuned
+from fedmeta.core.algorithms.fedavg import (
+    FineTuning,
+    beside,
+    check_fine_tuning,
+    fine_tuned,
+)
 from fedmeta.core.bounds import Count, Number
 from fedmeta.core.gradients import Loss
 from fedmeta.core.inner import train
@@ -69,6 +74,7 @@ def fedper(
 
     def init(theta: Params) -> ServerState:
         check_part(head, theta, "head")
+        check_fine_tuning(fine_tuning, theta)
         return start(theta)
 
     def adapt(meta: MetaParams, support: Batch) -> Params:

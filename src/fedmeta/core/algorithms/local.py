@@ -4,8 +4,10 @@ Every client starts from the same initial weights, which the seed gives, and tra
 on its support set. Nothing is sent: there are no rounds, and no traffic.
 """
 
-from fedmeta.core.algorithms.common import check_head, without_rounds
-from fedmeta.core.algorithms.fedavg import FineTuning, fine_tuned
+from functools import partial
+
+from fedmeta.core.algorithms.common import without_rounds
+from fedmeta.core.algorithms.fedavg import FineTuning, check_fine_tuning, fine_tuned
 from fedmeta.core.bounds import Count
 from fedmeta.core.gradients import Loss
 from fedmeta.core.types import Algorithm, Batch, MetaParams, Params
@@ -25,8 +27,4 @@ def local_training(
     def adapt(meta: MetaParams, support: Batch) -> Params:
         return fine_tuned(loss, meta["theta"], support, fine_tuning, chunk)
 
-    def check(theta: Params) -> None:
-        if fine_tuning.head is not None:
-            check_head(fine_tuning.head, theta)
-
-    return without_rounds(adapt, check)
+    return without_rounds(adapt, partial(check_fine_tuning, fine_tuning))

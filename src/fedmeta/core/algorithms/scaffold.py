@@ -9,7 +9,7 @@ which is the paper's option II. x and c move by the changes of a round's clients
 """
 
 from fedmeta.core.algorithms.common import applied_by, batches_of, weight_of
-from fedmeta.core.algorithms.fedavg import FineTuning, fine_tuned
+from fedmeta.core.algorithms.fedavg import FineTuning, check_fine_tuning, fine_tuned
 from fedmeta.core.bounds import Count, Portion, Rate
 from fedmeta.core.gradients import Loss, counts
 from fedmeta.core.inner import train
@@ -55,6 +55,7 @@ def scaffold(
     weight, step = weight_of("uniform"), applied_by(server)
 
     def init(theta: Params) -> ServerState:
+        check_fine_tuning(fine_tuning, theta)
         meta = {"theta": theta, "control": zeros_like(theta)}
         return ServerState(meta, server.init({"theta": theta}), 0)
 

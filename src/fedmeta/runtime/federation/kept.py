@@ -51,7 +51,7 @@ def kept(folder: Path, benchmark: str, algorithm: str) -> Kept:
     there = []
     for path in sorted((folder / FOLDER).glob("*.safetensors")):
         job = Job(**read_header(path))
-        if (job.benchmark, algorithm) in ((benchmark, name) for name in job.names):
+        if job.benchmark == benchmark and algorithm in job.names:
             tree = unflatten(read_tensors(path, KIND, REMEDY)[0])
             return Kept(job, tree[META], Codebook(tree.get(CODEBOOK, {}), ""))
         there += [f"{job.benchmark}.{name}" for name in job.names]
