@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from distributed import Future, wait
 
 from fedmeta.core.algorithms.maml import maml
 from fedmeta.core.backends import sequential
@@ -29,15 +30,23 @@ from fedmeta.runtime import on_worker, workers
 NAMES = [f"client {n}" for n in range(12)]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
+def no_workers_are_left():
+    yield
+    workers.disconnect()
+
+
+@pytest.fixture
 def cluster():
-    """Two workers on this machine."""
-    threads = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "2"
-    client = workers.connected(None, 2)
-    assert os.environ["OMP_NUM_THREADS"] == "2"
-    os.environ["OMP_NUM_THREADS"] = threads or "1"
-    yield client
+    """Two workers on this machine, which tests share."""
+    return workers.connected(None, 2)
+
+
+@pytest.fixture
+def lossy():
+    """Two workers that may be lost: dask does not always start one again."""
+    workers.disconnect()
+    yield workers.connected(None, 2)
     workers.disconnect()
 
 
@@ -92,6 +101,14 @@ def assert_same(found, wanted):
     for (_, ours), (_, theirs) in zip(found, wanted, strict=True):
         equal = tree_map(torch.equal, ours._asdict(), theirs._asdict())
         assert equal == tree_map(lambda _: True, theirs._asdict())
+
+
+def test_threads_of_this_process_stay_what_they_were(monkeypatch):
+    """Dask puts what it gives to workers into this process's environment too."""
+    workers.disconnect()
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    workers.connected(None, 2)
+    assert os.environ["OMP_NUM_THREADS"] == "2"
 
 
 def test_the_bits_are_those_of_one_process(cluster, dataset):
@@ -172,19 +189,18 @@ def slowly(update, meta, task):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how_many", [1, 2])
-def test_lost_workers_cost_time_alone(cluster, dataset, how_many):
+def test_lost_workers_cost_time_alone(lossy, dataset, how_many):
     meta, update = trained()
     wanted = in_one_process(dataset)
     for_each = workers.over_workers(None, 2)(partial(slowly, update), tasks(dataset))
     found = []
-    pids = list(cluster.run(os.getpid).values())
+    pids = list(lossy.run(os.getpid).values())
     for result in for_each(meta, NAMES, 3):
         found.append(result)
         if len(found) == 2:
             for pid in pids[:how_many]:
                 os.kill(pid, signal.SIGKILL)
     assert_same(found, wanted)
-    cluster.wait_for_workers(2)
 
 
 def test_a_round_is_never_all_in_memory(cluster, dataset):
@@ -228,10 +244,10 @@ def test_other_code_is_refused(cluster, dataset):
 
 
 @pytest.mark.slow
-def test_a_worker_lost_while_a_round_is_sent_holds_nobody_up(cluster, dataset):
+def test_a_worker_lost_while_a_round_is_sent_holds_nobody_up(lossy, dataset):
     """Dask's own copying to all workers never ends when one of them is lost."""
     meta, update = trained()
-    stopped = next(iter(cluster.run(os.getpid).values()))
+    stopped = next(iter(lossy.run(os.getpid).values()))
     os.kill(stopped, signal.SIGSTOP)  # it takes nothing, and is then lost
     threading.Timer(1, os.kill, (stopped, signal.SIGKILL)).start()
     for_each = workers.over_workers(None, 2)(update, tasks(dataset))
@@ -242,7 +258,6 @@ def test_a_worker_lost_while_a_round_is_sent_holds_nobody_up(cluster, dataset):
     thread.start()
     thread.join(90)
     assert_same(found, in_one_process(dataset))
-    cluster.wait_for_workers(2)
 
 
 def test_no_scheduler_is_told(dataset, monkeypatch):
@@ -254,11 +269,11 @@ def test_no_scheduler_is_told(dataset, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_first_worker_is_waited_for(cluster, dataset, caplog):
-    cluster.cluster.scale(0)
-    while cluster.nthreads():
+def test_the_first_worker_is_waited_for(lossy, dataset, caplog):
+    lossy.cluster.scale(0)
+    while lossy.nthreads():
         time.sleep(0.05)
-    threading.Timer(0.5, lambda: cluster.cluster.scale(2)).start()
+    threading.Timer(0.5, lambda: lossy.cluster.scale(2)).start()
     meta, update = trained()
     for_each = workers.over_workers(None, 2)(update, tasks(dataset))
     assert_same(list(for_each(meta, NAMES, 3)), in_one_process(dataset))
@@ -266,21 +281,42 @@ def test_the_first_worker_is_waited_for(cluster, dataset, caplog):
 
 
 @pytest.mark.slow
-def test_workers_that_do_not_come_back_end_the_run(cluster, dataset, monkeypatch):
+def test_workers_that_do_not_come_back_end_the_run(lossy, dataset, monkeypatch):
     monkeypatch.setattr(workers, "RESTART_S", 0.5)
     monkeypatch.setattr(workers, "ANSWER_S", 0.2)
     meta, update = trained()
     for_each = workers.over_workers(None, 2)(partial(slowly, update), tasks(dataset))
     results = for_each(meta, NAMES, 3)
     next(results)
-    cluster.cluster.scale(0)
+    lossy.cluster.scale(0)
     lost = "all dask workers of this machine are lost, and none has been started again"
     with pytest.raises(ValueError, match=lost):
         list(results)
     with pytest.raises(ValueError, match=lost):
         list(for_each(meta, NAMES, 3))
-    cluster.cluster.scale(2)
-    cluster.wait_for_workers(2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_results_that_are_lost_before_they_are_fetched(lossy, dataset, monkeypatch):
+    """They would be computed anew, if there were a worker."""
+    monkeypatch.setattr(workers, "RESTART_S", 0.5)
+    monkeypatch.setattr(workers, "ANSWER_S", 0.2)
+    result = Future.result
+
+    def lost_first(self, timeout=None):
+        if lossy.nthreads():
+            wait([self])
+            lossy.cluster.scale(0)
+        while lossy.nthreads():
+            time.sleep(0.05)
+        return result(self, timeout)
+
+    monkeypatch.setattr(Future, "result", lost_first)
+    meta, update = trained()
+    for_each = workers.over_workers(None, 2)(update, tasks(dataset))
+    with pytest.raises(ValueError, match="none has been started again"):
+        list(for_each(meta, NAMES, 3))
 
 
 def kills(meta, task):
@@ -288,8 +324,7 @@ def kills(meta, task):
 
 
 @pytest.mark.slow
-def test_a_client_that_ends_every_worker_ends_the_run(cluster, dataset):
-    """The last test: dask does not always start a worker again that ends so early."""
+def test_a_client_that_ends_every_worker_ends_the_run(lossy, dataset):
     meta, _ = trained()
     for_each = workers.over_workers(None, 2)(kills, tasks(dataset))
     with pytest.raises(

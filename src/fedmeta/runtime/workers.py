@@ -116,8 +116,7 @@ class _Round:
         while True:
             client_id, future = self.waiting[0]
             try:
-                self._wait_for(future)
-                result = future.result()
+                result = self._result_of(future)
             except KilledWorker as error:
                 raise self._given_up(client_id, error.allowed_failures + 1) from None
             except CancelledError:
@@ -131,19 +130,24 @@ class _Round:
             self._give(client_id, *result.args)
             self.waiting[0] = client_id, self._submitted(client_id)
 
-    def _wait_for(self, future: Future) -> None:
-        from distributed import wait  # noqa: PLC0415
-
+    def _result_of(self, future: Future) -> Any:
+        patience = ANSWER_S
         alone = 0.0  # seconds without a worker
-        while not future.done():
-            with suppress(TimeoutError):
-                wait([future], timeout=ANSWER_S)
-            if future.done() or self.client.nthreads():
+        while True:
+            try:
+                return future.result(timeout=patience)
+            except TimeoutError:
+                if future.status == "error":  # the client's own
+                    raise
+            if self.client.nthreads():
                 alone = 0.0
+                # What is computed is on its way, unless its worker is lost meanwhile.
+                patience = 2 * patience if future.done() else ANSWER_S
                 continue
             if not alone:
                 log.warning("all dask workers are lost: waiting for others")
-            alone += ANSWER_S
+            alone += patience
+            patience = ANSWER_S
             # A worker that ends as it begins is not always started again by dask.
             if self.client.cluster is not None and alone > RESTART_S:
                 raise self._deserted()
