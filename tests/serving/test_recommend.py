@@ -289,12 +289,25 @@ def contents(*folders):
     return {path: path.read_bytes() for path in paths}
 
 
-def test_the_command_prints_and_writes_nothing(project, own, tmp_path):
+def test_a_table_is_as_good_as_a_file(project, own):
+    method = load_run("recommendation.meta_sgd_nn", project=project, env="smoke")
+    at = "2024-06-04T08:00"
+    found = recommend(method, pd.read_csv(own), at=at)
+    pd.testing.assert_frame_equal(found, recommend(method, own, at=at))
+    with pytest.raises(ValueError, match="no column 'service'; the model reads user"):
+        recommend(method, pd.read_csv(own).drop(columns="service"), at=at)
+
+
+@pytest.mark.parametrize("as_file", [True, False], ids=["file", "standard input"])
+def test_the_command_prints_and_writes_nothing(project, own, tmp_path, as_file):
     before = contents(project, tmp_path)
-    words = ["--at", "2024-06-04T08:00", "--context", "battery=80", "--top", "2"]
+    words = [str(own)] if as_file else []
+    words += ["--env", "smoke", "--top", "2"]
+    words += ["--at", "2024-06-04T08:00", "--context", "battery=80"]
     done = subprocess.run(
-        [KEDRO, "recommend", str(own), "--env", "smoke", *words],
+        [KEDRO, "recommend", *words],
         cwd=project,
+        input=None if as_file else own.read_text(),
         capture_output=True,
         text=True,
         check=False,

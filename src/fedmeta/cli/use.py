@@ -11,7 +11,9 @@ from fedmeta.cli.options import of_a_run, pairs_given
 
 
 @click.command("recommend")
-@click.argument("log", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "log", type=click.Path(exists=True, dir_okay=False, allow_dash=True), default="-"
+)
 @click.option(
     "--method",
     default="meta_sgd_nn",
@@ -37,7 +39,7 @@ from fedmeta.cli.options import of_a_run, pairs_given
 @click.pass_obj
 def recommend_command(
     metadata: Any,
-    log: Path,
+    log: str,
     method: str,
     top: int,
     at: str | None,
@@ -47,19 +49,20 @@ def recommend_command(
 ) -> None:
     """Which services one user will use next, with scores.
 
-    LOG is that user's own, a file like those that the run was trained on. The model of
-    the last `kedro run --pipeline recommendation_fedmeta` is adapted to it. Nothing of
-    LOG is written anywhere.
+    LOG is that user's own, a file like those that the run was trained on, or standard
+    input, as CSV or JSON. The model of the last `kedro run --pipeline
+    recommendation_fedmeta` is adapted to it. Nothing of LOG is written anywhere.
     """
     from fedmeta.serving import load_run, recommend  # noqa: PLC0415
-    from fedmeta.serving.tables import written  # noqa: PLC0415
+    from fedmeta.serving.tables import STANDARD_INPUT, read_rows, written  # noqa: PLC0415
     from fedmeta.session import told_in_a_line  # noqa: PLC0415
 
     # Not left to the session, which would keep details of the log in a file.
     with told_in_a_line("Nothing was written."):
         name = f"recommendation.{method}"
         trained = load_run(name, project=metadata.project_path, **of_run)
-        found = recommend(trained, log, top=top, at=at, context=context)
+        own = read_rows(log) if log == STANDARD_INPUT else log
+        found = recommend(trained, own, top=top, at=at, context=context)
     written(found, style)
 
 
@@ -100,6 +103,11 @@ def personalise_command(
     label (empty: to be predicted) and the record: a CSV, TSV, Parquet, JSON or JSON
     Lines file, or standard input. Nothing of TABLE is written anywhere.
     """
+    if node and any(of_run.values()):
+        raise click.UsageError(
+            "--node takes the place of a run, and with it of --env, --conf-source and"
+            " --params"
+        )
     from fedmeta.serving import load_node, load_run, personalise  # noqa: PLC0415
     from fedmeta.serving.tables import read_rows, written  # noqa: PLC0415
     from fedmeta.session import told_in_a_line  # noqa: PLC0415

@@ -13,7 +13,7 @@ import numpy as np
 
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
-from fedmeta.data.names import spelling
+from fedmeta.data.names import listed, spelling
 from fedmeta.late import pd
 
 SHOWN = 40  # characters of a value in a message
@@ -56,6 +56,17 @@ def text_of(value: Any) -> str:
             return ""
         return str(int(value)) if float(value).is_integer() else str(value)
     return str(value)
+
+
+def check_columns(rows: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise DataError for a table without one of the columns."""
+    missing = [name for name in columns if name not in rows]
+    if missing:
+        there = listed(list(rows)) if len(rows.columns) else "none"
+        raise DataError(
+            f"no column {listed(missing)}; the model reads {', '.join(columns)}, and"
+            f" there are {there}"
+        )
 
 
 def is_labelled(labels: pd.Series) -> np.ndarray:

@@ -10,8 +10,7 @@ import pandas as pd
 
 from fedmeta.benchmarks.recommendation.upcoming import Moment, Value, read_upcoming
 from fedmeta.data.errors import DataError
-from fedmeta.data.names import listed
-from fedmeta.data.user_records import UserRecords, is_labelled, text_of
+from fedmeta.data.user_records import UserRecords, check_columns, is_labelled, text_of
 from fedmeta.serving.learned import Personaliser
 
 UNCALIBRATED = (
@@ -77,7 +76,7 @@ def personalise(
 
 def recommend(
     personaliser: Personaliser,
-    path: str | Path,
+    log: str | Path | pd.DataFrame,
     *,
     top: int = 4,
     at: Moment = None,
@@ -87,7 +86,8 @@ def recommend(
 
     Args:
         personaliser: of a run on a usage log, from `load_run`.
-        path: the log, of the form that the run's raw files have.
+        log: a file of the form that the run's raw files have, or a table with their
+            columns.
         top: how many; fewer where the user has not used so many.
         at: when, written as the times of the log; None: now, by the log's clock.
         context: values of context columns at that time; those left out are missing.
@@ -101,11 +101,12 @@ def recommend(
         DataError: for a log, a time or context that cannot be used.
     """
     _check_top(top)
-    records = read_upcoming(path, personaliser.metadata, at, context)
+    records = read_upcoming(log, personaliser.metadata, at, context)
     try:
         (best,) = ranked(personaliser, records, top)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        place = "the table" if isinstance(log, pd.DataFrame) else log
+        raise DataError(f"{place}: {error}") from None
     found = pd.DataFrame(best, columns=["service", "score"])[["score", "service"]]
     found.attrs["notes"] = records.notes
     return found
@@ -123,19 +124,13 @@ def ranked(
 def _completed(table: pd.DataFrame, personaliser: Personaliser) -> pd.DataFrame:
     """The table with rows by position and users as texts; its columns are checked."""
     columns = personaliser.form.columns(personaliser.metadata)
-    user, *needed = columns
+    user = columns[0]
     table = table.reset_index(drop=True)
     if user not in table:
         table[user] = "-"
-    missing = [name for name in needed if name not in table]
-    if missing or not len(table):
-        there = listed(list(table)) if len(table.columns) else "none"
-        raise DataError(
-            f"no column {listed(missing)}; the model reads {', '.join(columns)}, and"
-            f" there are {there}"
-            if missing
-            else "the table has no rows"
-        )
+    check_columns(table, columns)
+    if not len(table):
+        raise DataError("the table has no rows")
     table[user] = [text_of(value) for value in table[user]]
     nameless = table.index[table[user] == ""]
     if len(nameless):

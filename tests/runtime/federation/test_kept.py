@@ -80,6 +80,9 @@ def test_by_the_command_too(node, told, rows, here, tmp_path):
     done = CliRunner().invoke(cli, words, obj=object())
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("user,row,label,score")
+    done = CliRunner().invoke(cli, [*words, "--env", "smoke"], obj=object())
+    assert done.exit_code == 2
+    assert "--node takes the place of a run" in done.stderr
 
 
 def test_what_the_node_was_never_sent_is_refused(node, told, job, here):

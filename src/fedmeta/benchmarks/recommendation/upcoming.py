@@ -32,6 +32,7 @@ from fedmeta.data.tables import RawTable
 from fedmeta.data.user_records import (
     TableForm,
     UserRecords,
+    check_columns,
     is_labelled,
     text_of,
 )
@@ -52,7 +53,7 @@ class Described(NamedTuple):
 
 
 def read_upcoming(
-    path: str | Path,
+    log: str | Path | pd.DataFrame,
     metadata: Mapping[str, str],
     at: Moment = None,
     context: Mapping[str, Value] | None = None,
@@ -63,7 +64,8 @@ def read_upcoming(
     most in all of them get one.
 
     Args:
-        path: a file of the form that those data were read from.
+        log: a file of the form that those data were read from, or a table with its
+            columns.
         metadata: of those data, as `parse.parse` gives it.
         at: when the next record will be, written as the times of the log; None: now, by
             the clock of the log.
@@ -77,7 +79,8 @@ def read_upcoming(
         DataError: for a log that cannot be read or is of several users, for columns of
             another kind, and for a time or context that cannot be.
     """
-    return _upcoming(path, metadata, [(at, context or {})])
+    source = _raw(log, metadata) if isinstance(log, pd.DataFrame) else log
+    return _upcoming(source, metadata, [(at, context or {})])
 
 
 def read_table(
@@ -98,19 +101,24 @@ def read_table(
         )
         for _, row in rows[~known].iterrows()
     ]
-    log = rows.loc[known, [*_names(metadata)]]
+    return _upcoming(_raw(rows[known], metadata), metadata, to_come)
+
+
+def _raw(rows: pd.DataFrame, metadata: Mapping[str, str]) -> RawTable:
+    columns, names = _columns(metadata), list(_names(metadata))
+    check_columns(rows, names)
+    log = rows[names].copy()
     for name, values in log.items():
         if values.dtype == object or name in (columns.user, columns.service):
             log[name] = [text_of(value) or None for value in values]
     places = [f"row {row}" for row in log.index]
     # Texts are told from numbers as in a file without types.
-    raw = RawTable(
+    return RawTable(
         Path("table.csv"),
         pa.Table.from_pandas(log, preserve_index=False),
         False,
         places.__getitem__,
     )
-    return _upcoming(raw, metadata, to_come)
 
 
 def example(metadata: Mapping[str, str]) -> pd.DataFrame:
