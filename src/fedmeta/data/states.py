@@ -8,6 +8,7 @@ those.
 
 import shutil
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,16 +25,15 @@ STATES = "states"  # the end of such a folder's name
 KIND, ENDING = "client state", ".safetensors"
 
 
-class ClientStates:
-    """States of a training's clients, in a folder.
+class LastRounds:
+    """After which round each client's state was kept last.
 
     Args:
-        folder: of this training alone.
         clients: all that may take part.
     """
 
-    def __init__(self, folder: Path, clients: Ids) -> None:
-        self._folder, self._clients = folder, clients
+    def __init__(self, clients: Ids) -> None:
+        self._clients = clients
         self._last: dict[int, int] = {}  # row of a client -> its last round
         self._settled = 0
 
@@ -42,6 +42,16 @@ class ClientStates:
         """What a checkpoint needs: int64 [n, 2] rows of clients, and last rounds."""
         pairs = sorted(self._last.items())
         return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+
+    @property
+    def settled(self) -> int:
+        """The round of the last checkpoint that is written."""
+        return self._settled
+
+    def of(self, clients: Sequence[ClientId]) -> dict[ClientId, int]:
+        """The last rounds of those clients that have one."""
+        rows = {client: self._clients.row(client) for client in clients}
+        return {c: self._last[row] for c, row in rows.items() if row in self._last}
 
     def resume(self, rounds: Tensor, settled: int) -> bool:
         """Go on from a checkpoint; return whether all that it needs is there.
@@ -52,41 +62,101 @@ class ClientStates:
         """
         self._last = {int(row): int(last) for row, last in rounds}
         self._settled = settled
-        return all(_file(self._folder, *kept).is_file() for kept in self._last.items())
+        return True
 
     def clear(self) -> None:
         """Begin from the start."""
-        shutil.rmtree(self._folder, ignore_errors=True)
         self._last, self._settled = {}, 0
 
     def given(self, make_task: MakeTask, initial: Params) -> MakeTask:
-        """Tasks with the states of their clients.
+        """Tasks with the states of their clients, where these are kept here.
 
         Args:
             make_task: tasks without.
             initial: of a client that has not taken part.
         """
+        return make_task
+
+    def keep(self, client: ClientId, number: int, state: Params) -> None:
+        """Note that a client keeps a state after a round, and store it."""
+        self._last[self._clients.row(client)] = number
+
+    def settle(self, number: int) -> None:
+        """A checkpoint after this round is written."""
+        self._settled = number
+
+
+class ClientStates(LastRounds):
+    """States of a training's clients, in a folder.
+
+    Args:
+        folder: of this training alone.
+        clients: all that may take part.
+    """
+
+    def __init__(self, folder: Path, clients: Ids) -> None:
+        super().__init__(clients)
+        self._folder = folder
+
+    def resume(self, rounds: Tensor, settled: int) -> bool:
+        super().resume(rounds, settled)
+        return all(_file(self._folder, *kept).is_file() for kept in self._last.items())
+
+    def clear(self) -> None:
+        super().clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def given(self, make_task: MakeTask, initial: Params) -> MakeTask:
         token = uuid.uuid4().hex
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / "token").write_text(token)
         place = self._folder.absolute()
         return _WithState(make_task, place, self._clients, initial, token)
 
+    def given_after(
+        self, make_task: MakeTask, initial: Params, last: Mapping[ClientId, int]
+    ) -> MakeTask:
+        """Tasks with the states after the rounds that another process counts.
+
+        What clients have kept after later rounds is removed: these are done again, or
+        their results were lost.
+
+        Args:
+            make_task: tasks without.
+            initial: of a client that has no such round.
+            last: client -> its round.
+        """
+
+        def state(client: ClientId) -> Params:
+            row, wanted = self._clients.row(client), last.get(client, 0)
+            kept = _rounds(self._folder / str(row))
+            for void in [n for n in kept if n > wanted]:
+                _file(self._folder, row, void).unlink()
+            if not wanted:
+                return initial
+            if wanted not in kept:
+                raise DataError(
+                    f"{self._folder}: what client {client} has kept after round"
+                    f" {wanted} is not there; bring the folder back, or train from the"
+                    " start: move the server's checkpoint away"
+                )
+            return _read(_file(self._folder, row, wanted))
+
+        def task(client: ClientId, number: int) -> Task:
+            return make_task(client, number)._replace(state=state(client))
+
+        return task
+
     def keep(self, client: ClientId, number: int, state: Params) -> None:
-        """Store what a client keeps after a round."""
         row = self._clients.row(client)
         path = _file(self._folder, row, number)
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {name: leaf.cpu().contiguous() for name, leaf in state.items()}
         write_tensors(path, KIND, tensors, {})
-        self._last[row] = number
+        super().keep(client, number, state)
         # Of what the last checkpoint that is written covers, the newest alone.
         for old in [n for n in _rounds(path.parent) if n <= self._settled][:-1]:
             _file(self._folder, row, old).unlink()
-
-    def settle(self, number: int) -> None:
-        """A checkpoint after this round is written."""
-        self._settled = number
 
 
 @dataclass(frozen=True)
@@ -121,8 +191,11 @@ class _WithState:
         before = [n for n in _rounds(self.folder / str(row)) if n < number]
         if not before:
             return self.initial
-        path = _file(self.folder, row, before[-1])
-        return read_tensors(path, KIND, "move its folder away and run again")[0]
+        return _read(_file(self.folder, row, before[-1]))
+
+
+def _read(path: Path) -> Params:
+    return read_tensors(path, KIND, "move its folder away and run again")[0]
 
 
 def _file(folder: Path, row: int, number: int) -> Path:

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.types import Algorithm, ClientId, MakeTask, Params, ServerState
-from fedmeta.data.errors import DataError
 from fedmeta.data.ids import Ids
-from fedmeta.data.states import ClientStates
+from fedmeta.data.states import ClientStates, LastRounds
 from fedmeta.pipelines.training.setup import Data, Setup
 
 log = logging.getLogger(__name__)
@@ -25,24 +24,19 @@ class Keeping:
         setup: of the training.
         data: with all clients.
         folder: of this training alone, for what is kept.
-
-    Raises:
-        DataError: where clients are on nodes, and keep something.
     """
 
     def __init__(
         self, called: str, trained: Algorithm, setup: Setup, data: Data, folder: Path
     ) -> None:
         self._called, self._initial = called, trained.client_state
-        self._states: ClientStates | None = None
+        self._states: LastRounds | None = None
         if trained.client_state is None:
             return
-        if setup.nodes is not None:
-            raise DataError(
-                f"{called}: its clients keep a state between rounds, which nodes of a"
-                " federation cannot yet; train an algorithm without one there"
-            )
-        self._states = ClientStates(folder, Ids(data.clients["client_id"]))
+        if setup.nodes is not None:  # which keep them
+            self._states = setup.nodes.kept
+        else:
+            self._states = ClientStates(folder, Ids(data.clients["client_id"]))
 
     @property
     def keep(self) -> Callable[[ClientId, int, Params], None] | None:

@@ -12,7 +12,9 @@ from fedmeta.benchmarks.registry import name_of
 from fedmeta.core.types import ClientId, ClientOutput, MetaParams
 from fedmeta.data.encoding import Codebook, checksum
 from fedmeta.data.errors import DataError
+from fedmeta.data.ids import Ids
 from fedmeta.data.remote import RemoteRecords
+from fedmeta.data.states import LastRounds
 from fedmeta.pipelines.options import TrainingOptions
 from fedmeta.runtime.federation.current import current
 from fedmeta.runtime.federation.job import Job
@@ -26,13 +28,15 @@ class OnNodes(NamedTuple):
     federation: Federation
     job: Job
     codebook: Codebook
+    kept: LastRounds  # of clients, by the nodes
 
     def updates(
         self, meta: MetaParams, cohort: Sequence[ClientId], round_number: int
     ) -> Iterator[tuple[ClientId, ClientOutput]]:
         """As a backend's map of `client_update`, without clients that are lost."""
+        after, settled = self.kept.of(cohort), self.kept.settled
         return self.federation.updates(
-            self.job, self.codebook, meta, cohort, round_number
+            self.job, self.codebook, meta, cohort, round_number, after, settled
         )
 
     def scores(
@@ -81,4 +85,5 @@ def on_nodes(
         training.compression,
         training.chunk,
     )
-    return OnNodes(current(), job, codebook)
+    kept = LastRounds(Ids(support_query["client_id"]))
+    return OnNodes(current(), job, codebook, kept)

@@ -7,7 +7,7 @@ functions of this module return.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,8 @@ from fedmeta.core.evaluation import evaluate_clients
 from fedmeta.core.types import ClientId, MakeTask, MetaParams
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset, read_packed
+from fedmeta.data.ids import Ids
+from fedmeta.data.states import STATES, ClientStates
 from fedmeta.data.tasks import Episode, task_maker
 from fedmeta.identity import fingerprint
 from fedmeta.options import compression_from
@@ -100,22 +102,32 @@ class Node:
         meta: MetaParams,
         clients: Sequence[ClientId],
         round_number: int,
+        after: Mapping[ClientId, int] = {},
+        settled: int = 0,
     ) -> Message:
         """For each client its update, its weight and (sum, count) metrics.
 
-        Updates are compressed where the job says so.
+        Updates are compressed where the job says so. What clients keep for later rounds
+        stays here.
         """
         algorithm = work.built.algorithms[work.job.names[0]]
         function = algorithm.client_update
         if work.job.compression is not None:
             function = compression_from(work.job.compression).sending(function)
-        for_each = sequential(function, work.training_task)
+        make_task, states = work.training_task, work.states
+        if algorithm.client_state is not None:
+            initial = algorithm.client_state(meta)
+            make_task = states.given_after(make_task, initial, after)
+            states.settle(settled)
+        for_each = sequential(function, make_task)
         told, updates = [], {}
         for place, (client, output) in enumerate(for_each(meta, clients, round_number)):
             metrics = {name: pair.tolist() for name, pair in output.metrics.items()}
             weight = float(output.weight)
             told.append({"client": client, "weight": weight, "metrics": metrics})
             updates[f"{UPDATE}.{place}"] = arrays_of(output.update)
+            if algorithm.client_state is not None:
+                states.keep(client, round_number, output.state)
         return Message(TRAIN, {ANSWER: {"clients": told}}, updates)
 
     def _evaluated(
@@ -152,8 +164,10 @@ class Node:
                 for name, array in question.arrays[CODEBOOK].items()
             }
             codebook = Codebook(tables, "")
-            made = _prepared(self._records(), self.folder, job, codebook)
-            self._work = key, made
+            self._work = (
+                key,
+                _prepared(self._records(), self.folder, job, codebook, key),
+            )
         return self._work[1]
 
 
@@ -165,6 +179,7 @@ class _Work(NamedTuple):
     like: MetaParams  # parameters as they are expected
     training_task: MakeTask
     evaluation_task: MakeTask
+    states: ClientStates  # of this job's clients
 
 
 ANSWERS: dict[str, Callable[..., Message]] = {
@@ -174,7 +189,7 @@ ANSWERS: dict[str, Callable[..., Message]] = {
 
 
 def _prepared(
-    records: FederatedDataset, folder: Path, job: Job, codebook: Codebook
+    records: FederatedDataset, folder: Path, job: Job, codebook: Codebook, key: str
 ) -> _Work:
     # As in every process that computes clients: the result depends on it.
     torch.set_num_threads(1)
@@ -196,6 +211,7 @@ def _prepared(
         trained.init(built.model.init(0)).meta,
         tasks(passes=trained.passes, **drawn),
         tasks(seed=drawn["seed"]),
+        ClientStates(folder / STATES / key, Ids(records.client_ids)),
     )
 
 

@@ -42,6 +42,7 @@ ABSURD = 1e3  # an update's norm over that of the parameters (or 1): refused
 # Deadlines that a message lives for: an answer in time waits until others have been
 # waited for.
 LIFETIMES = 2
+AFTER = "after"  # client -> round: `Federation.updates`
 ALL = "all clients of node"  # in place of a client's name
 LOST = object()  # in place of a result
 
@@ -65,8 +66,21 @@ class Federation:
         meta: MetaParams,
         cohort: Sequence[ClientId],
         round_number: int,
+        after: Mapping[ClientId, int] = {},
+        settled: int = 0,
     ) -> Iterator[tuple[ClientId, ClientOutput]]:
-        """Yield each client's output; those that are lost are left out."""
+        """Yield each client's output; those that are lost are left out.
+
+        Args:
+            job: of the training.
+            codebook: that goes with it.
+            meta: what clients start from.
+            cohort: who they are.
+            round_number: of the round.
+            after: the round after which a client's state counts, for those that keep
+                one and have taken part.
+            settled: the round of the last checkpoint.
+        """
         compression = compression_from(job.compression) if job.compression else None
         like = meta if compression is None else compression.pack(meta)
 
@@ -79,7 +93,7 @@ class Federation:
             update = sent if compression is None else compression.unpack(sent, meta)
             return _checked(told[place], update, meta, stop - start)
 
-        work = {"round_number": round_number}
+        work = {"round_number": round_number, AFTER: after, "settled": settled}
         question = _question(TRAIN, job, codebook, meta, work)
         bytes_ = self.terms.megabytes * 1e6
         called, at_once = f"round {round_number}", int(bytes_ // tree_nbytes(like)) or 1
@@ -251,6 +265,8 @@ def _question(
 def _asking(question: Message, clients: Sequence[ClientId]) -> Message:
     """The question for some clients; its arrays are those of all."""
     work = {**question.values[WORK], "clients": clients}
+    if AFTER in work:
+        work[AFTER] = {c: work[AFTER][c] for c in clients if c in work[AFTER]}
     return question._replace(values={**question.values, WORK: work})
 
 
