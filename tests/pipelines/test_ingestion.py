@@ -20,6 +20,13 @@ SAMPLES = {
 }
 
 
+NEEDED = {  # by the parser
+    "table": {"client": "user", "label": "y"},
+    "sent140": {"lowercase": True},
+    "recommendation": {"user": "user", "time": "time", "service": "service"},
+}
+
+
 class Packing:
     """One benchmark's sample, and the file that it is packed into."""
 
@@ -69,6 +76,45 @@ def test_a_sample_is_drawn_into_an_empty_folder(packing):
     Path(packing.raw.folder).mkdir()
     packing.run()
     assert any(Path(packing.raw.folder).iterdir())
+
+
+def test_of_a_larger_sample_nothing_stays(tmp_path):
+    def drawn(writers):
+        sample = {"writers": writers, "records_per_writer": [1, 2]}
+        raw = RawOptions(folder=str(tmp_path), sample=sample)
+        return find_raw(BENCHMARKS["femnist"], raw)
+
+    assert len(drawn(101)) == 2
+    assert len(drawn(3)) == 1
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("place", ["folder", "file"])
+def test_no_sample_is_drawn_over_what_is_ones_own(name, place, tmp_path):
+    """Say of who forgets --env, in the folder of real data."""
+    benchmark, given = BENCHMARKS[name], {"sample": {}, **NEEDED.get(name, {})}
+    drawn = RawOptions(folder=str(tmp_path / "drawn"), **given)
+    made = find_raw(benchmark, drawn)[0]
+    own = tmp_path / "own" / Path(made).relative_to(tmp_path / "drawn")
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"of years of work")
+    folder = tmp_path / "own" if place == "folder" else own
+    with pytest.raises(ValueError, match="is not, or no more, a generated") as error:
+        find_raw(benchmark, RawOptions(folder=str(folder), **given))
+    assert str(own) in str(error.value)
+    assert [p for p in (tmp_path / "own").rglob("*") if p.is_file()] == [own]
+    assert own.read_bytes() == b"of years of work"
+
+
+def test_no_sample_is_drawn_beside_what_can_be_read(tmp_path, packing):
+    raw = Path(packing.raw.folder)
+    (shard,) = raw.glob("[!.]*")
+    real = shard.read_text().replace("synthetic", "genuine").replace("SYNTHETIC", "")
+    shard.rename(tmp_path / "drawn")
+    (raw / f"mine{shard.suffix}").write_text(real)
+    with pytest.raises(ValueError, match=f"mine{shard.suffix}: is not, or no more"):
+        packing.run()
+    assert not shard.exists()
 
 
 def test_another_sample_is(packing, said):

@@ -5,13 +5,13 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
+from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
-from fedmeta.data.files import file_sha256
+from fedmeta.data.files import file_sha256, whole_file
 from fedmeta.datasets import PackedSource
 from fedmeta.options import build
 from fedmeta.pipelines.checks import check_raw, checked_by
@@ -19,6 +19,8 @@ from fedmeta.pipelines.options import RawOptions
 from fedmeta.pipelines.progress import progress
 
 log = logging.getLogger(__name__)
+
+DRAWN = ".drawn.json"  # in a folder: file of a sample -> digest
 
 
 @checked_by(check_raw)
@@ -32,9 +34,49 @@ def find_raw(benchmark: Benchmark, raw: RawOptions) -> list[str]:
             folder,
             benchmark.label,
         )
-        with _times_kept(folder):
-            build(benchmark.write_sample, raw.sample, "raw.sample", folder)
+        _draw(benchmark, raw, folder)
     return [str(path) for path in benchmark.find_raw(folder)]
+
+
+def _draw(benchmark: Benchmark, raw: RawOptions, folder: Path) -> None:
+    """Put a sample in place of an earlier one; nothing else is ever replaced."""
+    drawn, before = folder / DRAWN, _digests(folder)
+    known = json.loads(drawn.read_text()) if drawn.is_file() else {}
+    strange = [name for name, digest in before.items() if known.get(name) != digest]
+    if folder.is_file() or (strange and not _is_generated(benchmark, raw, folder)):
+        raise DataError(
+            f"{folder / strange[0]}: is not, or no more, a generated sample, and"
+            " raw.sample asks for one to be written there; set raw.sample to null to"
+            " read what is there, or name another raw.folder"
+        )
+    times = {name: (folder / name).stat().st_mtime_ns for name in before}
+    made = build(benchmark.write_sample, raw.sample, "raw.sample", folder)
+    names = {path.relative_to(folder).as_posix() for path in made}
+    for name in known.keys() & before.keys() - names - {*strange}:
+        (folder / name).unlink()
+    after = _digests(folder)
+    for name, digest in after.items():
+        if before.get(name) == digest:  # it stays as old
+            os.utime(folder / name, ns=(times[name],) * 2)
+    with whole_file(drawn) as file:
+        file.write(json.dumps({name: after[name] for name in sorted(names)}).encode())
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Digests of the files in a folder, or of that file."""
+    below = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    found = [p for p in below if p.is_file() and not p.name.startswith(".")]
+    return {p.relative_to(folder).as_posix(): file_sha256(p) for p in found}
+
+
+def _is_generated(benchmark: Benchmark, raw: RawOptions, folder: Path) -> bool:
+    try:
+        files = benchmark.find_raw(folder)
+        metadata = build(benchmark.parse, raw.parse, "raw", files)[1]
+    except DataError:
+        return False
+    generated: bool = metadata["synthetic"] == "true"
+    return generated
 
 
 @checked_by(check_raw)
@@ -64,19 +106,3 @@ def _place(path: Path, folder: str | None) -> str:
     if folder is not None and path != Path(folder) and path.is_relative_to(folder):
         return path.relative_to(folder).as_posix()
     return path.name
-
-
-@contextmanager
-def _times_kept(folder: Path) -> Iterator[None]:
-    """Files of a folder that are written again with the same bytes stay as old."""
-
-    def content() -> dict[Path, tuple[str, int]]:
-        # None where there is no folder yet, or a killed run has left an empty one.
-        found = [path for path in folder.rglob("*") if path.is_file()]
-        return {path: (file_sha256(path), path.stat().st_mtime_ns) for path in found}
-
-    before = content()
-    yield
-    for path, (digest, _) in content().items():
-        if path in before and before[path][0] == digest:
-            os.utime(path, ns=(before[path][1],) * 2)
