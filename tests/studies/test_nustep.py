@@ -210,6 +210,15 @@ class TestSeeds:
         assert row["steps_5_sd"] == pytest.approx(5)
         assert "±" in html_of(three)
 
+    def test_a_mean_round_between_two(self, results):
+        once = cells(results)
+        late = once._replace(histories=once.histories.copy())
+        late.histories["round"] += 1
+        rounds = nustep.report(over_seeds(once, late)).tables["rounds"]
+        own = nustep.report(once).tables["rounds"]["round_reaching"]
+        between = (own + 0.5).round().tolist()
+        assert rounds["round_reaching"].tolist() == between
+
     def test_one_seed_decides_nothing(self, results):
         outcomes = [claim.outcome for claim in report(results).claims]
         assert {o.verdict for o in outcomes} == {"undecided"}

@@ -268,6 +268,16 @@ def tabulate(
     return pd.DataFrame(rows, columns=None if rows else [*by, "source"])
 
 
+def whole(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Counts, or their means over seeds, as integers that may be missing.
+
+    A CSV reads 60, not 60.0.
+    """
+    there = [name for name in columns if name in table]
+    rounded = table[there].astype(float).round()
+    return table.assign(**{name: rounded[name].astype("Int64") for name in there})
+
+
 def of_seed(table: pd.DataFrame, seed: Any) -> pd.DataFrame:
     """The rows of a seed, or of none."""
     same = table["seed"].isna() if pd.isna(seed) else table["seed"] == seed

@@ -214,9 +214,9 @@ def _last(found: Results) -> pd.Series:
 
 
 def _finished(table: pd.DataFrame) -> pd.DataFrame:
-    """With labels; counts as integers that may be missing: a CSV reads 60, not 60.0."""
+    """With labels, and counts as integers."""
     counts = ["best_validation_round", "client_rounds", "bytes_down", "bytes_up"]
     ends = ("", *bootstrap.ENDS)
     counts += [f"{name}{end}" for name in ("rounds", "bytes_total") for end in ends]
     table = table.assign(algorithm=table["algorithm"].map(label_of))
-    return table.astype({name: "Int64" for name in counts if name in table})
+    return m.whole(table, *counts)

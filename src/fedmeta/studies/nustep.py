@@ -53,7 +53,8 @@ def report(results: Results) -> Report:
             "round_reaching": m.reaching(r, target(r)),
             "flops_reaching": m.reaching(r, target(r), "flops"),
         },
-    ).astype({"round_reaching": "Int64"})
+    )
+    rounds = m.whole(rounds, "round_reaching")
     claims, said, maps, ends = [], [], {}, {}
     framed = [(i, steps.index(nu)) for i, nu in enumerate(STEPS) if nu in steps]
     for setting, found in results.by("setting").items():
