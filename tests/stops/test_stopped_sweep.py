@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import KEDRO, files, lives, tracked, unfinished
+from commands import files, tracked, unfinished
 from filelock import FileLock
+from zygotes import KEDRO, lives
 
 pytestmark = pytest.mark.slow
 SWEEPS = "data/08_reporting/smoke/sweeps"  # their records have times

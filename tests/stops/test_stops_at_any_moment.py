@@ -13,8 +13,9 @@ from queue import Queue
 from typing import NamedTuple
 
 import pytest
-from commands import MADE_IN_STEPS, Stop, Tracked, Zygote, files, tracked, unfinished
+from commands import MADE_IN_STEPS, Tracked, files, tracked, unfinished
 from mlflow.tracking import MlflowClient
+from zygotes import Stop, Zygote
 
 COMMANDS = {  # name -> what is typed after `kedro`
     "with a report": ["run", "--env", "smoke", "--pipeline", "femnist_fedmeta"],
