@@ -40,33 +40,36 @@ def find_raw(benchmark: Benchmark, raw: RawOptions) -> list[str]:
 
 def _draw(benchmark: Benchmark, raw: RawOptions, folder: Path) -> None:
     """Put a sample in place of an earlier one; nothing else is ever replaced."""
-    drawn, before = folder / DRAWN, _digests(folder)
+    drawn, there = folder / DRAWN, _names(folder)
     known = json.loads(drawn.read_text()) if drawn.is_file() else {}
-    strange = [name for name, digest in before.items() if known.get(name) != digest]
+    strange = [
+        n for n in there if n not in known or known[n] != file_sha256(folder / n)
+    ]
     if folder.is_file() or (strange and not _is_generated(benchmark, raw, folder)):
         raise DataError(
             f"{folder / strange[0]}: is not, or no more, a generated sample, and"
             " raw.sample asks for one to be written there; set raw.sample to null to"
             " read what is there, or name another raw.folder"
         )
+    before = {name: file_sha256(folder / name) for name in there}
     times = {name: (folder / name).stat().st_mtime_ns for name in before}
     made = build(benchmark.write_sample, raw.sample, "raw.sample", folder)
     names = {path.relative_to(folder).as_posix() for path in made}
     for name in known.keys() & before.keys() - names - {*strange}:
         (folder / name).unlink()
-    after = _digests(folder)
+    after = {name: file_sha256(folder / name) for name in names}
     for name, digest in after.items():
         if before.get(name) == digest:  # it stays as old
             os.utime(folder / name, ns=(times[name],) * 2)
     with whole_file(drawn) as file:
-        file.write(json.dumps({name: after[name] for name in sorted(names)}).encode())
+        file.write(json.dumps(after, sort_keys=True).encode())
 
 
-def _digests(folder: Path) -> dict[str, str]:
-    """Digests of the files in a folder, or of that file."""
+def _names(folder: Path) -> list[str]:
+    """The files in a folder, or "." for one."""
     below = [folder] if folder.is_file() else sorted(folder.rglob("*"))
     found = [p for p in below if p.is_file() and not p.name.startswith(".")]
-    return {p.relative_to(folder).as_posix(): file_sha256(p) for p in found}
+    return [path.relative_to(folder).as_posix() for path in found]
 
 
 def _is_generated(benchmark: Benchmark, raw: RawOptions, folder: Path) -> bool:
