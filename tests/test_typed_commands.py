@@ -165,6 +165,7 @@ def shell(new_project) -> Iterator[Shell]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # the README's is long
 @pytest.mark.parametrize(
     "block",
     [
