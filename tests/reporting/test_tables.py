@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 from pytest import approx
-from report_samples import found, make_targets
+from report_samples import found, make_report, make_targets
 
 from fedmeta.reporting.measures import first_reaching
 from fedmeta.reporting.tables import accuracy_table, overhead_table
@@ -56,6 +56,17 @@ class TestAccuracyTable:
     def test_without_the_baseline_there_is_no_gain(self, scores, histories):
         one = {"FedMeta(MAML)": scores["FedMeta(MAML)"]}
         assert accuracy_table(found(one, histories))["gain"].isna().all()
+
+    def test_no_gain_over_other_clients(self, scores, histories):
+        """As where a node of a federation has not answered."""
+        scores["FedMeta(MAML)"] = scores["FedMeta(MAML)"].iloc[1:]
+        table = by_algorithm(accuracy_table(found(scores, histories)))
+        assert pd.isna(table.loc["FedMeta(MAML)", "gain"])
+        assert table["gain"].notna().sum() == 2
+        first, *_ = make_report(histories, scores).sections
+        title, text = first.warning
+        assert title == "Not the same test clients"
+        assert "FedAvg on 2, FedMeta(MAML) on 1, " in text
 
     def test_nothing_trained_and_nobody_tested(self, scores, empty_history):
         nobody = {"FedAvg": scores["FedAvg"].iloc[:0]}

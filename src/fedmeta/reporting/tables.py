@@ -36,11 +36,13 @@ def accuracy_table(
         ``macro`` over clients, each with the ends of its 95 % interval over clients,
         ``low`` and ``high`` (`fedmeta.reporting.bootstrap`); losses in nats a record;
         of each further metric, the means over records and over clients; ``difference``
-        (to the paper) and ``gain`` over FedAvg in points; bytes and FLOPs summed over
-        all rounds and clients. If a training diverged, a column ``training`` says so,
-        and its accuracies are missing.
+        (to the paper) and ``gain`` over FedAvg in points, where both were judged on
+        the same clients; bytes and FLOPs summed over all rounds and clients. If a
+        training diverged, a column ``training`` says so, and its accuracies are
+        missing.
     """
-    base = m.accuracy(results.where(algorithm=BASELINE), stage="after")
+    baseline = results.where(algorithm=BASELINE)
+    base = m.accuracy(baseline, stage="after")
     # Accuracy first; of a made-up metric nothing is known but its name.
     metrics = metrics_of(results.scores, "_sum")
     metrics.sort(key=lambda name: name != "accuracy")
@@ -60,7 +62,8 @@ def accuracy_table(
                         ends = bootstrap.interval(found.at(when), macro=macro)
                         row |= {f"{column}{k}": 100 * x for k, x in ends.items()}
                 if name == "accuracy":
-                    row["gain"] = after - base
+                    alike = judged_on(found) == judged_on(baseline)
+                    row["gain"] = after - base if alike else np.nan
         row["paper"] = (paper or {}).get(label_of(found.value("algorithm")), np.nan)
         return {
             **row,
@@ -70,6 +73,11 @@ def accuracy_table(
         }
 
     return _finished(m.tabulate(results, ["algorithm"], measured))
+
+
+def judged_on(found: Results) -> frozenset[str]:
+    """The clients of the scores, or nodes that told sums."""
+    return frozenset(found.at("after")["client_id"])
 
 
 def targets_table(

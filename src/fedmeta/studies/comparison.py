@@ -71,6 +71,7 @@ def comparison(
                 ACCURACY,
                 shown(told[headline_columns(told)]),
                 note=HEADLINE,
+                warning=_apart(results),
             ),
             Section(
                 "How fast does each algorithm learn?",
@@ -103,6 +104,21 @@ def comparison(
             ),
             Section("All accuracies and costs", table=sideways(told, "algorithm")),
         ],
+    )
+
+
+def _apart(results: Results) -> tuple[str, str] | None:
+    """The warning that algorithms were judged on different clients, if they were."""
+    on = {label_of(k): tables.judged_on(r) for k, r in results.by("algorithm").items()}
+    judged = {label: clients for label, clients in on.items() if clients}
+    if len({*judged.values()}) < 2:
+        return None
+    counts = ", ".join(f"{label} on {len(who)}" for label, who in judged.items())
+    return (
+        "Not the same test clients",
+        f"Nodes of the federation did not answer each time: {counts}. Accuracies of"
+        " different clients are not compared; the same command, once all nodes are"
+        " there, judges again.",
     )
 
 
