@@ -1,6 +1,6 @@
 """The commands of the README and the docs, typed in one project, page by page.
 
-Data and networks are small there, and rounds few. What a comment before a block says to
+Data, networks and grids are small there, and rounds few. What a comment before a block says to
 run elsewhere, or not at all, is left out.
 """
 
@@ -32,8 +32,11 @@ set -euo pipefail
 make() {{ command make --dry-run --directory {ROOT} "$@" > /dev/null; }}
 pip() {{ {sys.executable} -m pip show --quiet "$2"; }}
 """
-
-
+SMALLER = {
+    r"training\.rounds=\d+": "training.rounds=4",
+    r"clients_per_round=\d+": "clients_per_round=2",
+    r"=([\d.]+,[\d.]+)(,[\d.]+)+": r"=\1",  # two values of an axis
+}
 ALL = [block for page in PAGES for block in blocks(page)]
 
 
@@ -182,8 +185,9 @@ def test_a_block_runs(shell: Shell, block: Block) -> None:
             ("=cuda", "=cpu"),
         ):
             line = line.replace(words, ours)  # noqa: PLW2901
-        line = re.sub(r"training\.rounds=\d+", "training.rounds=4", line)  # noqa: PLW2901
-        shell.type(re.sub(r"clients_per_round=\d+", "clients_per_round=2", line))
+        for pattern, ours in SMALLER.items():
+            line = re.sub(pattern, ours, line)  # noqa: PLW2901
+        shell.type(line)
 
 
 def test_what_is_not_run_here_exists() -> None:
