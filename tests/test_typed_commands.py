@@ -1,7 +1,7 @@
 """The commands of the README and the docs, typed in one project, page by page.
 
-Data, networks and grids are small there, and rounds few. What a comment before a block says to
-run elsewhere, or not at all, is left out.
+Data, networks and grids are small there, and rounds few. What a comment before a block
+says to run elsewhere, or not at all, is left out.
 """
 
 import json
