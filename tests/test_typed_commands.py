@@ -90,7 +90,7 @@ def real_files(folder: Path) -> None:
         shutil.copytree(source, folder / "inputs" / own)
     mine = log[log["user"] == log["user"].iloc[0]]
     mine.to_csv(folder / "my_log.csv", index=False)
-    to_come = mine.tail(1).assign(service=None)
+    to_come = mine.tail(1).assign(service=None, app=None)
     pd.concat([mine, to_come]).to_json(
         folder / "own_log.json", orient="records", date_format="iso"
     )
