@@ -85,9 +85,8 @@ def real_files(folder: Path) -> None:
     log.to_parquet(visits, index=False)
     for own in (raw / "own", folder / "inputs/log"):
         shutil.copytree(raw / "recommendation", own)
-    for own in ("leaf", "reviews"):
-        source = {"leaf": leaf, "reviews": tweets}[own].parent
-        shutil.copytree(source, folder / "inputs" / own)
+    for name, file in (("leaf", leaf), ("reviews", tweets)):
+        shutil.copytree(file.parent, folder / "inputs" / name)
     mine = log[log["user"] == log["user"].iloc[0]]
     mine.to_csv(folder / "my_log.csv", index=False)
     to_come = mine.tail(1).assign(service=None, app=None)

@@ -28,6 +28,9 @@ KIND, ENDING = "client state", ".safetensors"
 class LastRounds:
     """After which round each client's state was kept last.
 
+    Attributes:
+        settled: the round of the last checkpoint that is written.
+
     Args:
         clients: all that may take part.
     """
@@ -35,18 +38,13 @@ class LastRounds:
     def __init__(self, clients: Ids) -> None:
         self._clients = clients
         self._last: dict[int, int] = {}  # row of a client -> its last round
-        self._settled = 0
+        self.settled = 0
 
     @property
     def rounds(self) -> Tensor:
         """What a checkpoint needs: int64 [n, 2] rows of clients, and last rounds."""
         pairs = sorted(self._last.items())
         return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
-
-    @property
-    def settled(self) -> int:
-        """The round of the last checkpoint that is written."""
-        return self._settled
 
     def of(self, clients: Sequence[ClientId]) -> dict[ClientId, int]:
         """The last rounds of those clients that have one."""
@@ -61,12 +59,12 @@ class LastRounds:
             settled: its round.
         """
         self._last = {int(row): int(last) for row, last in rounds}
-        self._settled = settled
+        self.settled = settled
         return True
 
     def clear(self) -> None:
         """Begin from the start."""
-        self._last, self._settled = {}, 0
+        self._last, self.settled = {}, 0
 
     def given(self, make_task: MakeTask, initial: Params) -> MakeTask:
         """Tasks with the states of their clients, where these are kept here.
@@ -83,7 +81,7 @@ class LastRounds:
 
     def settle(self, number: int) -> None:
         """A checkpoint after this round is written."""
-        self._settled = number
+        self.settled = number
 
 
 class ClientStates(LastRounds):
@@ -155,7 +153,7 @@ class ClientStates(LastRounds):
         write_tensors(path, KIND, tensors, {})
         super().keep(client, number, state)
         # Of what the last checkpoint that is written covers, the newest alone.
-        for old in [n for n in _rounds(path.parent) if n <= self._settled][:-1]:
+        for old in [n for n in _rounds(path.parent) if n <= self.settled][:-1]:
             _file(self._folder, row, old).unlink()
 
 

@@ -42,16 +42,16 @@ def _draw(benchmark: Benchmark, raw: RawOptions, folder: Path) -> None:
     """Put a sample in place of an earlier one; nothing else is ever replaced."""
     drawn, there = folder / DRAWN, _names(folder)
     known = json.loads(drawn.read_text()) if drawn.is_file() else {}
-    strange = [
-        n for n in there if n not in known or known[n] != file_sha256(folder / n)
-    ]
+    # What cannot be an earlier sample's is not read.
+    before = {name: file_sha256(folder / name) for name in there if name in known}
+    strange = [n for n in there if n not in known or known[n] != before[n]]
     if folder.is_file() or (strange and not _is_generated(benchmark, raw, folder)):
         raise DataError(
             f"{folder / strange[0]}: is not, or no more, a generated sample, and"
             " raw.sample asks for one to be written there; set raw.sample to null to"
             " read what is there, or name another raw.folder"
         )
-    before = {name: file_sha256(folder / name) for name in there}
+    before |= {name: file_sha256(folder / name) for name in strange}
     times = {name: (folder / name).stat().st_mtime_ns for name in before}
     made = build(benchmark.write_sample, raw.sample, "raw.sample", folder)
     names = {path.relative_to(folder).as_posix() for path in made}

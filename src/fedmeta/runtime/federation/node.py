@@ -164,10 +164,8 @@ class Node:
                 for name, array in question.arrays[CODEBOOK].items()
             }
             codebook = Codebook(tables, "")
-            self._work = (
-                key,
-                _prepared(self._records(), self.folder, job, codebook, key),
-            )
+            made = _prepared(self._records(), self.folder, job, codebook, key)
+            self._work = key, made
         return self._work[1]
 
 
