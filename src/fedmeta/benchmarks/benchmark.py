@@ -10,6 +10,7 @@ from fedmeta.core.model import Model
 from fedmeta.data.encoding import Codebook, Encoding, Labels
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.statistics import Reference
+from fedmeta.data.summaries import Summarise
 from fedmeta.data.user_records import TableForm
 from fedmeta.late import pd
 
@@ -43,6 +44,8 @@ class Benchmark(NamedTuple):
     # Whether it is one data set, of which others are told apart as standing in for it.
     published: bool = True
     table_form: TableForm | None = None  # of a user's own records; None: there is none
+    # What the codebook counts over training clients; None: nothing, or records too.
+    summary: Summarise | None = None
 
 
 def table2(rows: Mapping[float, tuple[float, ...]]) -> dict[float, dict[str, float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -23,6 +23,8 @@ class RemoteRecords(FederatedDataset):
     shapes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     selection: Mapping[str, Any] = field(default_factory=dict)  # options, as asked for
     blank: bool = False
+    # Clients -> counts over their used records, as `fedmeta.data.summaries` has them.
+    ask: Callable[[Sequence[str]], dict[str, dict[str | int, int]]] | None = None
 
     def columns(self, client_id: str) -> dict[str, np.ndarray]:
         """Zeros in the shape of a client's records, where these are `blank`.

@@ -42,7 +42,7 @@ def load_node(name: str, folder: str | Path) -> Personaliser:
     return Personaliser(
         algorithm,
         entry.table_form,
-        read_packed(folder / RECORDS).metadata,
+        {**read_packed(folder / RECORDS).metadata, **job.vocabularies},
         codebook,
         encoding,
         model,

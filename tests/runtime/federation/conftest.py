@@ -95,8 +95,14 @@ def keep_writers(raw, place):
 
 
 @pytest.fixture
-def link(folders):
-    return Link(
+def link_to():
+    """Makes a link to nodes, by number."""
+    return Link
+
+
+@pytest.fixture
+def link(link_to, folders):
+    return link_to(
         {10 + place: Node(folder, True) for place, folder in enumerate(folders)}
     )
 

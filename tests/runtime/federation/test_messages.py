@@ -56,7 +56,10 @@ def test_a_query_is_answered_by_names_sizes_and_the_kind_of_records(node, job):
         *("client_id", "start", "stop"),
         *("checksum", "metadata", "columns"),
     }
-    assert told["metadata"].keys() <= {"synthetic", "name", "ordered"}
+    assert told["metadata"].keys() <= {
+        *("synthetic", "name", "ordered"),
+        *("roles", "numbers", "shape", "classes", "categories"),
+    }
     assert told["columns"] == {"pixels": ["|u1", 784], "label": ["|u1"]}
     assert all(isinstance(number, int) for number in told["start"] + told["stop"])
 

@@ -20,4 +20,5 @@ IMAGES = Benchmark(
     table2={},
     published=False,
     table_form=rows.FORM,
+    summary=pixels.summary,
 )

@@ -18,6 +18,7 @@ from fedmeta.benchmarks.table.parts import title
 from fedmeta.core.bounds import Count
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
+from fedmeta.data.vocabularies import in_order
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 SYNTHETIC = "synthetic-"  # how the names of generated clients begin
@@ -114,7 +115,7 @@ def parse(
                 " columns raw.client, raw.label and raw.image mean nothing; leave them"
                 " out, or name the file of a table as raw.folder"
             )
-        classes = sorted({path.parent.name for path in files})
+        classes = in_order({path.parent.name for path in files})
         clients, count = _by_folder(files, classes, read)
         home = files[0].parent.parent.parent
         called = home.absolute().name

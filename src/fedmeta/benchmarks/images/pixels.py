@@ -10,12 +10,30 @@ from torch import Tensor
 
 from fedmeta.data.encoding import Codebook, Encoding
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.data.summaries import Spans, Summary, parts, summary_of
 from fedmeta.late import pd
+
+IMAGES_AT_ONCE = 1 << 10  # 3 MB of the greatest with 32 x 32 pixels in colour
 
 
 def labels(columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
     """int32 [b]: classes by their place among all names, sorted."""
     return columns["label"][rows]
+
+
+def summary(records: FederatedDataset, spans: Spans) -> Summary:
+    """How often each byte occurs in each channel of some clients' used images."""
+    channels, _ = json.loads(records.metadata["shape"])
+    counts = np.zeros((channels, 256), np.int64)
+    for pixels in parts(records, spans, "pixels", IMAGES_AT_ONCE):
+        split = pixels.reshape(len(pixels), channels, -1)
+        for channel in range(channels):
+            own = split[:, channel].ravel()
+            counts[channel] += np.bincount(own, minlength=256)
+    return {
+        f"bytes of channel {channel}": dict(enumerate(own))
+        for channel, own in enumerate(counts.tolist())
+    }
 
 
 def codebook(records: FederatedDataset, clients: pd.DataFrame) -> Codebook:
@@ -29,15 +47,13 @@ def codebook(records: FederatedDataset, clients: pd.DataFrame) -> Codebook:
         `levels` float32 [channels, 256], `size` [] and `classes` [].
     """
     channels, size = json.loads(records.metadata["shape"])
-    counts = np.zeros((channels, 256), np.int64)
-    for client, start, stop in clients[["client_id", "start", "stop"]].itertuples(
-        index=False
-    ):
-        pixels = records.columns(client)["pixels"][start:stop]
-        pixels = pixels.reshape(len(pixels), channels, -1)
-        for channel in range(channels):
-            own = pixels[:, channel].ravel()
-            counts[channel] += np.bincount(own, minlength=256)
+    counted = summary_of(records, clients, summary)
+    counts = np.array(
+        [
+            [counted[f"bytes of channel {channel}"][byte] for byte in range(256)]
+            for channel in range(channels)
+        ]
+    )
     values, shares = np.arange(256), counts / counts.sum(axis=1, keepdims=True)
     mean = (shares * values).sum(axis=1, keepdims=True)
     scale = np.sqrt((shares * (values - mean) ** 2).sum(axis=1, keepdims=True))

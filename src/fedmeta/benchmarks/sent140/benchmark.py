@@ -26,6 +26,7 @@ SENT140 = Benchmark(
     select_clients=select_clients,
     labels=vectors.labels,
     codebook=vectors.codebook,
+    summary=vectors.summary,
     encoding=vectors.encoding,
     model=tweet_lstm,
     window_overlap=0,

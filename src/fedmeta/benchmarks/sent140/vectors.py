@@ -7,7 +7,7 @@ padding are the zero vector, as in LEAF.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ from fedmeta.benchmarks.sent140.tokens import PADDING, token_hash
 from fedmeta.data.encoding import Codebook, Encoding, Examples
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.data.remote import is_remote
+from fedmeta.data.summaries import Spans, Summary, parts, summary_of
 from fedmeta.late import pd
 
 HASHED_SD = 0.4  # about that of GloVe's numbers
@@ -25,12 +27,17 @@ TWEETS_AT_ONCE = 100_000  # sorted together: some 20 MB
 FETCH_GLOVE = "fetch GloVe with `python -m fedmeta.benchmarks.sent140.fetch --glove`"
 
 Counts = tuple[np.ndarray, np.ndarray]  # int64 [w] hashes, ascending; int64 [w] times
-Spans = Iterable[tuple[str, int, int]]  # client, first record, behind the last
 
 
 def labels(columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
     """uint8 [b]: 1 for a positive tweet."""
     return columns["label"][rows]
+
+
+def summary(records: FederatedDataset, spans: Spans) -> Summary:
+    """How often each word, by its hash, occurs in some clients' used tweets."""
+    hashes, times = _count_tokens(records, spans)
+    return {"words": dict(zip(hashes.tolist(), times.tolist(), strict=True))}
 
 
 def codebook(
@@ -204,8 +211,10 @@ def _trained(
     vocabulary: int,
     glove_file: str | None,
 ) -> tuple[dict[str, Tensor], str]:
-    spans = clients[["client_id", "start", "stop"]].itertuples(index=False)
-    hashes, times = _count_tokens(records, spans)
+    counted = summary_of(records, clients, summary)["words"]
+    hashes, times = (np.array([*own], np.int64) for own in (counted, counted.values()))
+    order = np.argsort(hashes)
+    hashes, times = hashes[order], times[order]
     chosen = np.zeros(len(hashes), dtype=bool)
     # a stable order: of equally frequent words the lower hash comes first
     chosen[np.argsort(-times, kind="stable")[:vocabulary]] = True
@@ -228,22 +237,19 @@ def _coverage(known: np.ndarray, times: np.ndarray) -> str:
 
 
 def _everything(records: FederatedDataset) -> Spans:
+    if is_remote(records):
+        raise DataError(
+            "frozen word vectors are looked up for the words of all records, and these"
+            " stay on nodes: set encoding.embedding to trained"
+        )
     sizes = records.num_examples.tolist()
-    return ((c, 0, n) for c, n in zip(records.client_ids, sizes, strict=True))
+    return [(c, 0, n) for c, n in zip(records.client_ids, sizes, strict=True)]
 
 
 def _count_tokens(records: FederatedDataset, spans: Spans) -> Counts:
     """How often each token occurs in some records."""
-    counted: list[Counts] = []
-    waiting, size = [], 0
-    for client_id, start, stop in spans:
-        waiting.append(records.columns(client_id)["tokens"][start:stop])
-        size += stop - start
-        if size >= TWEETS_AT_ONCE:
-            counted.append(_unique(waiting))
-            waiting, size = [], 0
-    if waiting:
-        counted.append(_unique(waiting))
+    tokens = parts(records, spans, "tokens", TWEETS_AT_ONCE)
+    counted: list[Counts] = [np.unique(part, return_counts=True) for part in tokens]
     hashes, place = np.unique(
         np.concatenate([part for part, _ in counted]), return_inverse=True
     )
@@ -255,10 +261,6 @@ def _count_tokens(records: FederatedDataset, spans: Spans) -> Counts:
             f"{records.path}: the tweets have no words; check the raw files"
         )
     return hashes[real], times[real]
-
-
-def _unique(tokens: list[np.ndarray]) -> Counts:
-    return np.unique(np.concatenate(tokens), return_counts=True)
 
 
 def _examples(hashes: np.ndarray, represent: Callable[[Tensor], Tensor]) -> Examples:

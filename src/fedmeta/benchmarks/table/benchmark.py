@@ -20,4 +20,5 @@ TABLE = Benchmark(
     table2={},
     published=False,
     table_form=rows.FORM,
+    summary=features.summary,
 )

@@ -33,6 +33,7 @@ from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.names import alike, whole_numbers
 from fedmeta.data.tables import MAX_VALUES, is_text
+from fedmeta.data.vocabularies import in_order, places
 
 log = logging.getLogger(__name__)
 
@@ -71,13 +72,8 @@ class Codes:
     def ranked(self) -> tuple[list[str], np.ndarray]:
         """The texts in order, numbers by size; int32, the place of each number's."""
         texts = whole_numbers(list(self.numbers))
-        try:
-            order = sorted(range(len(texts)), key=lambda n: (float(texts[n]), texts[n]))
-        except ValueError:
-            order = sorted(range(len(texts)), key=texts.__getitem__)
-        place = np.full(len(texts) + 1, -1, np.int32)  # the last is that of number -1
-        place[order] = np.arange(len(order))
-        return [texts[n] for n in order], place
+        ordered = in_order(texts)
+        return ordered, places(texts, ordered)
 
 
 def read_clients(

@@ -9,20 +9,54 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedmeta.core.bounds import Count
+from fedmeta.data import exact
 from fedmeta.data.encoding import Codebook, Encoding
 from fedmeta.data.federated import FederatedDataset
+from fedmeta.data.summaries import Counts, Spans, Summary, parts, summary_of
 from fedmeta.late import pd
 
 
 def labels(columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
     """int32 [b]: classes by their place among all of the table's."""
     return columns["label"][rows]
+
+
+def summary(records: FederatedDataset, spans: Spans) -> Summary:
+    """Sums of the numbers and of their squares, and how often each category occurs.
+
+    Returns:
+        `records`; by column, of those that are not missing, `present`, `sum` and
+        `squares`, in the units of `exact.sums`; and `values of ...` each category, ""
+        for a missing one.
+    """
+    numbers = json.loads(records.metadata["numbers"])
+    known = json.loads(records.metadata["categories"])
+    sums: tuple[Counts, ...] = tuple(dict.fromkeys(numbers, 0) for _ in range(3))
+    for part in parts(records, spans, "numbers") if numbers else ():
+        for name, column in zip(numbers, part.T, strict=True):
+            present = column[~np.isnan(column)]
+            own = len(present), *exact.sums(present)
+            for total, more in zip(sums, own, strict=True):
+                total[name] += more
+    counts = [np.zeros(len(texts) + 1, np.int64) for texts in known.values()]
+    for part in parts(records, spans, "categories") if known else ():
+        for count, column in zip(counts, part.T, strict=True):
+            count += np.bincount(column + 1, minlength=len(count))  # noqa: PLW2901
+    return {
+        "records": {"all": sum(stop - start for _, start, stop in spans)},
+        **dict(zip(("present", "sum", "squares"), sums, strict=True)),
+        **{
+            f"values of {name}": dict(zip(["", *texts], count.tolist(), strict=True))
+            for (name, texts), count in zip(known.items(), counts, strict=True)
+        },
+    }
 
 
 def codebook(
@@ -42,16 +76,13 @@ def codebook(
     """
     numbers = json.loads(records.metadata["numbers"])
     known = json.loads(records.metadata["categories"])
-    spans = list(clients[["client_id", "start", "stop"]].itertuples(index=False))
+    counted = summary_of(records, clients, summary)
     tables = {"classes": torch.tensor(len(json.loads(records.metadata["classes"])))}
-    tables |= _moments(records, spans, len(numbers))
-    counts = [np.zeros(len(texts) + 1, np.int64) for texts in known.values()]
-    for client, start, stop in spans if known else ():
-        codes = records.columns(client)["categories"][start:stop]
-        for column, count in enumerate(counts):
-            np.add.at(count, codes[:, column], 1)  # -1, missing, is the last
+    tables |= _moments(counted, numbers)
     told = []
-    for number, (name, count) in enumerate(zip(known, counts, strict=True)):
+    for number, (name, texts) in enumerate(known.items()):
+        times = counted[f"values of {name}"]
+        count = np.array([times.get(text, 0) for text in (*texts, "")])
         # a stable order: of equally frequent values the first in the alphabet
         best = np.argsort(-count, kind="stable")[:values]
         best = best[count[best] > 0]
@@ -68,8 +99,8 @@ def codebook(
     order = "in order of time" if records.metadata["ordered"] == "true" else "unordered"
     return Codebook(
         tables,
-        f"Features, by {len(spans):,} training clients: {'; '.join(said)}. A client's "
-        f"records are {order}.",
+        f"Features, by {len(clients):,} training clients: {'; '.join(said)}. A"
+        f" client's records are {order}.",
     )
 
 
@@ -102,25 +133,15 @@ def encoding(codebook: Codebook) -> Encoding:
     return Encoding(examples, sizes)
 
 
-def _moments(
-    records: FederatedDataset, spans: list[tuple[str, int, int]], width: int
-) -> dict[str, Tensor]:
+def _moments(counted: Summary, numbers: list[str]) -> dict[str, Tensor]:
     """Mean, deviation (1 of a constant) and whether any is missing, of each number."""
-
-    def summed(deviation: bool, around: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        total, count = np.zeros(width), np.zeros(width)
-        for client, start, stop in spans if width else ():
-            own = records.columns(client)["numbers"][start:stop] - around
-            total += np.nansum(own**2 if deviation else own, axis=0)
-            count += (~np.isnan(own)).sum(axis=0)
-        return total / np.maximum(count, 1), count
-
-    mean, count = summed(False, np.zeros(width))
-    variance, _ = summed(True, mean)
-    rows = sum(stop - start for _, start, stop in spans)
-    scale = np.where(variance > 0, np.sqrt(variance), 1)
+    rows = counted["records"]["all"]
+    present, total, squares = (counted[k] for k in ("present", "sum", "squares"))
+    found = [exact.moments(total[n], squares[n], present[n]) for n in numbers]
     return {
-        "mean": torch.from_numpy(mean),
-        "scale": torch.from_numpy(scale),
-        "missing": torch.from_numpy(count < rows),
+        "mean": torch.tensor([mean for mean, _ in found], dtype=torch.float64),
+        "scale": torch.tensor(
+            [math.sqrt(variance) or 1 for _, variance in found], dtype=torch.float64
+        ),
+        "missing": torch.tensor([present[n] < rows for n in numbers], dtype=torch.bool),
     }

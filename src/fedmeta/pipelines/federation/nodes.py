@@ -1,7 +1,9 @@
 """Asking nodes which clients they hold, in place of reading and selecting records."""
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -9,15 +11,22 @@ import pandas as pd
 from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.registry import name_of
+from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
+from fedmeta.data.names import alike
 from fedmeta.data.remote import RemoteRecords, from_json
-from fedmeta.pipelines.checks import check_selection, checked_by
+from fedmeta.data.summaries import Summary
+from fedmeta.data.vocabularies import CLASSES, LISTS, united
+from fedmeta.pipelines.checks import check_encoding, check_selection, checked_by
+from fedmeta.pipelines.preparation.nodes import encode
 from fedmeta.runtime.federation.current import current
 from fedmeta.runtime.federation.job import Job
 from fedmeta.runtime.federation.roster import Held
 from fedmeta.runtime.on_worker import version
 
 log = logging.getLogger(__name__)
+
+PACKED_ALIKE = "pack all from raw data of one kind, with the same options"
 
 
 @checked_by(check_selection)
@@ -40,6 +49,24 @@ def ask(
     return records, clients
 
 
+@checked_by(check_encoding)
+def learn(
+    benchmark: Benchmark,
+    records: RemoteRecords,
+    clients: pd.DataFrame,
+    client_split: dict,
+    encoding: dict[str, Any],
+) -> Codebook:
+    """As `encode`, by what nodes count over their training clients."""
+    job = Job(version(), name_of(benchmark), records.selection)
+
+    def ask(training: Sequence[str]) -> Summary:
+        return current().summary(job, training)
+
+    asked = replace(records, ask=ask)
+    return encode(benchmark, asked, clients, client_split, encoding)
+
+
 def _united(held: Sequence[Held], selection: dict[str, Any]) -> RemoteRecords:
     """The records of all nodes as those of one data set.
 
@@ -48,13 +75,24 @@ def _united(held: Sequence[Held], selection: dict[str, Any]) -> RemoteRecords:
     """
     first = held[0]
     for other in held[1:]:
-        if (other.metadata, other.columns) != (first.metadata, first.columns):
+        kinds = [(_kind(node.metadata), dict(node.columns)) for node in (first, other)]
+        if kinds[0] != kinds[1]:
             raise DataError(
                 f"nodes {first.node} and {other.node} hold other kinds of records:"
-                f" {dict(first.metadata)} {dict(first.columns)} and"
-                f" {dict(other.metadata)} {dict(other.columns)}; pack both from raw"
-                " data of one kind, with the same options"
+                f" {kinds[0]} and {kinds[1]}; {PACKED_ALIKE}"
             )
+    try:
+        lists = united([node.metadata for node in held])
+    except ValueError as error:
+        raise DataError(f"nodes hold other records: {error}; {PACKED_ALIKE}") from None
+    for note in alike(json.loads(lists.get(CLASSES, "[]")), CLASSES):
+        log.warning("%s", note)
+    names = sorted({node.metadata["name"] for node in held if "name" in node.metadata})
+    metadata = {
+        **first.metadata,
+        **lists,
+        **({"name": ", ".join(names)} if names else {}),
+    }
     stops = {c: stop for node in held for c, (_, stop) in node.clients.items()}
     ids = sorted(stops)
     checksum = sum(int(node.checksum, 16) for node in held) % 2**256
@@ -62,9 +100,15 @@ def _united(held: Sequence[Held], selection: dict[str, Any]) -> RemoteRecords:
         {
             "client_ids": ids,
             "num_examples": [stops[c] for c in ids],
-            "metadata": dict(first.metadata),
+            "metadata": metadata,
             "checksum": f"{checksum:064x}",
             "shapes": first.columns,
             "selection": selection,
         }
     )
+
+
+def _kind(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What has to be the same on all nodes."""
+    differing = ("name", *LISTS)
+    return {key: value for key, value in metadata.items() if key not in differing}

@@ -5,17 +5,25 @@ from kedro.pipeline import Pipeline
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.pipelines import preparation
 from fedmeta.pipelines.binding import bind, node
-from fedmeta.pipelines.federation.nodes import ask
+from fedmeta.pipelines.federation.nodes import ask, learn
 
 
 def create_pipeline(benchmark: str) -> Pipeline:
     """What nodes hold -> clients, their split, support and query sets, Table 1."""
-    function = bind(ask, benchmark=BENCHMARKS[benchmark])
-    made = [_records_of(benchmark), f"{benchmark}.clients"]
-    asked = node(function, made, benchmark, "federation")
+    clients, codebook = f"{benchmark}.clients", f"{benchmark}.codebook"
+    asked = {ask: [_records_of(benchmark), clients], learn: codebook}
+    own = [
+        node(
+            bind(function, benchmark=BENCHMARKS[benchmark]),
+            made,
+            benchmark,
+            "federation",
+        )
+        for function, made in asked.items()
+    ]
     prepared = preparation.create_pipeline(benchmark).nodes
-    others = [own for own in prepared if f"{benchmark}.clients" not in own.outputs]
-    return Pipeline([asked]) + remote(benchmark, Pipeline(others))
+    others = [n for n in prepared if not {clients, codebook} & {*n.outputs}]
+    return remote(benchmark, Pipeline([*own, *others]))
 
 
 def remote(benchmark: str, graph: Pipeline) -> Pipeline:

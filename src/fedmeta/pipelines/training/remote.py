@@ -15,6 +15,7 @@ from fedmeta.data.errors import DataError
 from fedmeta.data.ids import Ids
 from fedmeta.data.remote import RemoteRecords
 from fedmeta.data.states import LastRounds
+from fedmeta.data.vocabularies import LISTS
 from fedmeta.pipelines.options import TrainingOptions
 from fedmeta.runtime.federation.current import current
 from fedmeta.runtime.federation.job import Job
@@ -84,6 +85,7 @@ def on_nodes(
         training.model_dump(mode="json", include={"seed", "resample", "episode"}),
         training.compression,
         training.chunk,
+        {name: records.metadata[name] for name in LISTS if name in records.metadata},
     )
     kept = LastRounds(Ids(support_query["client_id"]))
     return OnNodes(current(), job, codebook, kept)

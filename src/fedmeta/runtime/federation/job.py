@@ -24,3 +24,5 @@ class Job(NamedTuple):
     tasks: Mapping[str, Any] = {}  # seed, and how a round's records are drawn
     compression: Mapping[str, Any] | None = None  # of updates, by `core.compression`
     chunk: int = 256  # records differentiated at once: bounds memory
+    # How classes and categories of all nodes are numbered, by the metadata's names.
+    vocabularies: Mapping[str, str] = {}

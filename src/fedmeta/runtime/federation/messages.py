@@ -18,7 +18,8 @@ from safetensors.numpy import load, save
 
 Arrays = Mapping[str, np.ndarray]
 
-QUERY, TRAIN, EVALUATE = "query", "train", "evaluate"  # kinds: those that Flower has
+# Kinds: those that Flower has. With work, a query asks for counts over clients.
+QUERY, TRAIN, EVALUATE = "query", "train", "evaluate"
 JOB, WORK, ANSWER = "job", "work", "answer"  # blocks of values
 META, CODEBOOK, UPDATE = "meta", "codebook", "update"  # groups of arrays; update.<i>
 

@@ -23,7 +23,9 @@ from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import FederatedDataset, read_packed
 from fedmeta.data.ids import Ids
 from fedmeta.data.states import STATES, ClientStates
+from fedmeta.data.summaries import to_json
 from fedmeta.data.tasks import Episode, task_maker
+from fedmeta.data.vocabularies import LISTS, recoded
 from fedmeta.identity import fingerprint
 from fedmeta.options import compression_from
 from fedmeta.runtime.federation.job import Job
@@ -44,7 +46,8 @@ from fedmeta.runtime.federation.tables import RECORDS, tables_of
 from fedmeta.runtime.federation.trees import arrays_of, tree_like
 from fedmeta.runtime.on_worker import version
 
-HELD = ("synthetic", "name", "ordered")  # metadata of the records that are told
+# Metadata of the records that are told.
+HELD = ("synthetic", "name", "ordered", "roles", "numbers", "shape", *LISTS)
 
 
 class Node:
@@ -72,7 +75,8 @@ class Node:
                 " the same, and start the lasting process again"
             )
         if question.kind == QUERY:
-            return self._held(job)
+            counted = question.values.get(WORK)
+            return self._held(job) if counted is None else self._summary(job, **counted)
         work = self._ready(job, question)
         asked = question.values[WORK]
         meta = tree_like(work.like, question.arrays[META])
@@ -95,6 +99,17 @@ class Node:
             "columns": {n: [c.dtype.str, *c.shape[1:]] for n, c in columns.items()},
         }
         return Message(QUERY, {ANSWER: answer}, {})
+
+    def _summary(self, job: Job, clients: Sequence[ClientId]) -> Message:
+        """What the benchmark's encoding counts over the used records of clients."""
+        summary, asked = BENCHMARKS[job.benchmark].summary, {*clients}
+        if summary is None:
+            raise ValueError(f"{job.benchmark}: its encoding takes more than counts")
+        table = tables_of(self.folder, job).clients
+        columns = (table[c].to_pylist() for c in ("client_id", "start", "stop"))
+        spans = [span for span in zip(*columns, strict=True) if span[0] in asked]
+        counted = to_json(summary(self._records(), spans))
+        return Message(QUERY, {ANSWER: {"summaries": [counted]}}, {})
 
     def _trained(
         self,
@@ -151,8 +166,8 @@ class Node:
         }
         return Message(EVALUATE, {ANSWER: answer}, {})
 
-    def _records(self) -> FederatedDataset:
-        return read_packed(self.folder / RECORDS)
+    def _records(self, vocabularies: Mapping[str, str] = {}) -> FederatedDataset:
+        return recoded(read_packed(self.folder / RECORDS), vocabularies)
 
     def _ready(self, job: Job, question: Message) -> _Work:
         """The work of a job, kept until another one comes."""
@@ -164,7 +179,8 @@ class Node:
                 for name, array in question.arrays[CODEBOOK].items()
             }
             codebook = Codebook(tables, "")
-            made = _prepared(self._records(), self.folder, job, codebook, key)
+            records = self._records(job.vocabularies)
+            made = _prepared(records, self.folder, job, codebook, key)
             self._work = key, made
         return self._work[1]
 

@@ -104,9 +104,7 @@ class Roster:
             log.warning("node %d cannot be reached any more", node)
         self._there, self._asked = there, self._asked & there
         new = sorted(there - self._asked)
-        asked = job._replace(
-            partition={}, model={}, names=(), blocks={}, codebook="", tasks={}
-        )
+        asked = Job(job.version, job.benchmark, job.selection)
         question = Message(QUERY, {JOB: asked._asdict()}, {})
         questions = [(node, question) for node in new]
         receipts = self.link.send(questions, QUERY_S) if new else []

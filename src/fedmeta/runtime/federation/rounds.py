@@ -18,6 +18,7 @@ import torch
 from fedmeta.core.trees import is_finite, tree_leaves, tree_nbytes
 from fedmeta.core.types import ClientId, ClientOutput, MetaParams
 from fedmeta.data.encoding import Codebook
+from fedmeta.data.summaries import Summary, added, from_json
 from fedmeta.options import compression_from
 from fedmeta.runtime.federation.job import Job
 from fedmeta.runtime.federation.messages import (
@@ -26,6 +27,7 @@ from fedmeta.runtime.federation.messages import (
     EVALUATE,
     JOB,
     META,
+    QUERY,
     TRAIN,
     UPDATE,
     WORK,
@@ -128,6 +130,25 @@ class Federation:
         found = dict(self._over(clients, job, question, read, at_once, called))
         yield from (found[c] for c in clients if found.get(c) is not None)
 
+    def summary(self, job: Job, clients: Sequence[ClientId]) -> Summary:
+        """What nodes count over the used records of clients, all of them.
+
+        Args:
+            job: of which the benchmark and the selection count.
+            clients: who they are; the nodes of all are waited for.
+        """
+
+        def read(answer: Message, client: ClientId, held: Held) -> Summary:
+            told = answer.values[ANSWER]["summaries"]
+            summary = from_json(told[0]) if told else {}
+            told.clear()  # its node's first client has it, the others nothing
+            return summary
+
+        question = Message(QUERY, {JOB: job._asdict(), WORK: {}}, {})
+        called, at_once = "counts for the encoding", len(clients)
+        found = self._over(clients, job, question, read, at_once, called, least=1)
+        return added(summary for _, summary in found)
+
     def _over(
         self,
         clients: Sequence[ClientId],
@@ -136,12 +157,14 @@ class Federation:
         read: Read,
         at_once: int,
         called: str,
+        least: float | None = None,
     ) -> Iterator[tuple[ClientId, Any]]:
         """Yield results in the order of the clients, as many as there have to be.
 
         Clients without a result are asked for again only where too few have one.
         """
-        least = math.ceil(self.terms.least * len(clients))
+        share = self.terms.least if least is None else least
+        needed = math.ceil(share * len(clients))
         good, missing = 0, list(clients)
         while missing:
             held = {c: held for held in self.roster.held(job, 1) for c in held.clients}
@@ -153,7 +176,7 @@ class Federation:
                 else:
                     good += 1
                     yield client, result
-            if good >= least:
+            if good >= needed:
                 return
             log.warning(
                 "%s: %d of %d clients have answered, and %d are needed: waiting for"
@@ -161,7 +184,7 @@ class Federation:
                 called,
                 good,
                 len(clients),
-                least,
+                needed,
             )
             self.roster.pause()
 
