@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset, read_packed
 
 CLASSES, CATEGORIES = "classes", "categories"
@@ -30,6 +31,24 @@ def in_order(texts: Collection[str]) -> list[str]:
         return sorted(texts, key=lambda text: (float(text), text))
     except ValueError:
         return sorted(texts)
+
+
+def several_classes(records: FederatedDataset) -> list[str]:
+    """The classes of all records.
+
+    A node of a federation may have one alone; all of them together may not.
+
+    Raises:
+        DataError: for one class.
+    """
+    classes: list[str] = json.loads(records.metadata[CLASSES])
+    if len(classes) < 2:
+        raise DataError(
+            f"all records are of one class, {classes[0]!r}; expected two or more: name"
+            " another column as raw.label or, of images in folders, the folder above"
+            " the clients as raw.folder"
+        )
+    return classes
 
 
 def united(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:

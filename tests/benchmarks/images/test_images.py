@@ -214,5 +214,8 @@ def test_what_is_refused(folder):
     with pytest.raises(DataError, match=r"3.png: cannot be read as an image .*remove"):
         packed(folder)
     (folder / "ann" / "cat" / "1.png").unlink()
-    with pytest.raises(DataError, match="all images are of one class, 'dog'"):
-        packed(folder)
+    picture(broken, GREEN)
+    records = packed(folder)
+    ann = pd.DataFrame({"client_id": ["ann"], "start": 0, "stop": 1})
+    with pytest.raises(DataError, match=r"are of one class, 'dog'.*raw\.folder"):
+        codebook(records, ann)

@@ -107,6 +107,14 @@ def test_a_column_without_values_says_nothing(tmp_path):
         assert x.tolist() == [[0, 1], [0, 1]]
 
 
+def test_one_class_alone_is_refused(tmp_path):
+    """Not when it is packed: a node of a federation may have one."""
+    records = packed(tmp_path, written(tmp_path, table_of(y="no")))
+    clients = pd.DataFrame({"client_id": ["ann"], "start": 0, "stop": 3})
+    with pytest.raises(DataError, match=r"are of one class, 'no'.*raw\.label"):
+        codebook(records, clients)
+
+
 def test_numbers_that_are_names_are_categories(tmp_path):
     files = written(tmp_path, ROWS, suffix=".parquet")
     records = packed(tmp_path, files, categorical=["at"], features=["at"])
@@ -199,7 +207,6 @@ MANY = pd.concat([ROWS] * 300).assign(y=range(1800))
         ([ROWS], {"label": "user"}, "column 'user' is asked for twice"),
         ([ROWS], {"features": []}, "no feature is left"),
         ([ROWS], {"leave_out": ["twon"]}, "no column 'twon' .is it 'town'"),
-        ([table_of(y="no")], {}, "part-0.csv: column 'y' has one class alone, 'no'"),
         ([ROWS, LATE], {}, "part-1.csv: row 6 has no label in column 'y'"),
         ([table_of(user=None)], {}, "part-0.csv: row 1 has no client in column 'user'"),
         ([table_of(at=None)], {"time": "at"}, "row 1 has no time in column 'at'"),

@@ -10,6 +10,7 @@ from fedmeta.benchmarks.femnist.synthetic import write_sample
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.data.federated import read_packed
 from fedmeta.data.tasks import task_maker
+from fedmeta.runtime.federation import tables
 from fedmeta.runtime.federation.job import Job
 from fedmeta.runtime.federation.node import Node
 from fedmeta.runtime.federation.pack import pack
@@ -23,6 +24,16 @@ FEMNIST = BENCHMARKS["femnist"]
 FULL = {"profile": "full", "sampling_fraction": 1.0, "seed": 0}
 SELECTION = {**FULL, "min_records": 10, "drop_duplicates": True}
 OPTIONS = {"inner_lr": 0.05, "server": {"name": "adam", "lr": 0.01}}
+JOB = Job(
+    version(),
+    "femnist",
+    SELECTION,
+    {"support_fraction": 0.3, "seed": 0, "strategy": "random"},
+    {"channels": [2, 3], "hidden": 5},
+    ["maml"],
+    {"maml": OPTIONS},
+    tasks={"seed": 0, "resample": False, "episode": None},
+)
 
 
 class Link:
@@ -79,8 +90,15 @@ def folders(whole):
         write_sample(raw, 6, (12, 16))
         keep_writers(raw, place)
         pack("femnist", raw, folder)
+        tables_here(folder, JOB)
         made.append(folder)
     return made
+
+
+def tables_here(folder, job):
+    """Make a node's tables for a job in this process, which has pandas already."""
+    for asked in {str(j.partition): j for j in (Job(*job[:3]), job)}.values():
+        tables.make(folder, asked)
 
 
 def keep_writers(raw, place):
@@ -94,10 +112,16 @@ def keep_writers(raw, place):
     path.write_text(json.dumps(shard))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def link_to():
     """Makes a link to nodes, by number."""
     return Link
+
+
+@pytest.fixture(scope="session")
+def with_tables():
+    """Makes a node's tables for a job, here."""
+    return tables_here
 
 
 @pytest.fixture
@@ -114,16 +138,7 @@ def federation(link):
 
 @pytest.fixture
 def job():
-    return Job(
-        version(),
-        "femnist",
-        SELECTION,
-        {"support_fraction": 0.3, "seed": 0, "strategy": "random"},
-        {"channels": [2, 3], "hidden": 5},
-        ["maml"],
-        {"maml": OPTIONS},
-        tasks={"seed": 0, "resample": False, "episode": None},
-    )
+    return JOB
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def sample(tmp_path, job):
 
 
 @pytest.fixture
-def link(link, sample, job):
+def link(link, sample, job, with_tables):
     """A link to ten nodes, each with every tenth of the clients."""
     records = read_packed(sample / tables.RECORDS)
     link.held = {}
@@ -49,8 +49,7 @@ def link(link, sample, job):
         own = [*records.client_ids][place::NODES]
         held = (ClientRecords(client, records.columns(client)) for client in own)
         write_packed(folder / tables.RECORDS, held, records.metadata)
-        for partition in ({}, job.partition):  # by processes otherwise: that is slow
-            tables.make(folder, job._replace(partition=partition))
+        with_tables(folder, job)
         link.held[place] = Node(folder)
     link.there = set(link.held)
     return link

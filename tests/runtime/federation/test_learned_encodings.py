@@ -25,7 +25,6 @@ from fedmeta.data.vocabularies import LISTS
 from fedmeta.pipelines.federation import nodes as asking
 from fedmeta.pipelines.options import PartitionOptions
 from fedmeta.pipelines.preparation import nodes as here
-from fedmeta.runtime.federation import tables
 from fedmeta.runtime.federation.current import taking_part
 from fedmeta.runtime.federation.job import Job
 from fedmeta.runtime.federation.messages import Message
@@ -105,7 +104,7 @@ MODELS = {
 
 
 @pytest.fixture(params=KINDS, scope="module")
-def data(request, tmp_path_factory):
+def data(request, tmp_path_factory, with_tables):
     """The name of a benchmark, and folders of a node of all clients and of three."""
     name, home = request.param, tmp_path_factory.mktemp("data")
     write, encoding = KINDS[name]
@@ -124,9 +123,7 @@ def data(request, tmp_path_factory):
         folder = home / share
         options = write(folder, [*users])
         pack(name, folder / "raw", folder, options)
-        if share != "whole":  # here, where pandas is there already
-            tables.make(folder, job)
-            tables.make(folder, Job(*job[:3]))
+        with_tables(folder, job)
     return SimpleNamespace(
         name=name,
         entry=BENCHMARKS[name],
@@ -257,7 +254,7 @@ def test_what_is_no_count_is_refused(data, federation, count, caplog):
     assert all(t.equal(again.tables[n]) for n, t in codebook.tables.items())
 
 
-def test_nodes_of_other_columns_are_told(tmp_path, link_to, monkeypatch):
+def test_nodes_of_other_columns_are_told(tmp_path, link_to, monkeypatch, with_tables):
     nodes = {}
     for place, column in enumerate(("town", "street")):
         folder = tmp_path / column
@@ -266,12 +263,33 @@ def test_nodes_of_other_columns_are_told(tmp_path, link_to, monkeypatch):
         table = pd.DataFrame(rows).assign(user=lambda t, c=column: c + t["user"])
         table.to_csv(folder / "rows.csv", index=False)
         pack("table", folder / "rows.csv", folder, COLUMNS)
-        tables.make(folder, Job(version(), "table", SELECTION))
+        with_tables(folder, Job(version(), "table", SELECTION))
         nodes[place] = Node(folder)
     made = Federation(link_to(nodes), Terms(poll=0.01, pause=0.05, nodes=2))
     monkeypatch.setattr(asking, "current", lambda: made)
     with pytest.raises(DataError, match=r"nodes hold other records: .*'street'.*pack"):
         asking.ask(BENCHMARKS["table"], SELECTION)
+
+
+def test_a_node_may_have_one_class_alone(tmp_path, link_to, monkeypatch, with_tables):
+    nodes = {}
+    for place, what in enumerate("ab"):
+        folder = tmp_path / what
+        folder.mkdir()
+        users = [f"{what}{n % 3}" for n in range(9)]
+        rows = pd.DataFrame({"user": users, "x": range(9)})
+        rows.assign(y=what).to_csv(folder / "rows.csv", index=False)
+        pack("table", folder / "rows.csv", folder, COLUMNS)
+        with_tables(folder, Job(version(), "table", SELECTION))
+        nodes[place] = Node(folder)
+    made = Federation(link_to(nodes), Terms(poll=0.01, pause=0.05, nodes=2))
+    monkeypatch.setattr(asking, "current", lambda: made)
+    table = BENCHMARKS["table"]
+    records, clients = asking.ask(table, SELECTION)
+    assert json.loads(records.metadata["classes"]) == ["a", "b"]
+    split = here.split(clients, PARTITION)
+    codebook = asking.learn(table, records, clients, split, {"values": 2})
+    assert int(codebook.tables["classes"]) == 2
 
 
 def test_a_log_of_services_stays_where_it_is(job, folders):

@@ -88,7 +88,7 @@ def parse(
             (channels, size) and, where the images are real, `name`.
 
     Raises:
-        DataError: for another size, one class alone, or a file that is no image.
+        DataError: for another size, or a file that is no image.
     """
     files = [Path(path) for path in paths]
     if size % 4:
@@ -119,12 +119,6 @@ def parse(
         clients, count = _by_folder(files, classes, read)
         home = files[0].parent.parent.parent
         called = home.absolute().name
-    if len(classes) < 2:
-        raise DataError(
-            f"{home}: all images are of one class, {classes[0]!r}; expected two or"
-            " more: name the folder above the clients as raw.folder, or a table's"
-            " column of classes as raw.label"
-        )
     synthetic = not tables and all(
         path.parent.parent.name.startswith(SYNTHETIC) for path in files
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 from fedmeta.data.encoding import Codebook, Encoding
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.summaries import Spans, Summary, parts, summary_of
+from fedmeta.data.vocabularies import several_classes
 from fedmeta.late import pd
 
 IMAGES_AT_ONCE = 1 << 10  # 3 MB of the greatest with 32 x 32 pixels in colour
@@ -61,7 +62,7 @@ def codebook(records: FederatedDataset, clients: pd.DataFrame) -> Codebook:
     tables = {
         "levels": torch.from_numpy(levels.astype(np.float32)),
         "size": torch.tensor(size),
-        "classes": torch.tensor(len(json.loads(records.metadata["classes"]))),
+        "classes": torch.tensor(len(several_classes(records))),
     }
     kind = "colour" if channels > 1 else "grey"
     return Codebook(

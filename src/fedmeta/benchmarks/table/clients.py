@@ -88,7 +88,7 @@ def read_clients(
             values), and `ordered`.
 
     Raises:
-        DataError: for a row without client, label or time, one class alone, too many
+        DataError: for a row without client, label or time, too many
             classes or categories, or no rows.
     """
     names = [n for n in table.kinds if n not in columns.roles]
@@ -131,7 +131,7 @@ def read_clients(
                 first += len(batch)
             log.info("%s: %d records", path, first)
             total += first
-        _check_contents(table, columns, total, list(classes.numbers))
+        _refuse_empty(table, total)
         ids = whole_numbers(list(clients.numbers))
         _refuse_fractions(table, columns, ids)
         _refuse_dates(table, columns, categories)
@@ -261,16 +261,9 @@ def refuse_missing(
         )
 
 
-def _check_contents(
-    table: Table, columns: Columns, total: int, classes: list[str]
-) -> None:
+def _refuse_empty(table: Table, total: int) -> None:
     if not total:
         raise DataError(f"{table.paths[0]}: no rows; expected a row a record: check it")
-    if len(classes) < 2:
-        raise DataError(
-            f"{table.paths[0]}: column {columns.label!r} has one class alone, "
-            f"{classes[0]!r}; expected two or more: name another column as raw.label"
-        )
 
 
 def _refuse_fractions(table: Table, columns: Columns, ids: list[str]) -> None:

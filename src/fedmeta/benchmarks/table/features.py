@@ -20,6 +20,7 @@ from fedmeta.data import exact
 from fedmeta.data.encoding import Codebook, Encoding
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.summaries import Counts, Spans, Summary, parts, summary_of
+from fedmeta.data.vocabularies import several_classes
 from fedmeta.late import pd
 
 
@@ -77,7 +78,7 @@ def codebook(
     numbers = json.loads(records.metadata["numbers"])
     known = json.loads(records.metadata["categories"])
     counted = summary_of(records, clients, summary)
-    tables = {"classes": torch.tensor(len(json.loads(records.metadata["classes"])))}
+    tables = {"classes": torch.tensor(len(several_classes(records)))}
     tables |= _moments(counted, numbers)
     told = []
     for number, (name, texts) in enumerate(known.items()):
