@@ -2,11 +2,15 @@
 
     python tools/publish_results.py femnist data/08_reporting/paper/femnist/p0.2_seed0
     python tools/publish_results.py sample data/08_reporting/base/femnist/p0.2_seed*
+    python tools/publish_results.py femnist_tuned --beside femnist \
+        data/08_reporting/tuned/femnist/p0.2_seed0
 
 The first writes femnist_{accuracy,overhead,fairness,statistics,history}.csv, or, of a
 recommendation study, recommendation_{table3,users,statistics}.csv; several runs, as in
 the second, give the accuracies of all and their mean and standard deviation,
-sample_seeds.csv. The report of a related paper's study, such as
+sample_seeds.csv; the third also writes femnist_tuned_headline.csv, with the accuracies
+that femnist_accuracy.csv has in a column of their own. The report of a related paper's
+study, such as
 
     python tools/publish_results.py perfedavg \\
         data/08_reporting/paper/femnist_per_fedavg_study/p0.2_seed0
@@ -28,6 +32,7 @@ from fedmeta.datasets import AtomicParquetDataset
 from fedmeta.pipeline_registry import COMPARED
 from fedmeta.reporting.results import restored
 from fedmeta.reporting.shown import markdown
+from fedmeta.reporting.wording import with_intervals
 from fedmeta.studies import STUDIES, Study
 from fedmeta.studies.study import table_of
 
@@ -36,6 +41,7 @@ ACCURACY = {
     "algorithm": "algorithm",
     "micro_before": "before, %",
     "micro_after": "after, %",
+    "micro_after_interval": "95 % interval",
     "macro_after": "after, mean over clients, %",
     "paper": "paper, %",
     "difference": "difference",
@@ -81,6 +87,7 @@ STUDY = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("prefix", help="of the files in docs/results")
+    parser.add_argument("--beside", help="prefix of a run that is published already")
     parser.add_argument("reports", type=Path, nargs="+", help="folders of reports")
     args = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
@@ -95,6 +102,8 @@ def main() -> None:
         found = related(STUDIES[reports[0].parent.name], reports[0], args.prefix)
     else:
         found = tables(reports[0])
+    if args.beside:
+        found["headline"] = headline(found["accuracy"], args.beside)
     for name, table in found.items():
         path = RESULTS / f"{args.prefix}_{name}.csv"
         # curves are drawn from the history: there, nothing stands for nothing
@@ -126,7 +135,9 @@ def tables(report: Path) -> dict[str, pd.DataFrame]:
     for column, unit in UNITS.items():
         overhead[column] /= unit
     return {
-        "accuracy": accuracy[list(ACCURACY)].rename(columns=ACCURACY).round(2),
+        "accuracy": with_intervals(accuracy)[list(ACCURACY)]
+        .rename(columns=ACCURACY)
+        .round(2),
         "overhead": overhead[list(OVERHEAD)].rename(columns=OVERHEAD).round(2),
         "fairness": fairness[list(FAIRNESS)]
         .rename(columns=FAIRNESS)
@@ -135,6 +146,21 @@ def tables(report: Path) -> dict[str, pd.DataFrame]:
         "statistics": statistics.drop(columns="quantity").round(2),
         "history": histories(report, accuracy["source"].iloc[0]),
     }
+
+
+def headline(accuracy: pd.DataFrame, beside: str) -> pd.DataFrame:
+    """Accuracies after adaptation of a run, of another one, and of the paper."""
+    table, other = (
+        own.set_index("algorithm")
+        for own in (accuracy, read_table(RESULTS / f"{beside}_accuracy.csv"))
+    )
+    columns = {
+        "tuned, %": table["after, %"],
+        "95 % interval": table["95 % interval"],
+        "before tuning, %": other["after, %"].reindex(table.index),
+        "paper, %": table["paper, %"],
+    }
+    return pd.DataFrame(columns).reset_index()
 
 
 def study(report: Path) -> dict[str, pd.DataFrame]:

@@ -140,6 +140,37 @@ def test_vmap_over_parameters_and_data():
         assert_close([g[row] for g in shared.values()], alone.values(), 1e-5)
 
 
+def alike(ours, theirs):
+    """Cosine of two tensors."""
+    return float(F.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0))
+
+
+@pytest.mark.parametrize("rows", [3, 40])
+def test_bfloat16_rounds_and_leaves_parameters_in_float32(rows):
+    """It has three digits; where maxima change places, gradients differ more."""
+    full, low = femnist_cnn(), femnist_cnn(precision="bfloat16")
+    params, batch = full.init(0), batch_of(rows)
+    (value, *ours), (exact, *theirs) = (
+        derivatives(model.loss, params, batch) for model in (low, full)
+    )
+    assert value.item() == pytest.approx(exact.item(), rel=2e-3)
+    assert value != exact
+    assert {leaf.dtype for leaf in (value, *ours)} == {torch.float32}
+    assert min(map(alike, ours, theirs)) > 0.97
+    through_func = torch.func.grad(low.loss)(params, batch).values()
+    assert min(map(alike, through_func, theirs)) > 0.97
+
+
+def test_bfloat16_with_clients_stacked():
+    model = femnist_cnn(**SMALL, precision="bfloat16")
+    params, batch = model.init(0), batch_of(4, 64, 5)
+    stacked = {name: torch.stack([leaf] * 2) for name, leaf in params.items()}
+    together = torch.vmap(torch.func.grad(model.loss), (0, None))(stacked, batch)
+    alone = torch.func.grad(model.loss)(params, batch)
+    for name, leaf in together.items():
+        assert alike(leaf[1], alone[name]) > 0.99
+
+
 def test_flops_counted_are_those_stated():
     model = femnist_cnn()
     params, batch = model.init(0), batch_of(2)
@@ -152,7 +183,10 @@ def test_flops_counted_are_those_stated():
     assert backward.get_total_flops() == 2 * stated
 
 
-@pytest.mark.parametrize("options", [{"image_size": 30}, {"initialization": "pytorhc"}])
+BAD = [{"image_size": 30}, {"initialization": "pytorhc"}, {"precision": "float16"}]
+
+
+@pytest.mark.parametrize("options", BAD)
 def test_bad_options(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         femnist_cnn(**options)

@@ -14,6 +14,7 @@ Where entries of a window tie, the first one gets the gradient, as in
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor, nn
@@ -35,6 +36,7 @@ def femnist_cnn(
     initialization: str = "pytorch",
     top: Count | None = None,
     colours: Count = 1,
+    precision: str = "float32",
 ) -> Model:
     """The network of the FedMeta paper: 6,603,710 parameters by default.
 
@@ -47,13 +49,17 @@ def femnist_cnn(
             "tf_glorot" (Glorot-uniform weights and zero biases, as LEAF's TensorFlow).
         top: as of `fedmeta.core.model.classifier`.
         colours: values of a pixel: 1 is grey, 3 red, green and blue.
+        precision: "float32", or "bfloat16" for convolutions, their activations and the
+            product of the hidden layer; parameters and gradients stay in float32. It is
+            faster on GPUs and processors with AVX512-BF16 or AMX, and slower elsewhere.
 
     Returns:
         Model whose ``apply`` takes images [b, colours * image_size²], one colour after
         another, or in any other shape of as many numbers, to logits [b, classes].
 
     Raises:
-        ValueError: on an image size or an initialisation that there is not.
+        ValueError: on an image size, an initialisation or a precision that there is
+            not.
     """
     if image_size % 4:
         raise ValueError(f"image_size must be a multiple of 4, not {image_size}")
@@ -62,6 +68,11 @@ def femnist_cnn(
             f"unknown initialization {initialization!r}; "
             f"one of {', '.join(sorted(INITIALIZATIONS))}"
         )
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"unknown precision {precision!r}; one of {', '.join(PRECISIONS)}"
+        )
+    low = PRECISIONS[precision]
     first, second = channels
     features = second * (image_size // 4) ** 2
     shapes = {
@@ -82,11 +93,12 @@ def femnist_cnn(
         return params
 
     def features_of(params: Params, images: Tensor) -> Tensor:
-        x = images.reshape(-1, colours, image_size, image_size)
-        x = _convolve(x, params["conv1.weight"], params["conv1.bias"])
-        x = _convolve(x, params["conv2.weight"], params["conv2.bias"])
+        x = low(images.reshape(-1, colours, image_size, image_size))
+        x = _convolve(x, low(params["conv1.weight"]), low(params["conv1.bias"]))
+        x = _convolve(x, low(params["conv2.weight"]), low(params["conv2.bias"]))
         x = x.flatten(1)  # [b, second * (image_size / 4)²]
-        return F.relu(product(x, params["hidden.weight"]) + params["hidden.bias"])
+        bias = params["hidden.bias"]
+        return F.relu(product(x, low(params["hidden.weight"])).to(bias.dtype) + bias)
 
     def apply(params: Params, images: Tensor) -> Tensor:
         x = features_of(params, images)
@@ -136,4 +148,8 @@ def _tf_glorot(weight: Tensor, bias: Tensor, generator: Generator) -> None:
     nn.init.zeros_(bias)
 
 
+PRECISIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "float32": lambda x: x,
+    "bfloat16": lambda x: x.to(torch.bfloat16),
+}
 INITIALIZATIONS = {"pytorch": _pytorch, "tf_glorot": _tf_glorot}
