@@ -2,13 +2,14 @@
 
     python benchmarks/rounds.py [--model femnist|shakespeare|sent140]
         [--threads 2] [--passes 5] [--clients 4]
+    python benchmarks/rounds.py --precision bfloat16
 
 Both sides run in this process on the same random data, in float32, with the same
 allocator settings, and take turns; what is printed are the best times and the median of
 the ratios of neighbours. The plain loop gives all threads to each operation, ours one
 to each client. A round is the work of its clients, their mean and the server's step.
 On a shared machine, ``--threads 1`` compares processor times, which others disturb
-less.
+less. The second form compares FEMNIST's rounds in bfloat16 with ours in float32.
 """
 
 import argparse
@@ -40,7 +41,7 @@ from fedmeta.core.engine import run_rounds
 from fedmeta.core.model import Model
 from fedmeta.core.optimizers import adam
 from fedmeta.core.types import Algorithm, Batch, Task
-from fedmeta.models.cnn import femnist_cnn
+from fedmeta.models.cnn import PRECISIONS, femnist_cnn
 from fedmeta.models.lstm import character_lstm, tweet_lstm
 
 ALPHA, BETA = 1e-3, 1e-4
@@ -157,7 +158,10 @@ def main() -> None:
         parser.add_argument(f"--{option}", type=int, default=default)
     for option in ("support", "query"):
         parser.add_argument(f"--{option}", type=int, help="records of a client")
+    parser.add_argument("--precision", choices=PRECISIONS, help="compared with ours")
     options = parser.parse_args()
+    if options.precision and options.model != "femnist":
+        parser.error("--precision: FEMNIST's network alone has one")
     keep_freed_memory(options.threads)
     clock = time.perf_counter if options.threads > 1 else time.process_time
     case = CASES[options.model]
@@ -170,12 +174,20 @@ def main() -> None:
     ]
     ceiling = max(rates(options.threads, clock=clock).values())
     print(f"ceiling {ceiling / 1e9:.0f} GFLOP/s with {options.threads} threads")
-    print("algorithm  plain s   ours s  ratio  ours GFLOP/s  of ceiling")
-    plain = plain_rounds(case.network, clients)
+    other, threads = ("float32", 1) if options.precision else ("plain", options.threads)
+    print(f"algorithm  {other} s   ours s  ratio  ours GFLOP/s  of ceiling")
+    if options.precision:
+        against = {
+            name: our_round(algorithm, model, clients, options.threads)
+            for name, algorithm in algorithms(model).items()
+        }
+        model = femnist_cnn(precision=options.precision)
+    else:
+        against = plain_rounds(case.network, clients)
     for name, algorithm in algorithms(model).items():
         ours = our_round(algorithm, model, clients, options.threads)
         pairs = [
-            (seconds(plain[name], options.threads, clock), seconds(ours, 1, clock))
+            (seconds(against[name], threads, clock), seconds(ours, 1, clock))
             for _ in range(options.passes + 1)
         ][1:]  # the first warms up
         best = [min(column) for column in zip(*pairs, strict=True)]
