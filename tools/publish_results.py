@@ -5,9 +5,9 @@
     python tools/publish_results.py femnist_tuned --beside femnist \
         data/08_reporting/tuned/femnist/p0.2_seed0
 
-The first writes femnist_{accuracy,overhead,fairness,statistics,history}.csv, or, of a
-recommendation study, recommendation_{table3,users,statistics}.csv; several runs, as in
-the second, give the accuracies of all and their mean and standard deviation,
+The first writes femnist_{accuracy,overhead,targets,fairness,statistics,history}.csv, or,
+of a recommendation study, recommendation_{table3,users,statistics}.csv; several runs, as
+in the second, give the accuracies of all and their mean and standard deviation,
 sample_seeds.csv; the third also writes femnist_tuned_headline.csv, with the accuracies
 that femnist_accuracy.csv has in a column of their own. The report of a related paper's
 study, such as
@@ -59,6 +59,7 @@ OVERHEAD = {
     "flops_difference": "difference, %",
     "communication_reduction": "traffic of FedAvg / this",
 }
+TARGETS = (70, 74, 78, 80, 82, 84, 86, 88, 90)  # %, of validation accuracy
 UNITS = {"bytes_total": 1e9, "flops": 1e12, "flops_counted": 1e12}
 WHOLE = ["rounds", "best_validation_round"]
 FAIRNESS = {
@@ -143,9 +144,28 @@ def tables(report: Path) -> dict[str, pd.DataFrame]:
         .rename(columns=FAIRNESS)
         .round(2)
         .reset_index(),
+        "targets": targets(read_table(report / "targets.csv")),
         "statistics": statistics.drop(columns="quantity").round(2),
         "history": histories(report, accuracy["source"].iloc[0]),
     }
+
+
+def targets(table: pd.DataFrame) -> pd.DataFrame:
+    """Rounds until some targets, with their 95 % intervals, and what these cost."""
+
+    def cell(row: pd.Series) -> str:
+        if pd.isna(row["rounds"]):
+            return "–"
+        high = "open" if pd.isna(row["rounds_high"]) else f"{row['rounds_high']:.0f}"
+        traffic, work = row["bytes_total"] / 1e9, row["flops"] / 1e12
+        rounds = f"{row['rounds']:.0f} ({row['rounds_low']:.0f}–{high})"
+        return f"{rounds}; {traffic:.0f} GB, {work:.0f} TFLOP"
+
+    shown = table[table["target"].isin(TARGETS)]
+    cells = shown.assign(cell=shown.apply(cell, axis=1))
+    wide = cells.pivot_table("cell", "target", "algorithm", "first", sort=False)
+    wide.index = [f"{target:.0f} %" for target in wide.index]
+    return wide.rename_axis("validation accuracy").reset_index()
 
 
 def headline(accuracy: pd.DataFrame, beside: str) -> pd.DataFrame:
