@@ -5,12 +5,12 @@
     python tools/publish_results.py femnist_tuned --beside femnist \
         data/08_reporting/tuned/femnist/p0.2_seed0
 
-The first writes femnist_{accuracy,overhead,targets,fairness,statistics,history}.csv, or,
-of a recommendation study, recommendation_{table3,users,statistics}.csv; several runs, as
-in the second, give the accuracies of all and their mean and standard deviation,
-sample_seeds.csv; the third also writes femnist_tuned_headline.csv, with the accuracies
-that femnist_accuracy.csv has in a column of their own. The report of a related paper's
-study, such as
+The first writes femnist_{accuracy,overhead,targets,fairness,statistics,history}.csv,
+or, of a recommendation study, recommendation_{table3,users,statistics}.csv; several
+runs, as in the second, give the accuracies of all and their mean and standard
+deviation, sample_seeds.csv; the third also writes femnist_tuned_headline.csv, with the
+accuracies that femnist_accuracy.csv has in a column of their own. The report of a
+related paper's study, such as
 
     python tools/publish_results.py perfedavg \\
         data/08_reporting/paper/femnist_per_fedavg_study/p0.2_seed0
