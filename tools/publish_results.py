@@ -2,7 +2,7 @@
 
     python tools/publish_results.py femnist data/08_reporting/paper/femnist/p0.2_seed0
     python tools/publish_results.py sample data/08_reporting/base/femnist/p0.2_seed*
-    python tools/publish_results.py femnist_tuned --beside femnist \
+    python tools/publish_results.py femnist_tuned --beside femnist \\
         data/08_reporting/tuned/femnist/p0.2_seed0
 
 The first writes femnist_{accuracy,overhead,targets,fairness,statistics,history}.csv,
