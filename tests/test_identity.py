@@ -277,6 +277,12 @@ def test_it_is_light():
     assert not {"torch", "numpy", "pandas", "kedro"} & set(modules.split())
 
 
+def test_an_option_that_was_added_later_says_nothing_at_its_former_value():
+    before = identity.settings(model={"hidden": 8})
+    assert identity.settings(model={"hidden": 8, "precision": "float32"}) == before
+    assert identity.settings(model={"hidden": 8, "precision": "bfloat16"}) != before
+
+
 def test_settings_are_flat_and_without_options_that_change_no_result():
     loop = {"clients_per_round": 4, "chunk": 8, "evaluate_every": 2, "episode": None}
     assert identity.settings(

@@ -44,6 +44,9 @@ NON_RESULT_OPTIONS = frozenset(
 )
 # Options of a model that change no result, but which metrics are recorded beside it.
 METRIC_OPTIONS = frozenset({"top"})
+# Options that were added later, at the value that what was made before them was made
+# with: that says nothing.
+AS_BEFORE = {"precision": "float32"}  # of femnist_cnn
 ROUND_LOOP = "clients_per_round"  # the option that tells such a block from others
 
 PACKAGE = Path(__file__).parent
@@ -153,7 +156,7 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         return
     ignored = NON_RESULT_OPTIONS if ROUND_LOOP in value else METRIC_OPTIONS
     for key, below in value.items():
-        if key not in ignored:
+        if key not in ignored and not (key in AS_BEFORE and below == AS_BEFORE[key]):
             yield from _flat(below, f"{name}.{key}" if name else key)
 
 
