@@ -44,9 +44,10 @@ def several_classes(records: FederatedDataset) -> list[str]:
     classes: list[str] = json.loads(records.metadata[CLASSES])
     if len(classes) < 2:
         raise DataError(
-            f"all records are of one class, {classes[0]!r}; expected two or more: name"
-            " another column as raw.label or, of images in folders, the folder above"
-            " the clients as raw.folder"
+            f"{records.metadata.get('name', records.path)}: all records are of one"
+            f" class, {classes[0]!r}; expected two or more: name another column as"
+            " raw.label or, of images in folders, the folder above the clients as"
+            " raw.folder"
         )
     return classes
 

@@ -50,8 +50,8 @@ def femnist_cnn(
         top: as of `fedmeta.core.model.classifier`.
         colours: values of a pixel: 1 is grey, 3 red, green and blue.
         precision: "float32", or "bfloat16" for convolutions, their activations and the
-            product of the hidden layer; parameters and gradients stay in float32. It is
-            faster on GPUs and processors with AVX512-BF16 or AMX, and slower elsewhere.
+            product of the hidden layer, which processors with AVX512-BF16 or AMX and
+            GPUs have instructions for; parameters and gradients stay in float32.
 
     Returns:
         Model whose ``apply`` takes images [b, colours * image_size²], one colour after

@@ -292,6 +292,15 @@ def test_a_node_may_have_one_class_alone(tmp_path, link_to, monkeypatch, with_ta
     assert int(codebook.tables["classes"]) == 2
 
 
+@pytest.mark.parametrize("data", ["sent140"], indirect=True)
+def test_frozen_vectors_are_refused_with_what_to_do(data, federation):
+    records, clients = asking.ask(data.entry, SELECTION)
+    split = here.split(clients, PARTITION)
+    options = {"embedding": "hashed", "width": 3, "vocabulary": 20}
+    with pytest.raises(DataError, match=r"stay on nodes: set encoding\.embedding to"):
+        asking.learn(data.entry, records, clients, split, options)
+
+
 def test_a_log_of_services_stays_where_it_is(job, folders):
     asked = job._replace(benchmark="recommendation")
     question = Message("query", {"job": asked._asdict(), "work": {"clients": []}}, {})
