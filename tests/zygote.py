@@ -5,12 +5,14 @@ once, and one with its exit status at its end.
 """
 
 import atexit
+import gc
 import importlib
 import json
 import os
 import signal
 import sys
 import threading
+from functools import cache
 
 MODULES = (
     "kedro.framework.cli",
@@ -25,6 +27,7 @@ MODULES = (
     "matplotlib.pyplot",
     "matplotlib.backends.backend_agg",
     "torch",
+    "torch.fx.experimental.symbolic_shapes",  # by its first gradient, in a second
 )
 WRITES = ("replace", "fsync", "symlink", "mkdir", "unlink", "rmdir")
 
@@ -32,6 +35,10 @@ WRITES = ("replace", "fsync", "symlink", "mkdir", "unlink", "rmdir")
 def serve() -> None:
     for name in MODULES:
         importlib.import_module(name)
+    registry = sys.modules["fedmeta.pipeline_registry"]
+    registry.register_pipelines = cache(registry.register_pipelines)
+    registry.register_pipelines()
+    gc.freeze()  # forks would look through all of it
     say("ready")
     assert threading.active_count() == 1  # a fork has no other threads
     for line in sys.stdin:

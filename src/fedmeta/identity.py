@@ -130,7 +130,7 @@ EQUIVALENT: dict[str, str] = {
     "44a19a142335cf66": "845c16e8d11c8278",  # models.product
     "25f01a5ea9b2e47c": "",  # data.summaries
     "f043fe8c794119c5": "",  # data.vocabularies
-    "fdd0555471d07d4a": "e016faf3daa9a5ed",  # benchmarks.sent140.vectors
+    "1ac6c59fcc6cfd6e": "e016faf3daa9a5ed",  # benchmarks.sent140.vectors
     "c95c1c2d91e7ec2e": "c6d493d5c5cc8be5",  # benchmarks.images.pixels
 }
 

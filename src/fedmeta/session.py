@@ -74,6 +74,7 @@ class Session(KedroSession):
             try:
                 one = kwargs.get("pipeline_name") or "__default__"
                 names = kwargs.get("pipeline_names") or [one]
+                pipelines.set_requested(names)  # Kedro does, and would make them again
                 refuse_unknown(sum(map(registered, names), Pipeline([])), kwargs)
                 remove_leftovers(self._project_path / "data")
                 return super().run(*args, **kwargs)

@@ -97,8 +97,9 @@ def folders(whole):
 
 def tables_here(folder, job):
     """Make a node's tables for a job in this process, which has pandas already."""
-    for asked in {str(j.partition): j for j in (Job(*job[:3]), job)}.values():
-        tables.make(folder, asked)
+    tables.make(folder, Job(*job[:3]))
+    if job.partition:
+        tables.make(folder, job)
 
 
 def keep_writers(raw, place):

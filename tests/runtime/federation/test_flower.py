@@ -105,8 +105,8 @@ def reached(project, store):
     return 0
 
 
-def checkpoint(project, store):
-    (link,) = project.glob(f"data/06_models/{store}/**/maml.safetensors")
+def checkpoint(project, store, algorithm="maml"):
+    (link,) = project.glob(f"data/06_models/{store}/**/{algorithm}.safetensors")
     return read_checkpoint(link)
 
 
@@ -126,13 +126,25 @@ def unbroken(federation, project):
     return checkpoint(project, "nodes")
 
 
-def test_a_federation_gives_the_bits_of_one_process(unbroken, project):
+def in_one_process(project, algorithm):
+    """The checkpoint of a run without nodes."""
     bootstrap_project(project)
     training = {"clients_per_round": 8, "backend": "sequential"}
     given = {"store": "here", "femnist": {"training": training}}
     with KedroSession.create(project, env="smoke", runtime_params=given) as session:
-        session.run(pipeline_names=["femnist_maml"])
-    assert_same(unbroken, checkpoint(project, "here"))
+        session.run(pipeline_names=[f"femnist_{algorithm}"])
+    return checkpoint(project, "here", algorithm)
+
+
+def test_a_federation_gives_the_bits_of_one_process(unbroken, project):
+    assert_same(unbroken, in_one_process(project, "maml"))
+
+
+def test_so_does_one_whose_clients_keep_something(federation, project):
+    """Control variates of SCAFFOLD stay on the nodes."""
+    assert run(federation, "keeping", pipeline="femnist_scaffold_federation")
+    found = checkpoint(project, "keeping", "scaffold")
+    assert_same(found, in_one_process(project, "scaffold"))
 
 
 def test_a_node_that_is_killed_costs_its_updates_and_is_taken_on_again(

@@ -292,6 +292,52 @@ def test_a_node_may_have_one_class_alone(tmp_path, link_to, monkeypatch, with_ta
     assert int(codebook.tables["classes"]) == 2
 
 
+def tweets(folder, users, text=None, **options):
+    """A node of some users of a sample, which may all say the same."""
+    _tweets(folder, users)
+    if text is not None:
+        (path,) = (folder / "raw").iterdir()
+        rows = pd.read_csv(path, header=None, encoding="latin-1", dtype=str)
+        rows[5] = text
+        rows.to_csv(path, header=False, index=False, quoting=csv.QUOTE_ALL)
+    pack("sent140", folder / "raw", folder, {"lowercase": True, **options})
+    return Node(folder)
+
+
+@pytest.fixture
+def of_tweets(tmp_path, link_to, monkeypatch, with_tables):
+    """Makes two nodes of tweets that take part."""
+
+    def made(**of_the_second):
+        nodes = {
+            0: tweets(tmp_path / "a", range(6), min_records=1),
+            1: tweets(tmp_path / "b", range(6, 12), min_records=1, **of_the_second),
+        }
+        for node in nodes.values():
+            with_tables(node.folder, Job(version(), "sent140", SELECTION))
+        federation = Federation(
+            link_to(nodes), Terms(deadline=5, poll=0.01, pause=0.05, nodes=2)
+        )
+        monkeypatch.setattr(asking, "current", lambda: federation)
+
+    return made
+
+
+def test_nodes_that_were_packed_otherwise_are_told(of_tweets):
+    of_tweets(lowercase=False)
+    with pytest.raises(DataError, match=r"other kinds of records: .*'lowercase'.*pack"):
+        asking.ask(BENCHMARKS["sent140"], SELECTION)
+
+
+def test_a_node_may_have_no_words(of_tweets):
+    of_tweets(text="!")
+    sent140, encoding = BENCHMARKS["sent140"], KINDS["sent140"][1]
+    records, clients = asking.ask(sent140, SELECTION)
+    split = here.split(clients, PARTITION)
+    codebook = asking.learn(sent140, records, clients, split, encoding)
+    assert len(codebook.tables["hashes"]) == encoding["vocabulary"]
+
+
 @pytest.mark.parametrize("data", ["sent140"], indirect=True)
 def test_frozen_vectors_are_refused_with_what_to_do(data, federation):
     records, clients = asking.ask(data.entry, SELECTION)

@@ -177,7 +177,7 @@ def _glove(
             "embedding 'glove' needs glove_file, a text file of word vectors; "
             f"{FETCH_GLOVE}, or set embedding to 'hashed' or 'trained'"
         )
-    hashes, times = _count_tokens(records, _everything(records))
+    hashes, times = _all_words(records)
     found, vectors = read_glove(glove_file, hashes, width)
     vectors = np.concatenate([np.zeros((1, width), dtype=np.float32), vectors])
     return _frozen(hashes[found], vectors), (
@@ -193,7 +193,7 @@ def _hashed(
     vocabulary: int,
     glove_file: str | None,
 ) -> tuple[dict[str, Tensor], str]:
-    hashes, times = _count_tokens(records, _everything(records))
+    hashes, times = _all_words(records)
     vectors = np.zeros((len(hashes) + 1, width), dtype=np.float32)
     for row, seed in zip(vectors[1:], hashes.view(np.uint64), strict=True):
         np.random.default_rng(seed).standard_normal(dtype=np.float32, out=row)
@@ -213,6 +213,7 @@ def _trained(
 ) -> tuple[dict[str, Tensor], str]:
     counted = summary_of(records, clients, summary)["words"]
     hashes, times = (np.array([*own], np.int64) for own in (counted, counted.values()))
+    _check_words(hashes, records)
     order = np.argsort(hashes)
     hashes, times = hashes[order], times[order]
     chosen = np.zeros(len(hashes), dtype=bool)
@@ -236,16 +237,6 @@ def _coverage(known: np.ndarray, times: np.ndarray) -> str:
     )
 
 
-def _everything(records: FederatedDataset) -> Spans:
-    if is_remote(records):
-        raise DataError(
-            "frozen word vectors are looked up for the words of all records, and these"
-            " stay on nodes: set encoding.embedding to trained"
-        )
-    sizes = records.num_examples.tolist()
-    return [(c, 0, n) for c, n in zip(records.client_ids, sizes, strict=True)]
-
-
 def _count_tokens(records: FederatedDataset, spans: Spans) -> Counts:
     """How often each token occurs in some records."""
     tokens = parts(records, spans, "tokens", TWEETS_AT_ONCE)
@@ -256,11 +247,28 @@ def _count_tokens(records: FederatedDataset, spans: Spans) -> Counts:
     times = np.zeros(len(hashes), dtype=np.int64)
     np.add.at(times, place, np.concatenate([part for _, part in counted]))
     real = hashes != PADDING
-    if not real.any():
+    return hashes[real], times[real]
+
+
+def _all_words(records: FederatedDataset) -> Counts:
+    """Of all records, of which there may be none on a server."""
+    if is_remote(records):
+        raise DataError(
+            "frozen word vectors are looked up for the words of all records, and these"
+            " stay on nodes: set encoding.embedding to trained"
+        )
+    sizes = records.num_examples.tolist()
+    spans = [(c, 0, n) for c, n in zip(records.client_ids, sizes, strict=True)]
+    hashes, times = _count_tokens(records, spans)
+    _check_words(hashes, records)
+    return hashes, times
+
+
+def _check_words(hashes: np.ndarray, records: FederatedDataset) -> None:
+    if not len(hashes):
         raise DataError(
             f"{records.path}: the tweets have no words; check the raw files"
         )
-    return hashes[real], times[real]
 
 
 def _examples(hashes: np.ndarray, represent: Callable[[Tensor], Tensor]) -> Examples:

@@ -47,7 +47,16 @@ from fedmeta.runtime.federation.trees import arrays_of, tree_like
 from fedmeta.runtime.on_worker import version
 
 # Metadata of the records that are told.
-HELD = ("synthetic", "name", "ordered", "roles", "numbers", "shape", *LISTS)
+HELD = (
+    "synthetic",
+    "name",
+    "ordered",
+    "roles",
+    "numbers",
+    "shape",
+    "lowercase",
+    *LISTS,
+)
 
 
 class Node:

@@ -99,7 +99,8 @@ class Federation:
         question = _question(TRAIN, job, codebook, meta, work)
         bytes_ = self.terms.megabytes * 1e6
         called, at_once = f"round {round_number}", int(bytes_ // tree_nbytes(like)) or 1
-        yield from self._over(cohort, job, question, read, at_once, called)
+        least = self.terms.least
+        yield from self._over(cohort, job, question, read, at_once, called, least)
 
     def scores(
         self,
@@ -127,7 +128,8 @@ class Federation:
 
         question = _question(EVALUATE, job, codebook, meta, {"name": name})
         called, at_once = f"evaluation of {name}", len(clients)
-        found = dict(self._over(clients, job, question, read, at_once, called))
+        least = self.terms.least
+        found = dict(self._over(clients, job, question, read, at_once, called, least))
         yield from (found[c] for c in clients if found.get(c) is not None)
 
     def summary(self, job: Job, clients: Sequence[ClientId]) -> Summary:
@@ -146,7 +148,7 @@ class Federation:
 
         question = Message(QUERY, {JOB: job._asdict(), WORK: {}}, {})
         called, at_once = "counts for the encoding", len(clients)
-        found = self._over(clients, job, question, read, at_once, called, least=1)
+        found = self._over(clients, job, question, read, at_once, called, 1.0)
         return added(summary for _, summary in found)
 
     def _over(
@@ -157,14 +159,13 @@ class Federation:
         read: Read,
         at_once: int,
         called: str,
-        least: float | None = None,
+        least: float,  # share of the clients
     ) -> Iterator[tuple[ClientId, Any]]:
         """Yield results in the order of the clients, as many as there have to be.
 
         Clients without a result are asked for again only where too few have one.
         """
-        share = self.terms.least if least is None else least
-        needed = math.ceil(share * len(clients))
+        needed = math.ceil(least * len(clients))
         good, missing = 0, list(clients)
         while missing:
             held = {c: held for held in self.roster.held(job, 1) for c in held.clients}
