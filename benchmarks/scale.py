@@ -1,6 +1,7 @@
 """Peak memory and time a round against the number of clients.
 
     python benchmarks/scale.py                       # generated, a tiny linear model
+    python benchmarks/scale.py --states --cohort 500 # clients that keep something
     python benchmarks/scale.py records.arrow         # a packed FEMNIST, the paper's CNN
 
 Each size runs in a process of its own, so that peaks are its own. Columns: clients in
@@ -23,7 +24,7 @@ import pandas as pd
 import torch
 
 from fedmeta.benchmarks.femnist.pixels import codebook, encoding
-from fedmeta.core.algorithms import maml
+from fedmeta.core.algorithms import maml, scaffold
 from fedmeta.core.backends import sequential
 from fedmeta.core.engine import run_rounds
 from fedmeta.core.model import ForwardFlops, Model, classifier
@@ -35,7 +36,9 @@ from fedmeta.data.federated import (
     read_packed,
     write_packed,
 )
+from fedmeta.data.ids import Ids
 from fedmeta.data.partition import partition_examples, split_clients
+from fedmeta.data.states import ClientStates
 from fedmeta.data.tasks import sample_cohort, task_maker
 from fedmeta.models.cnn import femnist_cnn
 
@@ -47,20 +50,29 @@ def main() -> None:
     parser.add_argument("packed", type=Path, nargs="?")
     parser.add_argument("--clients", type=int, nargs="+")
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--cohort", type=int, default=4, help="clients a round")
+    parser.add_argument(
+        "--states", action="store_true", help="SCAFFOLD, whose clients keep a state"
+    )
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(measure(args.packed, args.clients[0], args.rounds))
+        print(
+            measure(args.packed, args.clients[0], args.rounds, args.cohort, args.states)
+        )
         return
     sizes = args.clients or ([100, 1000, 3597] if args.packed else [10**3, 10**6])
     print("   clients   disk MB   peak MB, ready   peak MB, end   ms a round")
     for size in sizes:
         command = [sys.executable, __file__, "--one", "--rounds", str(args.rounds)]
+        command += ["--cohort", str(args.cohort), *["--states"] * args.states]
         command += [str(args.packed)] if args.packed else []
         subprocess.run([*command, "--clients", str(size)], check=True)
 
 
-def measure(packed: Path | None, size: int, rounds: int) -> str:
+def measure(
+    packed: Path | None, size: int, rounds: int, cohort: int, states: bool
+) -> str:
     """One row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         generates = packed is None
@@ -76,15 +88,25 @@ def measure(packed: Path | None, size: int, rounds: int) -> str:
             encoded = encoding(codebook(dataset, clients))
         split = split_clients(clients["client_id"].tolist(), [0.8, 0.1, 0.1], 0)
         partition = partition_examples(clients, 0.2, 0)
-        algorithm = maml(model.loss, inner_lr=0.01, server=adam(0.001))
-        make_task = task_maker(dataset, clients, partition, encoded, seed=0)
+        if states:
+            share = cohort / len(split["train"])
+            algorithm = scaffold(model.loss, lr=0.01, participation=share)
+        else:
+            algorithm = maml(model.loss, inner_lr=0.01, server=adam(0.001))
+        make_task = task_maker(
+            dataset, clients, partition, encoded, passes=algorithm.passes, seed=0
+        )
+        state, keep = algorithm.init(model.init(0)), None
+        if algorithm.client_state is not None:
+            kept = ClientStates(Path(folder) / "states", Ids(dataset.client_ids))
+            make_task = kept.given(make_task, algorithm.client_state(state.meta))
+            keep = kept.keep
         ready = peak_mb()
 
-        state = algorithm.init(model.init(0))
-        cohorts = (sample_cohort(split["train"], 4, 0, t) for t in range(rounds))
+        cohorts = (sample_cohort(split["train"], cohort, 0, t) for t in range(rounds))
         for_each = sequential(algorithm.client_update, make_task)
         times, last = [], time.perf_counter()
-        for _ in run_rounds(algorithm, state, cohorts, for_each):
+        for _ in run_rounds(algorithm, state, cohorts, for_each, keep=keep):
             times.append(time.perf_counter() - last)
             last = time.perf_counter()
         disk = packed.stat().st_size / 1e6

@@ -1,7 +1,8 @@
 """The commands of the README and the docs, typed in one project, page by page.
 
 Data, networks and grids are small there, and rounds few. What a comment before a block
-says to run elsewhere, or not at all, is left out.
+says to run elsewhere, or not at all, is left out. Two processes can share the pages, by
+pytest's --dist loadgroup: who reads a how-to has typed the README's first commands.
 """
 
 import json
@@ -38,6 +39,10 @@ SMALLER = {
     r"=([\d.]+,[\d.]+)(,[\d.]+)+": r"=\1",  # two values of an axis
 }
 ALL = [block for page in PAGES for block in blocks(page)]
+TYPED_BEFORE = (
+    "kedro run --pipeline femnist_fedmeta",
+    "kedro run --pipeline femnist_fedmeta --env tuned",
+)
 
 
 def small(conf: Path) -> None:
@@ -162,6 +167,8 @@ def shell(new_project) -> Iterator[Shell]:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     opened = Shell(folder)
+    for line in TYPED_BEFORE:
+        opened.type(line)
     yield opened
     opened.close()
 
@@ -171,7 +178,13 @@ def shell(new_project) -> Iterator[Shell]:
 @pytest.mark.parametrize(
     "block",
     [
-        pytest.param(block, id=f"{block.page.name}: {block.lines[0]}")
+        pytest.param(
+            block,
+            id=f"{block.page.name}: {block.lines[0]}",
+            marks=pytest.mark.xdist_group(
+                "how-to" if block.page.parent.name == "how-to" else "others"
+            ),
+        )
         for block in ALL
         if not block.how
     ],
