@@ -107,7 +107,7 @@ EQUIVALENT: dict[str, str] = {
     # Clients may keep something between rounds: tests/golden.
     "caae4fdd2f6779ed": "efb7f0c9aeeff9fb",  # core.algorithms.common
     "5961da45d2ff471a": "e3b3cfda91be374c",  # core.algorithms.fedavg
-    "c4bf6d61313bb536": "d1a2390eb81e3be4",  # core.backends
+    "efe0e775d0a03c15": "d1a2390eb81e3be4",  # core.backends
     "6b128eb13c66f0ed": "167621cc9f41360a",  # core.cost
     "84b90a95d8ba76b4": "5ada824d15d8291e",  # core.engine
     "bc568cb56f70c382": "5e70598e11ff00d5",  # core.optimizers
