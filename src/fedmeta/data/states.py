@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,19 +38,19 @@ class LastRounds:
 
     def __init__(self, clients: Ids) -> None:
         self._clients = clients
-        self._last: dict[int, int] = {}  # row of a client -> its last round
+        self._last = np.zeros(len(clients), dtype=np.int64)  # by row; 0: none
         self.settled = 0
 
     @property
     def rounds(self) -> Tensor:
         """What a checkpoint needs: int64 [n, 2] rows of clients, and last rounds."""
-        pairs = sorted(self._last.items())
-        return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+        rows = np.flatnonzero(self._last)
+        return torch.from_numpy(np.stack([rows, self._last[rows]], axis=1))
 
     def of(self, clients: Sequence[ClientId]) -> dict[ClientId, int]:
         """The last rounds of those clients that have one."""
-        rows = {client: self._clients.row(client) for client in clients}
-        return {c: self._last[row] for c, row in rows.items() if row in self._last}
+        last = {c: int(self._last[self._clients.row(c)]) for c in clients}
+        return {client: number for client, number in last.items() if number}
 
     def resume(self, rounds: Tensor, settled: int) -> bool:
         """Go on from a checkpoint; return whether all that it needs is there.
@@ -58,13 +59,15 @@ class LastRounds:
             rounds: of the checkpoint.
             settled: its round.
         """
-        self._last = {int(row): int(last) for row, last in rounds}
+        self._last[:] = 0
+        self._last[rounds[:, 0].numpy()] = rounds[:, 1].numpy()
         self.settled = settled
         return True
 
     def clear(self) -> None:
         """Begin from the start."""
-        self._last, self.settled = {}, 0
+        self._last[:] = 0
+        self.settled = 0
 
     def given(self, make_task: MakeTask, initial: Params) -> MakeTask:
         """Tasks with the states of their clients, where these are kept here.
@@ -98,7 +101,8 @@ class ClientStates(LastRounds):
 
     def resume(self, rounds: Tensor, settled: int) -> bool:
         super().resume(rounds, settled)
-        return all(_file(self._folder, *kept).is_file() for kept in self._last.items())
+        needed = rounds.tolist()
+        return all(_file(self._folder, *pair).is_file() for pair in needed)
 
     def clear(self) -> None:
         super().clear()
