@@ -25,6 +25,7 @@ def test_a_study_is_a_file_of_at_most_80_lines():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("graphs_anew")
 def test_the_documented_study_runs(new_project, monkeypatch):
     project = new_project()
     (project / "conf" / "base" / "parameters_proximal.yml").write_text(block("yaml"))

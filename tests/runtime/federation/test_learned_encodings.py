@@ -365,6 +365,7 @@ def run(project, pipeline, **raw):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("graphs_anew")
 @pytest.mark.parametrize("data", ["table"], indirect=True)
 def test_a_run_on_nodes_is_that_of_one_table(
     data, link_to, new_project, monkeypatch, tmp_path
