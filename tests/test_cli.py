@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from kedro.framework.cli.utils import find_run_command
 from kedro.framework.project import configure_project
+from zygotes import Zygote
 
 from fedmeta.cli import cli, run
 from fedmeta.session import refuse_unknown, registered
@@ -21,25 +22,25 @@ from fedmeta.session import refuse_unknown, registered
 KEDRO = str(Path(sys.executable).with_name("kedro"))
 
 
-def command(*words: str) -> list[str]:
-    return [KEDRO, "run", "--env", "smoke", "--pipeline", "femnist_maml", *words]
-
-
-def outcome(project: Path, *words: str) -> tuple[int, str]:
-    done = subprocess.run(
-        command(*words),
-        cwd=project,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    return done.returncode, done.stdout + done.stderr
+WORDS = ("run", "--env", "smoke", "--pipeline", "femnist_maml")
 
 
 @pytest.fixture(scope="module")
 def project(new_project):
     return new_project()
+
+
+@pytest.fixture(scope="module")
+def outcome(project):
+    """Types a run in the project; returns its exit code, and all that it says."""
+    zygote, log = Zygote(), project / "log"
+
+    def run(*words: str) -> tuple[int, str]:
+        log.unlink(missing_ok=True)
+        return zygote.run(project, [*WORDS, *words]), log.read_text()
+
+    yield run
+    zygote.close()
 
 
 @pytest.mark.parametrize(
@@ -60,8 +61,8 @@ def project(new_project):
         ),
     ],
 )
-def test_an_error_is_told_in_a_line(project, params, message):
-    code, text = outcome(project, "--params", params)
+def test_an_error_is_told_in_a_line(outcome, params, message):
+    code, text = outcome("--params", params)
     assert code == 1
     assert "Traceback" not in text
     assert re.findall("^Error: .*", text, re.MULTILINE)[0].count(message) == 1
@@ -135,8 +136,8 @@ def test_an_unknown_pipeline_is_told_in_one_line_with_its_like(project, option):
     assert said[1:] == [f"(details: {project / 'error.log'})"]
 
 
-def test_an_unknown_environment_is_told_with_those_that_there_are(project):
-    code, text = outcome(project, "--env", "papr")
+def test_an_unknown_environment_is_told_with_those_that_there_are(project, outcome):
+    code, text = outcome("--env", "papr")
     assert code == 1
     assert "Traceback" not in text
     (said,) = re.findall("^Error: .*", text, re.MULTILINE)
@@ -194,7 +195,7 @@ def heeding_signals() -> None:
 def stop(project: Path, number: int, at: str, *words: str) -> tuple[int, str]:
     """Exit code, and what was said after the signal: sent when a line has ``at``."""
     with subprocess.Popen(
-        command(*words),
+        [KEDRO, *WORDS, *words],
         cwd=project,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -217,7 +218,7 @@ def statuses(project: Path) -> set[str]:
 
 
 @pytest.mark.slow
-def test_stopped_and_on(project):
+def test_stopped_and_on(project, outcome):
     words = ("--params", "femnist.training.rounds=90,seed=5")
     code, rest = stop(project, signal.SIGTERM, "maml, round 4 of 90", *words)
     assert code == 143, rest
@@ -229,7 +230,7 @@ def test_stopped_and_on(project):
     code, rest = stop(project, signal.SIGKILL, "maml, round", *words)
     assert code == -signal.SIGKILL, rest
 
-    code, text = outcome(project, *words)
+    code, text = outcome(*words)
     assert code == 0, text
     started = int(re.search(r"maml: resuming after round (\d+)", text)[1])
     assert 4 <= started < 90
