@@ -3,14 +3,14 @@
     python tools/publish_results.py femnist data/08_reporting/paper/femnist/p0.2_seed0
     python tools/publish_results.py sample data/08_reporting/base/femnist/p0.2_seed*
     python tools/publish_results.py femnist_tuned --beside femnist \\
-        data/08_reporting/tuned/femnist/p0.2_seed0
+        data/08_reporting/tuned/femnist/p0.2_seed*
 
 The first writes femnist_{accuracy,overhead,targets,fairness,statistics,history}.csv,
 or, of a recommendation study, recommendation_{table3,users,statistics}.csv; several
 runs, as in the second, give the accuracies of all and their mean and standard
-deviation, sample_seeds.csv; the third also writes femnist_tuned_headline.csv, with the
-accuracies that femnist_accuracy.csv has in a column of their own. The report of a
-related paper's study, such as
+deviation, sample_seeds.csv; the third writes femnist_tuned_headline.csv too: of all
+seeds, with the accuracies that femnist_accuracy.csv has in a column of their own. The
+report of a related paper's study, such as
 
     python tools/publish_results.py perfedavg \\
         data/08_reporting/paper/femnist_per_fedavg_study/p0.2_seed0
@@ -24,12 +24,14 @@ import argparse
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.cells import read_table, write_table
 from fedmeta.datasets import AtomicParquetDataset
 from fedmeta.pipeline_registry import COMPARED
+from fedmeta.reporting.bootstrap import interval
 from fedmeta.reporting.results import restored
 from fedmeta.reporting.shown import markdown
 from fedmeta.reporting.wording import with_intervals
@@ -104,7 +106,7 @@ def main() -> None:
     else:
         found = tables(reports[0])
     if args.beside:
-        found["headline"] = headline(found["accuracy"], args.beside)
+        found["headline"] = headline(reports, args.beside)
     for name, table in found.items():
         path = RESULTS / f"{args.prefix}_{name}.csv"
         # curves are drawn from the history: there, nothing stands for nothing
@@ -168,19 +170,43 @@ def targets(table: pd.DataFrame) -> pd.DataFrame:
     return wide.rename_axis("validation accuracy").reset_index()
 
 
-def headline(accuracy: pd.DataFrame, beside: str) -> pd.DataFrame:
-    """Accuracies after adaptation of a run, of another one, and of the paper."""
-    table, other = (
-        own.set_index("algorithm")
-        for own in (accuracy, read_table(RESULTS / f"{beside}_accuracy.csv"))
-    )
-    columns = {
-        "tuned, %": table["after, %"],
-        "95 % interval": table["95 % interval"],
-        "before tuning, %": other["after, %"].reindex(table.index),
-        "paper, %": table["paper, %"],
-    }
-    return pd.DataFrame(columns).reset_index()
+def headline(reports: list[Path], beside: str) -> pd.DataFrame:
+    """Accuracies after adaptation of runs, of an earlier one, and of the paper.
+
+    Of several seeds their mean and standard deviation, and the interval of the mean
+    over test clients, who are the same.
+    """
+    earlier = read_table(RESULTS / f"{beside}_accuracy.csv", index_col="algorithm")
+    shown = read_table(reports[0] / "accuracy.csv", index_col="algorithm")
+    rows = []
+    for name in COMPARED:
+        runs = [
+            read_table(
+                _outputs(report, report.parent.name) / f"{name}_scores.csv",
+                index_col="client_id",
+            )
+            for report in reports
+        ]
+        if any({*run.index} != {*runs[0].index} for run in runs):
+            raise SystemExit(f"{name}: the seeds have other test clients")
+        each = [
+            run["accuracy_sum_after"].sum() / run["num_query"].sum() for run in runs
+        ]
+        sums = sum(run[["num_query", "accuracy_sum_after"]] for run in runs)
+        ends = interval(sums.rename(columns={"accuracy_sum_after": "accuracy_sum"}))
+        low, high = (f"{100 * end:.1f}" for end in ends.values())
+        spread = f" ± {100 * np.std(each, ddof=1):.1f}" if len(each) > 1 else ""
+        label = ALGORITHMS[name].label
+        rows.append(
+            {
+                "algorithm": label,
+                "tuned, %": f"{100 * np.mean(each):.1f}{spread}",
+                "95 % interval": f"{low}–{high}",
+                "before tuning, %": f"{earlier['after, %'][label]:.1f}",
+                "paper, %": shown["paper"][label],
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def study(report: Path) -> dict[str, pd.DataFrame]:
