@@ -2,27 +2,16 @@
 
 import numpy as np
 import pytest
-import torch
 from sklearn.naive_bayes import CategoricalNB
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fedmeta.models.tabular import tabular
 from fedmeta.recommenders.most_frequent import MostFrequentlyUsed
 from fedmeta.recommenders.most_recent import MostRecentlyUsed
 from fedmeta.recommenders.ranking import by_slot, top_k_hits
-from fedmeta.recommenders.stepwise import SoftmaxClassifier
-from fedmeta.recommenders.together import train_together
 
 
-# None is expected to fail. Few steps, so that it does not take long.
-@parametrize_with_checks(
-    [
-        MostFrequentlyUsed(),
-        MostRecentlyUsed(),
-        SoftmaxClassifier(steps=60, learning_rate=0.02),
-        SoftmaxClassifier(8, steps=60, learning_rate=0.02),
-    ]
-)
+# None is expected to fail.
+@parametrize_with_checks([MostFrequentlyUsed(), MostRecentlyUsed()])
 def test_conforms(estimator, check):
     check(estimator)
 
@@ -77,42 +66,6 @@ def test_services_of_the_training_data_where_slots_are_not_given():
     mru = MostRecentlyUsed().fit([[5, 7]], [7])
     assert mru.classes_.tolist() == [7]
     assert mru.predict([[5, 7]]).tolist() == [7]
-
-
-@pytest.mark.parametrize("hidden", [None, 4])
-def test_softmax_classifier_is_the_training_together_of_one(hidden):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(30, 5)).astype(np.float32)
-    y = rng.integers(-1, 3, size=30)
-    ours = SoftmaxClassifier(hidden, slots=6, steps=12, random_state=1).fit(x, y)
-    seed = np.random.RandomState(1).randint(2**31)
-    ((_, _, params),) = train_together(
-        {"": (torch.from_numpy(x), torch.from_numpy(y))},
-        classes=6,
-        hidden=hidden,
-        steps=[12],
-        seed=seed,
-    )
-    logits = tabular(5, 6, hidden).apply(params, torch.from_numpy(x))
-    expected = logits.softmax(dim=1).numpy()
-    np.testing.assert_allclose(ours.predict_proba(x), expected, rtol=1e-4)
-    np.testing.assert_allclose(ours.predict_log_proba(x), np.log(expected), rtol=1e-4)
-    assert (ours.predict(x) == expected.argmax(axis=1)).all()
-
-
-def test_softmax_classifier_learns_a_rule():
-    x = np.eye(4)[np.arange(80) % 4]
-    y = np.array(list("wxyz"))[np.arange(80) % 4]
-    linear = SoftmaxClassifier(steps=300, learning_rate=0.05).fit(x, y)
-    network = SoftmaxClassifier(16, steps=300, learning_rate=0.05).fit(x, y)
-    for fitted in (linear, network):
-        assert fitted.score(x, y) == 1
-        assert fitted.predict_proba(x).max(axis=1).min() > 0.9
-
-
-def test_a_class_beyond_the_slots_is_an_error():
-    with pytest.raises(ValueError, match=r"0 \.\.\. 2, or -1 .* is 3; "):
-        SoftmaxClassifier(slots=3).fit(np.zeros((4, 1)), [0, 3, 8, -1])
 
 
 def test_naive_bayes_is_scored_by_slot_as_well():
