@@ -9,15 +9,15 @@ The first writes femnist_{accuracy,overhead,targets,fairness,statistics,history}
 or, of a recommendation study, recommendation_{table3,users,statistics}.csv; several
 runs, as in the second, give the accuracies of all and their mean and standard
 deviation, sample_seeds.csv; the third writes femnist_tuned_headline.csv too: of all
-seeds, with the accuracies that femnist_accuracy.csv has in a column of their own. The
-report of a related paper's study, such as
+seeds, with the accuracies that femnist_accuracy.csv has in a column of their own, and
+the hits of each test client, without names. The report of a related paper's study:
 
     python tools/publish_results.py perfedavg \\
         data/08_reporting/paper/femnist_per_fedavg_study/p0.2_seed0
 
 gives its claims and tables as CSV and its figures as SVG; an experiment's folder of
 `kedro reproduce`, data/08_reporting/reproduction/femnist, likewise. Numbers are rounded
-for reading; clients' own scores stay behind.
+for reading; who clients are stays behind.
 """
 
 import argparse
@@ -107,6 +107,7 @@ def main() -> None:
         found = tables(reports[0])
     if args.beside:
         found["headline"] = headline(reports, args.beside)
+        found["clients"] = clients(reports)
     for name, table in found.items():
         path = RESULTS / f"{args.prefix}_{name}.csv"
         # curves are drawn from the history: there, nothing stands for nothing
@@ -179,16 +180,7 @@ def headline(reports: list[Path], beside: str) -> pd.DataFrame:
     earlier = read_table(RESULTS / f"{beside}_accuracy.csv", index_col="algorithm")
     shown = read_table(reports[0] / "accuracy.csv", index_col="algorithm")
     rows = []
-    for name in COMPARED:
-        runs = [
-            read_table(
-                _outputs(report, report.parent.name) / f"{name}_scores.csv",
-                index_col="client_id",
-            )
-            for report in reports
-        ]
-        if any({*run.index} != {*runs[0].index} for run in runs):
-            raise SystemExit(f"{name}: the seeds have other test clients")
+    for name, runs in scores(reports).items():
         each = [
             run["accuracy_sum_after"].sum() / run["num_query"].sum() for run in runs
         ]
@@ -207,6 +199,36 @@ def headline(reports: list[Path], beside: str) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def clients(reports: list[Path]) -> pd.DataFrame:
+    """Query records of each test client, unnamed, and how many each run has right."""
+    found = scores(reports)
+    columns = {"records": found[COMPARED[0]][0]["num_query"]}
+    for name, runs in found.items():
+        for report, run in zip(reports, runs, strict=True):
+            seed = report.name.rpartition("_")[2]
+            columns[f"{ALGORITHMS[name].label}, {seed}"] = run["accuracy_sum_after"]
+    return pd.DataFrame(columns).astype(int)
+
+
+def scores(reports: list[Path]) -> dict[str, list[pd.DataFrame]]:
+    """The test clients' scores of each algorithm in several runs, by client."""
+    found = {
+        name: [
+            read_table(
+                _outputs(report, report.parent.name) / f"{name}_scores.csv",
+                index_col="client_id",
+            )
+            for report in reports
+        ]
+        for name in COMPARED
+    }
+    for name, (first, *others) in found.items():
+        if any({*run.index} != {*first.index} for run in others):
+            raise SystemExit(f"{name}: the seeds have other test clients")
+        found[name] = [first, *(run.loc[first.index] for run in others)]
+    return found
 
 
 def study(report: Path) -> dict[str, pd.DataFrame]:
