@@ -112,7 +112,7 @@ EQUIVALENT: dict[str, str] = {
     "84b90a95d8ba76b4": "5ada824d15d8291e",  # core.engine
     "bc568cb56f70c382": "5e70598e11ff00d5",  # core.optimizers
     "8a912425269be1a7": "0603a89a4af8de2b",  # core.types
-    "36b818ebc90bfe38": "",  # data.states
+    "45b84ac586bedc81": "",  # data.states
     "d1bed1fb6ad49b13": "80a3fcf79c12883b",  # pipelines.training.costs
     "fa15052702508f04": "",  # pipelines.training.keeping
     "51181f3e80134c4e": "7c7cd45d069a8757",  # pipelines.training.nodes

@@ -14,7 +14,7 @@ from fedmeta.core.optimizers import sgd
 from fedmeta.core.types import Batch, Diverged, Task
 from fedmeta.data.errors import DataError
 from fedmeta.data.ids import Ids
-from fedmeta.data.states import ClientStates
+from fedmeta.data.states import ClientStates, LastRounds
 
 NAMES = Ids(["ann", "bob", "cid", "dee"])
 INITIAL = {"w": torch.zeros(2)}
@@ -39,6 +39,14 @@ def test_a_task_reads_the_newest_of_earlier_rounds(tmp_path):
     assert read == {1: 0, 2: 0, 3: 2, 5: 2, 6: 5}  # a round done again reads the same
     assert make_task("ann", 6).state["w"].tolist() == [0, 0]
     assert states.rounds.tolist() == [[1, 5]]
+
+
+def test_where_nodes_keep_states_a_task_has_the_first_one():
+    """On it the operations of a client are counted."""
+    last = LastRounds(NAMES)
+    last.keep("bob", 2, state(2))
+    assert last.given(no_task, INITIAL)("bob", 3).state == INITIAL
+    assert last.of(["ann", "bob"]) == {"bob": 2}
 
 
 def test_what_the_last_checkpoint_covers_is_kept_once(tmp_path):

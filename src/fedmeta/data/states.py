@@ -70,13 +70,16 @@ class LastRounds:
         self.settled = 0
 
     def given(self, make_task: MakeTask, initial: Params) -> MakeTask:
-        """Tasks with the states of their clients, where these are kept here.
+        """Tasks with the states of their clients.
+
+        Where these are kept elsewhere, with the initial one: its shape is all that
+        counting operations needs.
 
         Args:
             make_task: tasks without.
             initial: of a client that has not taken part.
         """
-        return make_task
+        return lambda client, number: make_task(client, number)._replace(state=initial)
 
     def keep(self, client: ClientId, number: int, state: Params) -> None:
         """Note that a client keeps a state after a round, and store it."""
