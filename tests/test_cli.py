@@ -20,8 +20,6 @@ from fedmeta.cli import cli, run
 from fedmeta.session import refuse_unknown, registered
 
 KEDRO = str(Path(sys.executable).with_name("kedro"))
-
-
 WORDS = ("run", "--env", "smoke", "--pipeline", "femnist_maml")
 
 

@@ -86,6 +86,8 @@ STUDY = {
     "beats_mru": "users for whom it beats MRU, {} %",
 }
 
+Scores = dict[str, list[pd.DataFrame]]  # algorithm -> a table a run
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -106,8 +108,9 @@ def main() -> None:
     else:
         found = tables(reports[0])
     if args.beside:
-        found["headline"] = headline(reports, args.beside)
-        found["clients"] = clients(reports)
+        each = scores(reports)
+        found["headline"] = headline(each, reports[0], args.beside)
+        found["clients"] = clients(each, reports)
     for name, table in found.items():
         path = RESULTS / f"{args.prefix}_{name}.csv"
         # curves are drawn from the history: there, nothing stands for nothing
@@ -171,16 +174,16 @@ def targets(table: pd.DataFrame) -> pd.DataFrame:
     return wide.rename_axis("validation accuracy").reset_index()
 
 
-def headline(reports: list[Path], beside: str) -> pd.DataFrame:
+def headline(found: Scores, report: Path, beside: str) -> pd.DataFrame:
     """Accuracies after adaptation of runs, of an earlier one, and of the paper.
 
     Of several seeds their mean and standard deviation, and the interval of the mean
     over test clients, who are the same.
     """
     earlier = read_table(RESULTS / f"{beside}_accuracy.csv", index_col="algorithm")
-    shown = read_table(reports[0] / "accuracy.csv", index_col="algorithm")
+    shown = read_table(report / "accuracy.csv", index_col="algorithm")
     rows = []
-    for name, runs in scores(reports).items():
+    for name, runs in found.items():
         each = [
             run["accuracy_sum_after"].sum() / run["num_query"].sum() for run in runs
         ]
@@ -201,9 +204,8 @@ def headline(reports: list[Path], beside: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def clients(reports: list[Path]) -> pd.DataFrame:
+def clients(found: Scores, reports: list[Path]) -> pd.DataFrame:
     """Query records of each test client, unnamed, and how many each run has right."""
-    found = scores(reports)
     columns = {"records": found[COMPARED[0]][0]["num_query"]}
     for name, runs in found.items():
         for report, run in zip(reports, runs, strict=True):
@@ -212,7 +214,7 @@ def clients(reports: list[Path]) -> pd.DataFrame:
     return pd.DataFrame(columns).astype(int)
 
 
-def scores(reports: list[Path]) -> dict[str, list[pd.DataFrame]]:
+def scores(reports: list[Path]) -> Scores:
     """The test clients' scores of each algorithm in several runs, by client."""
     found = {
         name: [
