@@ -1,6 +1,6 @@
-"""The floating-point rate that this machine reaches at best, in float32.
+"""The floating-point rate that this machine reaches at best.
 
-    python benchmarks/ceiling.py [threads]
+    python benchmarks/ceiling.py [threads [float32|bfloat16]]
 
 Convolutions and matrix products large enough that nothing but arithmetic counts.
 """
@@ -17,16 +17,24 @@ from fedmeta.models.product import product
 
 
 def rates(
-    threads: int, passes: int = 5, clock: Callable[[], float] = time.perf_counter
+    threads: int,
+    passes: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+    dtype: torch.dtype = torch.float32,
 ) -> dict[str, float]:
     """FLOP/s of each kind of operation, the best of ``passes``."""
     torch.set_num_threads(threads)
     last = torch.channels_last
-    images = torch.randn(88, 64, 14, 14).contiguous(memory_format=last)
-    kernel = torch.randn(64, 64, 5, 5).contiguous(memory_format=last)
-    point = torch.randn(256, 256, 1, 1).contiguous(memory_format=last)
-    deep = torch.randn(32, 256, 14, 14).contiguous(memory_format=last)
-    square = torch.randn(1024, 1024)
+    images, kernel, point, deep = (
+        torch.randn(shape).to(dtype).contiguous(memory_format=last)
+        for shape in (
+            (88, 64, 14, 14),
+            (64, 64, 5, 5),
+            (256, 256, 1, 1),
+            (32, 256, 14, 14),
+        )
+    )
+    square = torch.randn(1024, 1024).to(dtype)
     operations: dict[str, tuple[Callable[[], object], float]] = {
         "5x5 convolution": (
             lambda: F.conv2d(images, kernel, padding=2),
@@ -52,5 +60,6 @@ def _seconds(operation: Callable[[], object], clock: Callable[[], float]) -> flo
 if __name__ == "__main__":
     threads = int(sys.argv[1]) if len(sys.argv) > 1 else torch.get_num_threads()
     keep_freed_memory(threads)
-    for name, rate in rates(threads).items():
+    dtype = getattr(torch, sys.argv[2] if len(sys.argv) > 2 else "float32")
+    for name, rate in rates(threads, 20, dtype=dtype).items():
         print(f"{name:24s} {rate / 1e9:7.0f} GFLOP/s with {threads} threads")

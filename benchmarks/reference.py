@@ -79,7 +79,7 @@ def maml_round(
             _loss(network, adapted, query), list(theta.values())
         )
         total = [t + g for t, g in zip(total, gradient, strict=True)]
-    _step(server, theta.values(), total, len(clients))
+    step(server, theta.values(), total, len(clients))
 
 
 def meta_sgd_round(
@@ -102,7 +102,7 @@ def meta_sgd_round(
         }
         gradient = torch.autograd.grad(_loss(network, adapted, query), learned)
         total = [t + g for t, g in zip(total, gradient, strict=True)]
-    _step(server, learned, total, len(clients))
+    step(server, learned, total, len(clients))
 
 
 def fedavg_round(
@@ -129,12 +129,13 @@ def _loss(network: nn.Module, params: dict[str, Tensor], examples: Examples) -> 
     return F.cross_entropy(functional_call(network, params, x), y)
 
 
-def _step(
+def step(
     server: torch.optim.Optimizer,
     learned: Iterable[Tensor],
     total: Sequence[Tensor],
     clients: int,
 ) -> None:
+    """The server's step down the mean of so many clients' gradients."""
     for p, t in zip(learned, total, strict=True):
         p.grad = t / clients
     server.step()

@@ -3,24 +3,27 @@
     python benchmarks/rounds.py [--model femnist|shakespeare|sent140]
         [--threads 2] [--passes 5] [--clients 4]
     python benchmarks/rounds.py --precision bfloat16
+    python benchmarks/rounds.py --peers    # of peers.py, those that are installed
 
-Both sides run in this process on the same random data, in float32, with the same
+All sides run in this process on the same random data, in float32, with the same
 allocator settings, and take turns; what is printed are the best times and the median of
 the ratios of neighbours. The plain loop gives all threads to each operation, ours one
 to each client. A round is the work of its clients, their mean and the server's step.
 On a shared machine, ``--threads 1`` compares processor times, which others disturb
-less. The second form compares FEMNIST's rounds in bfloat16 with ours in float32.
+less. The second form compares FEMNIST's rounds in bfloat16 with ours in float32, the
+third with the inner loops of other libraries too, which get all threads as well.
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from ceiling import rates
+from peers import installed
 from reference import (
     Client,
     Examples,
@@ -40,7 +43,8 @@ from fedmeta.core.cost import analytic_flops
 from fedmeta.core.engine import run_rounds
 from fedmeta.core.model import Model
 from fedmeta.core.optimizers import adam
-from fedmeta.core.types import Algorithm, Batch, Task
+from fedmeta.core.trees import tree_map
+from fedmeta.core.types import Algorithm, Backend, Batch, Task
 from fedmeta.models.cnn import PRECISIONS, femnist_cnn
 from fedmeta.models.lstm import character_lstm, tweet_lstm
 
@@ -121,25 +125,36 @@ def plain_rounds(
 
 
 def our_round(
-    algorithm: Algorithm, model: Model, clients: Sequence[Client], threads: int
+    algorithm: Algorithm, model: Model, clients: Sequence[Client], backend: Backend
 ) -> Callable[[], None]:
-    """A function that runs a round through the engine."""
-    backend = threaded(threads) if threads > 1 else sequential
+    """A function that runs a round through the engine, where the clients' data are."""
     names = [str(i) for i in range(len(clients))]
+    device = clients[0][0][0].device
 
     def make_task(client: str, round_number: int) -> Task:
         (x, y), (x_query, y_query) = clients[int(client)]
-        orders = torch.randperm(len(y) + len(y_query)).expand(algorithm.passes, -1)
-        return Task(Batch(x, y), Batch(x_query, y_query), orders)
+        orders = torch.randperm(len(y) + len(y_query), device=device)
+        return Task(
+            Batch(x, y),
+            Batch(x_query, y_query),
+            orders.expand(algorithm.passes, -1),
+            torch.tensor(float(round_number), device=device),
+        )
 
     for_each = backend(algorithm.client_update, make_task)
-    state = algorithm.init(model.init(0))
+    state = algorithm.init(on(device, model.init(0)))
+    state = state._replace(opt_state=on(device, state.opt_state))
 
     def run() -> None:
         nonlocal state
         ((_, state, _),) = run_rounds(algorithm, state, [names], for_each)
 
     return run
+
+
+def on(device: torch.device, tree: Any) -> Any:
+    """The tensors of a tree, on a device."""
+    return tree_map(lambda leaf: leaf.to(device), tree)
 
 
 def seconds(run: Callable[[], None], torch_threads: int, clock) -> float:
@@ -151,7 +166,7 @@ def seconds(run: Callable[[], None], torch_threads: int, clock) -> float:
 
 
 def main() -> None:
-    """Print a table: seconds of both, their ratio, and what share of the ceiling."""
+    """Print a table: seconds of each side, ours against theirs, and of the ceiling."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=CASES, default="femnist")
     for option, default in {"threads": 2, "passes": 5, "clients": 4}.items():
@@ -159,6 +174,7 @@ def main() -> None:
     for option in ("support", "query"):
         parser.add_argument(f"--{option}", type=int, help="records of a client")
     parser.add_argument("--precision", choices=PRECISIONS, help="compared with ours")
+    parser.add_argument("--peers", action="store_true", help="libraries that are there")
     options = parser.parse_args()
     if options.precision and options.model != "femnist":
         parser.error("--precision: FEMNIST's network alone has one")
@@ -174,29 +190,47 @@ def main() -> None:
     ]
     ceiling = max(rates(options.threads, clock=clock).values())
     print(f"ceiling {ceiling / 1e9:.0f} GFLOP/s with {options.threads} threads")
-    other, threads = ("float32", 1) if options.precision else ("plain", options.threads)
-    print(f"algorithm  {other} s   ours s  ratio  ours GFLOP/s  of ceiling")
+    backend = threaded(options.threads) if options.threads > 1 else sequential
+    others: dict[str, Mapping[str, Callable[[], None]]] = {}
+    threads = options.threads
     if options.precision:
-        against = {
-            name: our_round(algorithm, model, clients, options.threads)
+        others["float32"] = {
+            name: our_round(algorithm, model, clients, backend)
             for name, algorithm in algorithms(model).items()
         }
-        model = femnist_cnn(precision=options.precision)
+        model, threads = femnist_cnn(precision=options.precision), 1
     else:
-        against = plain_rounds(case.network, clients)
+        others["plain"] = plain_rounds(case.network, clients)
+    if options.peers:
+        for peer, rounds in installed().items():
+            others[peer] = rounds(case.network, clients, ALPHA, BETA)
+    columns = "".join(f"{side:>12s} s   ratio" for side in others)
+    print(f"algorithm   ours s{columns}  GFLOP/s  of ceiling")
     for name, algorithm in algorithms(model).items():
-        ours = our_round(algorithm, model, clients, options.threads)
-        pairs = [
-            (seconds(against[name], threads, clock), seconds(ours, 1, clock))
+        ours = our_round(algorithm, model, clients, backend)
+        theirs = {
+            side: rounds[name] for side, rounds in others.items() if name in rounds
+        }
+        taken = [
+            {
+                **{side: seconds(run, threads, clock) for side, run in theirs.items()},
+                "ours": seconds(ours, 1, clock),
+            }
             for _ in range(options.passes + 1)
         ][1:]  # the first warms up
-        best = [min(column) for column in zip(*pairs, strict=True)]
-        ratio = statistics.median(a / b for a, b in pairs)
+        best = {side: min(times[side] for times in taken) for side in taken[0]}
+        cells = [
+            f"{best[side]:12.3f}   "
+            f"{statistics.median(times[side] / times['ours'] for times in taken):5.2f}x"
+            if side in theirs
+            else f"{'-':>12s}   {'-':>6s}"
+            for side in others
+        ]
         work = algorithm.work(support, query)
-        rate = options.clients * analytic_flops(work, model.flops) / best[1]
+        rate = options.clients * analytic_flops(work, model.flops) / best["ours"]
         print(
-            f"{name:9s} {best[0]:8.3f} {best[1]:8.3f} {ratio:5.2f}x"
-            f" {rate / 1e9:13.0f} {rate / ceiling:11.0%}",
+            f"{name:9s} {best['ours']:8.3f}{''.join(cells)}"
+            f" {rate / 1e9:8.0f} {rate / ceiling:11.0%}",
             flush=True,
         )
 

@@ -98,7 +98,7 @@ def measure(
         )
         state, keep = algorithm.init(model.init(0)), None
         if algorithm.client_state is not None:
-            kept = ClientStates(Path(folder) / "states", Ids(dataset.client_ids))
+            kept = ClientStates(Path(folder) / "states", Ids(clients["client_id"]))
             make_task = kept.given(make_task, algorithm.client_state(state.meta))
             keep = kept.keep
         ready = peak_mb()

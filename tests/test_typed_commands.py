@@ -210,7 +210,7 @@ def test_what_is_not_run_here_exists() -> None:
             words = shlex.split(line)
             if words[0] == "python" and words[1] != "-m":
                 code = (ROOT / words[1]).read_text()
-                options = re.findall(r'add_argument\("(--[a-z-]+)"', code)
+                options = re.findall(r'add_argument\(\s*"(--[a-z-]+)"', code)
                 assert {w for w in words if w.startswith("--")} <= {*options}, line
             if "--run-config" in words:
                 app = tomllib.loads((ROOT / "federation/pyproject.toml").read_text())

@@ -132,6 +132,9 @@ EQUIVALENT: dict[str, str] = {
     "f043fe8c794119c5": "",  # data.vocabularies
     "1ac6c59fcc6cfd6e": "e016faf3daa9a5ed",  # benchmarks.sent140.vectors
     "c95c1c2d91e7ec2e": "c6d493d5c5cc8be5",  # benchmarks.images.pixels
+    # Memory of ids, and float32 on GPUs.
+    "52d8be4e30687ffe": "cd18d33cc6d8519b",  # data.ids
+    "8c5552c56e955846": "125fedbbab8c4c25",  # pipelines.training.machine
 }
 
 

@@ -6,12 +6,14 @@ To add an algorithm here: its settings, as lines of `SETTINGS`.
 import copy
 import math
 from inspect import signature
+from itertools import product
 from typing import NamedTuple
 
 import pandas as pd
 import pytest
 import torch
 from toys import (
+    DEVICES,
     SIZES,
     assert_trees_close,
     assert_trees_equal,
@@ -165,6 +167,7 @@ SHARED = {
 CLIENTS = list(SIZES)
 MODEL = tanh_net()
 BACKENDS = {
+    "sequential": sequential,
     "threaded": threaded(2),
     "vectorized": vectorized(2),
 }
@@ -203,14 +206,27 @@ def make_tasks(algorithm, dtype=torch.float64):
     return lambda client, number: make_task(client, number)._replace(state=state)
 
 
-def outputs(algorithm, meta, backend=sequential, dtype=torch.float64):
+def placed(tree, device):
+    return tree_map(lambda x: None if x is None else x.to(device), tree)  # no mask
+
+
+def outputs(algorithm, meta, backend=sequential, dtype=torch.float64, device="cpu"):
     """(update, weight, metrics) of every client, by client."""
-    for_each = backend(algorithm.client_update, make_tasks(algorithm, dtype))
-    return {client: o._asdict() for client, o in for_each(meta, CLIENTS, 1)}
-
-
-def rows(algorithm, meta, backend=sequential, dtype=torch.float64, chunk=None):
     make_task = make_tasks(algorithm, dtype)
+    for_each = backend(
+        algorithm.client_update, lambda *of: placed(make_task(*of), device)
+    )
+    found = for_each(placed(meta, device), CLIENTS, 1)
+    return {client: placed(o._asdict(), "cpu") for client, o in found}
+
+
+def rows(
+    algorithm, meta, backend=sequential, dtype=torch.float64, chunk=None, device="cpu"
+):
+    def make_task(*of):
+        return placed(make_tasks(algorithm, dtype)(*of), device)
+
+    meta = placed(meta, device)
     return pd.DataFrame(
         evaluate_clients(algorithm, MODEL, meta, CLIENTS, make_task, backend, chunk)
     )
@@ -251,18 +267,21 @@ TOLERANCES = [
 
 @every_algorithm
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_backends_agree(case, dtype, tolerance, backend):
+@pytest.mark.parametrize(
+    ("device", "backend"),
+    [pair for pair in product(DEVICES, BACKENDS) if pair != ("cpu", "sequential")],
+)
+def test_backends_agree(case, dtype, tolerance, device, backend):
     algorithm, meta = case.build(), case.start(dtype).meta
     one_by_one = outputs(algorithm, meta, sequential, dtype)
-    other = outputs(algorithm, meta, BACKENDS[backend], dtype)
+    other = outputs(algorithm, meta, BACKENDS[backend], dtype, device)
     assert list(other) == CLIENTS  # in the order of the cohort
     for client in CLIENTS:
         for part in ("update", "metrics", "weight", "state"):
             ours = {part: other[client][part]}
             wanted = {part: one_by_one[client][part]}
             assert_trees_close(ours, wanted, check_dtype=False, **tolerance)
-    ours = rows(algorithm, meta, BACKENDS[backend], dtype)
+    ours = rows(algorithm, meta, BACKENDS[backend], dtype, device=device)
     wanted = rows(algorithm, meta, sequential, dtype)
     pd.testing.assert_frame_equal(ours, wanted, check_dtype=False, **tolerance)
 

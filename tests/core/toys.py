@@ -15,6 +15,7 @@ from fedmeta.core.model import ForwardFlops, Model, classifier
 from fedmeta.core.types import Batch, MakeTask, Params, Task
 
 FEATURES, HIDDEN, CLASSES = 3, 4, 3
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 def scalar_loss(params: Params, batch: Batch) -> Tensor:

@@ -1,5 +1,6 @@
 """Ids in little memory behave as a list of them."""
 
+import gc
 import pickle
 
 import pandas as pd
@@ -40,6 +41,19 @@ def test_more_than_a_piece(monkeypatch):
     assert [*ids] == names
     assert ids != [*names[:-1], "c"]
     assert [ids.row(name) for name in names] == list(range(10))
+
+
+def test_equal_ids_share_an_index():
+    names = ["ann", "bob", "cid"]
+    ids, before = Ids(names), set(module._INDEXED)
+    copies = [Ids(pd.Series(names)), Ids(["z", *names])[1:]]
+    copies.append(pickle.loads(pickle.dumps(ids)))
+    assert {id(copy._index) for copy in copies} == {id(ids._index)}
+    others = [Ids(["ann", "bob"]), Ids(["ann", "bob", "dan"])]
+    assert {id(other._index) for other in others}.isdisjoint({id(ids._index)})
+    del ids, copies  # and nothing of it stays
+    gc.collect()
+    assert len({*module._INDEXED} - before) == len(others)
 
 
 def test_equal_hashes_are_told_apart(monkeypatch):

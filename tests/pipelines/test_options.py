@@ -289,6 +289,14 @@ def test_a_gpu_that_is_not_there():
         choose_device("cuda")
 
 
+@pytest.mark.parametrize("wanted", ["auto", "cuda"])
+def test_float32_is_float32_on_a_gpu(wanted, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    assert choose_device(wanted).type == "cuda"
+    assert not torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.parametrize("name", ["auto", "sequential", "threaded", "vectorized"])
 def test_every_backend_can_be_chosen(name):
     training = TrainingOptions(**{**TRAINING, "backend": name})

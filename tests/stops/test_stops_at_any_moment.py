@@ -89,19 +89,21 @@ def trials(
     store = tmp_path_factory.mktemp("store") / "mlflow.db"
     MlflowClient(f"sqlite:///{store}")
     plan = [*at_random(zygotes, unbroken), *at_writes(unbroken)]
-    folders = [new_project() for _ in plan]
 
-    def trial(planned: tuple[str, Stop], folder: Path) -> Trial:
+    def trial(planned: tuple[str, Stop]) -> Trial:
         name, stop = planned
+        folder = new_project()
         if stop.imported:  # the others have to make one
             shutil.copy(store, folder)
         with borrowed(zygotes) as zygote:
             found = tried(zygote, stop, folder, unbroken[name])
         shutil.rmtree(folder)
-        return found
+        if found.code != 0 or any(found.wrong.values()):
+            return found
+        return trial((name, stop.earlier()))  # it had ended
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(trial, plan, folders))
+        return list(pool.map(trial, plan))
 
 
 def test_a_stop_leaves_nothing_half(trials: list[Trial]) -> None:
@@ -121,12 +123,9 @@ def test_tracking_is_complete(trials: list[Trial]) -> None:
 
 
 def test_the_stops_were_what_they_should_be(trials: list[Trial]) -> None:
-    """Of each kind, and in the middle."""
-    stopped = [trial for trial in trials if trial.code != 0]
-    assert len(stopped) >= 0.9 * AT_RANDOM
+    """Seen by the command, where a signal can be, and in the middle of training."""
     for number in KINDS:
-        of_kind = [trial for trial in stopped if trial.stop.number == number]
-        assert len(of_kind) >= 0.9 * AT_RANDOM / len(KINDS)
+        of_kind = [trial for trial in trials if trial.stop.number == number]
         tidied = [trial for trial in of_kind if trial.code == 128 + number]
         assert bool(tidied) == (number != signal.SIGKILL)
     assert sum(trial.resumed for trial in trials) >= AT_RANDOM / 5

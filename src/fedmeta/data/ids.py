@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,8 @@ import pyarrow.compute as pc
 from fedmeta.late import pd
 
 PIECE = 1 << 14  # so many are strings of Python at a time
+# Those that have an index, which equal ones share: tables of the same clients are many.
+_INDEXED: WeakValueDictionary[int, Ids] = WeakValueDictionary()
 
 
 class Ids(Sequence[str]):
@@ -77,6 +80,10 @@ class Ids(Sequence[str]):
     @cached_property
     def _index(self) -> tuple[np.ndarray, np.ndarray]:
         """int64 [n] hashes, ascending, and int32 [n] the row of each, ascending too."""
+        for other in list(_INDEXED.values()):
+            if other._array.equals(self._array):
+                return other._index
+        _INDEXED[id(self)] = self
         hashes = np.fromiter(map(hash, self), np.int64, len(self))
         rows = np.argsort(hashes, kind="stable")
         return hashes[rows], rows.astype(np.int32)

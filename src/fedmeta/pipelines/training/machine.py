@@ -13,6 +13,8 @@ from fedmeta.runtime.workers import over_workers
 def choose_device(wanted: str) -> torch.device:
     """The device of that name; "auto" is a GPU where there is one.
 
+    There, float32 is float32: torch's convolutions round to TF32 otherwise.
+
     Raises:
         ValueError: if a GPU is asked for and there is none.
     """
@@ -24,6 +26,8 @@ def choose_device(wanted: str) -> torch.device:
         )
     if wanted == "auto":
         wanted = "cuda" if available else "cpu"
+    if wanted == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
     return torch.device(wanted)
 
 
