@@ -1,4 +1,4 @@
-"""Claims (a) to (d) hold on the paper's own table, and fail when it is changed."""
+"""Claims (a) to (e) hold on the paper's own table, and fail when it is changed."""
 
 import numpy as np
 import pandas as pd
@@ -9,11 +9,17 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.reporting.measures import Value, known
 from fedmeta.reproduction.claims import (
     above_baseline,
+    fewer_operations,
     fewer_rounds,
+    fewest_operations,
     fine_tuning,
     headline,
+    less_traffic,
     published,
+    rising,
     shrinking_lead,
+    spread,
+    traffic_of_first_order,
 )
 
 FRACTIONS = [0.2, 0.5, 0.9]
@@ -30,6 +36,7 @@ def test_the_papers_table_bears_its_claims_out(paper):
     assert side(above_baseline(published(paper), FRACTIONS)) is True
     assert side(fine_tuning(published(paper), paper, FRACTIONS)) is True
     assert side(shrinking_lead(published(paper))) is True
+    assert side(rising(published(paper))) is True
 
 
 def test_one_cell_below_fedavg_is_enough():
@@ -50,7 +57,7 @@ def test_nothing_measured():
         above_baseline({}, FRACTIONS),
         fine_tuning({}, FEMNIST, FRACTIONS),
         shrinking_lead(published({0.2: FEMNIST[0.2]})),
-        fewer_rounds({}, {}, FRACTIONS),
+        fewer_rounds({p: {} for p in FRACTIONS}, {}, "74 %"),
     ):
         assert side(claim) is None
         assert "not measured" in claim.figures or "at 20 %" in claim.figures
@@ -71,28 +78,22 @@ def test_a_growing_lead():
     assert side(shrinking_lead(changed(0.9, "FedAvg(Meta)", 80.0))) is False
 
 
-def overhead(**rounds):
-    labels = {"fedavg": "FedAvg", "maml": "FedMeta(MAML)", "sgd": "FedMeta(Meta-SGD)"}
-    return pd.DataFrame(
-        {
-            "algorithm": [labels[name] for name in rounds],
-            "target": 74.0,
-            "outcome": [
-                "not reached" if r is None else "reached" for r in rounds.values()
-            ],
-            "rounds": pd.array(list(rounds.values()), dtype="Int64"),
-            "flops": [r and 2.5e9 * r for r in rounds.values()],
-        }
-    )
+LABELS = {
+    "fedavg": "FedAvg",
+    "maml": "FedMeta(MAML)",
+    "fomaml": "FedMeta(FOMAML)",
+    "sgd": "FedMeta(Meta-SGD)",
+}
+
+
+def costs(unit=1.0, **by_name):
+    """Of one seed at 20 % support; None: the target was not reached."""
+    spent = {n: np.inf if x is None else unit * x for n, x in by_name.items()}
+    return {0.2: {LABELS[name]: known(x) for name, x in spent.items()}}
 
 
 def sooner(**rounds):
-    table = overhead(**rounds)
-    needed = {
-        label: known(np.inf if pd.isna(r) else r)
-        for label, r in zip(table["algorithm"], table["rounds"], strict=True)
-    }
-    return fewer_rounds({0.2: table}, {0.2: needed}, [0.2])
+    return fewer_rounds(costs(**rounds), costs(2.5e9, **rounds), "74 %")
 
 
 @pytest.mark.parametrize(
@@ -116,6 +117,80 @@ def test_rounds_are_told_with_what_they_compute():
         "20 %: FedAvg 800 rounds, 2.00 TFLOP, FedMeta(MAML) 400 rounds, 1.00 TFLOP,"
         " FedMeta(Meta-SGD) not reached"
     )
+
+
+def test_accuracies_rise_from_the_least_support_to_the_most():
+    claim = rising(published(FEMNIST))
+    assert claim.figures.startswith(
+        "FedAvg(Meta): 83.58 at 20 %, 87.84 at 50 %, 88.76 at 90 %; FedMeta(MAML): "
+    )
+    assert side(rising(changed(0.9, "FedMeta(MAML)", 88.0))) is False
+    assert side(rising(changed(0.5, "FedMeta(MAML)", 70.0))) is True  # the ends count
+    assert side(rising(published({0.2: FEMNIST[0.2]}))) is None
+
+
+@pytest.mark.parametrize(
+    ("traffic", "held", "figures"),
+    [
+        ({"fedavg": 300, "maml": 100}, True, "FedMeta(MAML) 3.00 times"),
+        ({"fedavg": 280, "maml": 100}, False, "FedMeta(MAML) 2.80 times"),
+        (
+            {"fedavg": 300, "maml": 100, "sgd": 200},
+            False,
+            "FedMeta(MAML) 3.00 times, FedMeta(Meta-SGD) 1.50 times",
+        ),
+        ({"fedavg": None, "maml": 100}, True, "FedMeta(MAML) not comparable"),
+        ({"fedavg": 300, "maml": None}, False, "FedMeta(MAML) 0.00 times"),
+        ({"maml": 100}, None, "not measured"),
+    ],
+)
+def test_traffic(traffic, held, figures):
+    claim = less_traffic(costs(**traffic), "74 %")
+    assert (
+        claim.claim
+        == "(f) FedMeta reaches 74 % with 2.82 times less traffic than FedAvg"
+    )
+    assert (side(claim), claim.figures) == (held, f"20 %: {figures}")
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "flops", "held"),
+    [
+        ("femnist", {"fedavg": 9, "maml": 3, "fomaml": 2, "sgd": 4}, True),
+        ("femnist", {"fedavg": 9, "maml": 3, "fomaml": 2, "sgd": 1}, False),
+        ("femnist", {"fedavg": 9, "maml": 3}, None),
+        ("shakespeare", {"fedavg": 1, "maml": 3, "fomaml": 2}, True),
+        ("shakespeare", {"fedavg": 2, "maml": 3, "fomaml": 2}, False),
+        ("sent140", {"fedavg": 9, "fomaml": 2}, True),
+    ],
+)
+def test_which_algorithm_computes_least(benchmark, flops, held):
+    said = BENCHMARKS[benchmark].said
+    assert side(fewest_operations(costs(**flops), said, "74 %")) is held
+
+
+def test_what_first_order_saves_and_sends():
+    claim = fewer_operations(costs(1e12, maml=3, fomaml=2), "74 %")
+    assert side(claim) is True
+    assert claim.figures == "20 %: FedMeta(FOMAML) 2.00 TFLOP, FedMeta(MAML) 3.00 TFLOP"
+    assert side(fewer_operations(costs(maml=3, fomaml=None), "74 %")) is False
+    for benchmark, held in {"femnist": True, "shakespeare": False}.items():
+        said = BENCHMARKS[benchmark].said
+        claim = traffic_of_first_order(costs(maml=3, fomaml=4), said, "74 %")
+        assert side(claim) is held
+        assert f" {said.first_order_sends} traffic" in claim.claim
+
+
+def test_how_accuracies_are_spread():
+    variances = costs(fedavg=150, maml=50, sgd=40)
+    (claim,) = spread(variances, BENCHMARKS["femnist"].said)
+    assert side(claim) is True
+    assert claim.figures == ("20 %: FedMeta(MAML) 50, FedMeta(Meta-SGD) 40, FedAvg 150")
+    (claim,) = spread(variances, BENCHMARKS["shakespeare"].said)
+    assert side(claim) is False
+    assert spread(variances, BENCHMARKS["sent140"].said) == []
+    (claim,) = spread(costs(fedavg=150, maml=50, sgd=160), BENCHMARKS["femnist"].said)
+    assert side(claim) is False
 
 
 def test_headline():

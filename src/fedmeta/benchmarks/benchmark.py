@@ -18,6 +18,16 @@ from fedmeta.late import pd
 TABLE2 = ("FedAvg", "FedAvg(Meta)", "FedMeta(MAML)", "FedMeta(Meta-SGD)")
 
 
+class Said(NamedTuple):
+    """What the paper says of a data set beside Table 2 (section 4.2)."""
+
+    cheapest: str  # algorithm with the fewest operations to the target accuracy
+    first_order_sends: str  # FOMAML beside MAML, up to there: "more" or "less"
+    # Variance of clients' accuracies, FedMeta's beside FedAvg's: "lower" or "higher";
+    # "": nothing is said
+    variance: str = ""
+
+
 class Benchmark(NamedTuple):
     """A data set and the model that the paper puts on it.
 
@@ -46,6 +56,7 @@ class Benchmark(NamedTuple):
     table_form: TableForm | None = None  # of a user's own records; None: there is none
     # What the codebook counts over training clients; None: nothing, or records too.
     summary: Summarise | None = None
+    said: Said | None = None  # None: the paper does not have it
 
 
 def table2(rows: Mapping[float, tuple[float, ...]]) -> dict[float, dict[str, float]]:

@@ -153,13 +153,18 @@ def of_curve(
 
 
 @measure
-def reaching(run: Results, target: Value | float, column: str = "round") -> float:
-    """What a column was when validation accuracy first reached a target, a fraction."""
+def reaching(run: Results, target: Value | float, *columns: str) -> float:
+    """What a column was when validation accuracy first reached a target, a fraction.
+
+    The sum of several; without any, the round.
+    """
     if isinstance(target, Value):
         (seed,) = run.cells["seed"].unique() if len(run.cells) else [None]
         target = np.nan if target.diverged else target.by_seed.get(seed, np.nan)
     row = first_reaching(run.histories, target)
-    return np.nan if row is None else float(row.get(column, np.nan))
+    if row is None:
+        return np.nan
+    return sum(float(row.get(c, np.nan)) for c in columns or ("round",))
 
 
 def initial_and_personalised(history: pd.DataFrame) -> pd.DataFrame:

@@ -3,25 +3,32 @@
 The letters are those of the project's own list: (a) FedMeta is above FedAvg everywhere;
 (b) FedAvg(Meta) is below FedAvg only for Shakespeare and Sent140 at 20 % support; (c)
 FedMeta's lead over FedAvg(Meta) shrinks as the support grows; (d) FedMeta needs fewer
-rounds.
+rounds; (e) accuracies rise with the support; (f) FedMeta needs less traffic, by the
+least factor that the abstract states; (g) which algorithm needs the fewest operations;
+(h) FOMAML needs fewer than MAML; (i) whether it sends more than MAML or less; (j) how
+accuracies are spread over clients.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
+from fedmeta.benchmarks.benchmark import Said
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.reporting import tables
 from fedmeta.reporting.measures import Value, known
-from fedmeta.reporting.tables import REACHED
+from fedmeta.reporting.tables import NOT_REACHED
 from fedmeta.reporting.verdicts import Claim, Verdict, every, greater
-from fedmeta.reporting.wording import flops_text, label_of, percent
+from fedmeta.reporting.wording import bytes_text, flops_text, label_of, percent
 
 BASELINE, FINE_TUNED = label_of(tables.BASELINE), label_of("fedavg_meta")
 FEDMETA = (label_of("maml"), label_of("meta_sgd"))  # whose gains the paper states
+MAML, FOMAML = label_of("maml"), label_of("fomaml")
+LEAST_SAVING = 2.82  # of the paper's "2.82-4.33 times"
 Paper = Mapping[float, Mapping[str, float]]  # support fraction -> label -> %
 Accuracies = Mapping[float, Mapping[str, Value]]  # the same, by seed
+Costs = Accuracies  # or variances, by support fraction and label
 # By what they are of: in words, and what each decides.
 Figures = dict[Any, list[tuple[str, Verdict | None]]]
 
@@ -130,33 +137,136 @@ def shrinking_lead(accuracies: Accuracies) -> Claim:
     return _claim(f"(c) FedMeta's lead over FedAvg(Meta) shrinks{where}", found)
 
 
-def fewer_rounds(
-    overheads: Mapping[float, pd.DataFrame],
-    rounds: Accuracies,
-    fractions: Sequence[float],
-) -> Claim:
+def fewer_rounds(rounds: Costs, flops: Costs, goal: str) -> Claim:
     """(d) FedMeta reaches the target accuracy in fewer rounds than FedAvg.
 
     Args:
-        overheads: ``overhead_table`` by support fraction.
         rounds: to the target; infinite where it was not reached.
+        flops: likewise; a round of one costs more than one of another.
+        goal: the target in words.
     """
-    found: Figures = {p: [] for p in fractions}
-    target = " the target"
-    for p, table in overheads.items():
-        cost = table.set_index("algorithm")
-        labels = [label for label in FEDMETA if label in cost.index]
-        if BASELINE in cost.index and labels:
-            target = f" {cost['target'].iloc[0]:g} % validation accuracy"
-            base = rounds[p][BASELINE]
+    found: Figures = {p: [] for p in rounds}
+    for p, needed in rounds.items():
+        labels = [label for label in FEDMETA if label in needed]
+        if BASELINE in needed and labels:
+            base = needed[BASELINE]
             found[p] = [
                 (
-                    f"{k} {_rounds(cost.loc[k])}",
-                    None if k == BASELINE else greater(base, rounds[p][k]),
+                    f"{k} {_when(needed[k], flops[p][k])}",
+                    None if k == BASELINE else greater(base, needed[k]),
                 )
                 for k in (BASELINE, *labels)
             ]
-    return _claim(f"(d) FedMeta reaches{target} in fewer rounds than FedAvg", found)
+    return _claim(f"(d) FedMeta reaches {goal} in fewer rounds than FedAvg", found)
+
+
+def goal(target: float | None) -> str:
+    """An accuracy to reach, a fraction, in words."""
+    return "the target" if target is None else f"{100 * target:g} % validation accuracy"
+
+
+def rising(accuracies: Accuracies) -> Claim:
+    """(e) Algorithms that adapt gain from support, from the least to the most of it."""
+    found: Figures = {}
+    for label in (FINE_TUNED, *FEDMETA):
+        own = {p: row[label] for p, row in sorted(accuracies.items()) if label in row}
+        found[label] = [(f"{x:.2f} at {percent(p)}", None) for p, x in own.items()]
+        if len(own) > 1:
+            risen = greater(own[max(own)], own[min(own)])
+            found[label][-1] = found[label][-1][0], risen
+    return _claim("(e) Accuracies after adaptation rise with the support", found)
+
+
+def less_traffic(traffic: Costs, goal: str) -> Claim:
+    """(f) FedMeta saves as much traffic as the paper's abstract says at least.
+
+    Args:
+        traffic: bytes to the target; infinite where it was not reached.
+        goal: the target in words.
+    """
+    found: Figures = {p: [] for p in traffic}
+    for p, cost in traffic.items():
+        for label in FEDMETA:
+            if {label, BASELINE} <= cost.keys():
+                base, own = cost[BASELINE], cost[label]
+                saved = float(base) / float(own)
+                text = f"{saved:.2f} times" if np.isfinite(saved) else "not comparable"
+                lost = own.diverged or base.diverged
+                held = greater(base, own * LEAST_SAVING)
+                found[p].append((f"{label} {lost or text}", held))
+    claim = f"(f) FedMeta reaches {goal} with {LEAST_SAVING} times less traffic"
+    return _claim(f"{claim} than FedAvg", found)
+
+
+def fewest_operations(flops: Costs, said: Said, goal: str) -> Claim:
+    """(g) One algorithm, which depends on the data, needs the fewest operations.
+
+    Args:
+        flops: to the target; infinite where it was not reached.
+        said: what the paper says.
+        goal: the target in words.
+    """
+    cheapest = label_of(said.cheapest)
+    drawn = (BASELINE, FOMAML, *FEDMETA)  # in the paper's Figure 3
+    claim = f"(g) {cheapest} reaches {goal} with the fewest operations"
+    others = [label for label in drawn if label != cheapest]
+    return _less(claim, flops, [cheapest], others, flops_text)
+
+
+def fewer_operations(flops: Costs, goal: str) -> Claim:
+    """(h) FOMAML needs fewer operations than MAML. Takes what (g) does."""
+    claim = f"(h) {FOMAML} reaches {goal} with fewer operations than {MAML}"
+    return _less(claim, flops, [FOMAML], [MAML], flops_text)
+
+
+def traffic_of_first_order(traffic: Costs, said: Said, goal: str) -> Claim:
+    """(i) FOMAML sends more than MAML to the target, or less, as the paper says.
+
+    Takes what (f) and (g) do.
+    """
+    more = said.first_order_sends
+    low, high = (MAML, FOMAML) if more == "more" else (FOMAML, MAML)
+    claim = f"(i) {FOMAML} reaches {goal} with {more} traffic than {MAML}"
+    return _less(claim, traffic, [low], [high], bytes_text)
+
+
+def spread(variances: Costs, said: Said) -> list[Claim]:
+    """(j) FedMeta's accuracies vary less over clients than FedAvg's, or more.
+
+    Args:
+        variances: of the clients' accuracies, in squared points.
+        said: what the paper says; no claim where that is nothing.
+    """
+    if not said.variance:
+        return []
+    sides: tuple[Sequence[str], ...] = FEDMETA, [BASELINE]
+    low, high = sides if said.variance == "lower" else sides[::-1]
+    claim = f"(j) FedMeta's accuracies have a {said.variance} variance over clients"
+    return [_less(f"{claim} than FedAvg's", variances, low, high, "{:.0f}".format)]
+
+
+def _less(
+    claim: str,
+    costs: Costs,
+    low: Sequence[str],
+    high: Sequence[str],
+    text: Callable[[float], str],
+) -> Claim:
+    """Each of ``low`` costs less than each of ``high``, at every support fraction."""
+    found: Figures = {}
+    for p, cost in costs.items():
+        lower = [cost[label] for label in low if label in cost]
+        verdicts = {
+            label: every(greater(cost[label], own) for own in lower)
+            for label in high
+            if label in cost
+        }
+        found[p] = [
+            (f"{label} {_cost(cost[label], text)}", verdicts.get(label))
+            for label in (*low, *high)
+            if label in cost
+        ]
+    return _claim(claim, found)
 
 
 def _claim(claim: str, found: Figures) -> Claim:
@@ -170,11 +280,15 @@ def _claim(claim: str, found: Figures) -> Claim:
     return Claim(claim, figures, every(verdicts))
 
 
-def _rounds(row: pd.Series) -> str:
+def _when(rounds: Value, flops: Value) -> str:
     """ "120 rounds, 2.50 TFLOP": a round of one costs more than one of another."""
-    if row["outcome"] != REACHED:
-        return row["outcome"]
-    return f"{row['rounds']:,} rounds, {flops_text(row['flops'])}"
+    return _cost(rounds, lambda r: f"{r:,.0f} rounds, {_cost(flops, flops_text)}")
+
+
+def _cost(value: Value, text: Callable[[float], str]) -> str:
+    if value.diverged:
+        return value.diverged
+    return text(float(value)) if np.isfinite(float(value)) else NOT_REACHED
 
 
 def _range(values: Sequence[float]) -> str:

@@ -1,6 +1,6 @@
 """FEMNIST as the pipelines see it."""
 
-from fedmeta.benchmarks.benchmark import Benchmark, table2
+from fedmeta.benchmarks.benchmark import Benchmark, Said, table2
 from fedmeta.benchmarks.femnist import parse, pixels, profiles, rows, synthetic
 from fedmeta.models.cnn import femnist_cnn
 
@@ -24,4 +24,5 @@ FEMNIST = Benchmark(
         }
     ),
     table_form=rows.TABLE,
+    said=Said("fomaml", "more", "lower"),
 )

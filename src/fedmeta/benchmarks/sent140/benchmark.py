@@ -1,6 +1,6 @@
 """Sent140 as the pipelines see it."""
 
-from fedmeta.benchmarks.benchmark import Benchmark, table2
+from fedmeta.benchmarks.benchmark import Benchmark, Said, table2
 from fedmeta.benchmarks.sent140 import parse, rows, synthetic, vectors
 from fedmeta.data.select import select_clients
 from fedmeta.data.statistics import Reference
@@ -39,4 +39,5 @@ SENT140 = Benchmark(
         }
     ),
     table_form=rows.TABLE,
+    said=Said("fomaml", "less"),
 )

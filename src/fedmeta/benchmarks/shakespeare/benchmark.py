@@ -1,6 +1,6 @@
 """Shakespeare as the pipelines see it."""
 
-from fedmeta.benchmarks.benchmark import Benchmark, table2
+from fedmeta.benchmarks.benchmark import Benchmark, Said, table2
 from fedmeta.benchmarks.shakespeare import parse, profiles, rows, synthetic, windows
 from fedmeta.models.lstm import character_lstm
 
@@ -24,4 +24,5 @@ SHAKESPEARE = Benchmark(
         }
     ),
     table_form=rows.TABLE,
+    said=Said("fedavg", "less", "higher"),
 )
