@@ -17,18 +17,22 @@ from fedmeta.studies.study import create_pipeline
 
 # The rows of Chen et al.'s tables. Other algorithms are run one at a time.
 COMPARED = ("fedavg", "fedavg_meta", "maml", "fomaml", "meta_sgd")
+# Those that a study of personalisation is asked to compare with.
+RIVALS = ("local", "fedbabu", "knn_per", "ditto", "fedper", "fedrep", "scaffold")
 FEDERATED = ("fedavg", "fedavg_meta", "maml")  # by `make federation`
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """``<benchmark>_data``, ``<benchmark>_<algorithm>``, ``<benchmark>_fedmeta``.
+    """``<benchmark>_data``, ``_<algorithm>``, ``_fedmeta`` and ``_rivals``.
 
-    Inside Flower the last two once more, with ``_federation``, on the nodes' clients.
+    Inside Flower algorithms and the comparison once more, with ``_federation``, on the
+    nodes' clients.
 
-    The last of these is everything from raw data to the report of the paper's
-    comparison, or, where there is a study of that name, of an experiment of its own.
+    ``_fedmeta`` is everything from raw data to the report of the paper's comparison,
+    or, where there is a study of that name, of an experiment of its own. ``_rivals``
+    compares with other ways to personalise too.
     """
-    pipelines: dict[str, Pipeline] = {}
+    pipelines, studies = {}, create_pipelines()
     for benchmark in BENCHMARKS:
         data = clients_of(benchmark).create_pipeline()
         runs = {
@@ -39,10 +43,14 @@ def register_pipelines() -> dict[str, Pipeline]:
         pipelines[f"{benchmark}_data"] = data
         for name, run in runs.items():
             pipelines[f"{benchmark}_{name}"] = data + run
-        pipelines[f"{benchmark}_fedmeta"] = _compared(benchmark, COMPARED, data, runs)
+        name, home = f"{benchmark}_fedmeta", f"{benchmark}_rivals"
+        if name not in studies:
+            pipelines[name] = _compared(benchmark, benchmark, COMPARED, data, runs)
+            all_of_them = COMPARED + RIVALS
+            pipelines[home] = _compared(home, benchmark, all_of_them, data, runs)
         if is_taking_part():
             pipelines |= _on_nodes(benchmark, runs)
-    pipelines |= create_pipelines()
+    pipelines |= studies
     pipelines = {name: _tagged(pipeline) for name, pipeline in pipelines.items()}
     pipelines["__default__"] = pipelines["femnist_fedmeta"]
     return pipelines
@@ -54,12 +62,13 @@ def _on_nodes(benchmark: str, runs: Mapping[str, Pipeline]) -> dict[str, Pipelin
         f"{benchmark}_{name}_federation": data + federation.remote(benchmark, run)
         for name, run in runs.items()
     }
-    compared = _compared(benchmark, FEDERATED, data, runs)
+    compared = _compared(benchmark, benchmark, FEDERATED, data, runs)
     found[f"{benchmark}_federation"] = federation.remote(benchmark, compared)
     return found
 
 
 def _compared(
+    home: str,
     benchmark: str,
     algorithms: Sequence[str],
     data: Pipeline,
@@ -67,7 +76,7 @@ def _compared(
 ) -> Pipeline:
     """Everything from raw data to the report of some algorithms."""
     trained = sum((runs[name] for name in algorithms), Pipeline([]))
-    return create_pipeline(comparison.study(benchmark, algorithms, data, trained))
+    return create_pipeline(comparison.study(home, benchmark, algorithms, data, trained))
 
 
 def _tagged(pipeline: Pipeline) -> Pipeline:

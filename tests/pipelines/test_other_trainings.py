@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.data.partition import partition_examples
 from fedmeta.pipelines.options import ProbeOptions
-from fedmeta.pipelines.training import nodes
+from fedmeta.pipelines.training.costs import COSTS
 from fedmeta.pipelines.training.setup import Data, prepare, training_task_maker
 
 BENCHMARK = BENCHMARKS["femnist"]
@@ -46,9 +46,23 @@ def test_a_second_stage_begins_where_the_first_one_ended(data, first, tmp_path):
     assert len(before) == 4  # loss and accuracy, over records and over clients
     last = first.history["fedavgm"].iloc[-1]
     assert history.loc[0, before].tolist() == last[before].tolist()
-    # its costs are its own
-    assert history.loc[0, list(nodes.COSTS)].eq(0).all()
+    # what has led there is paid for
+    assert history.loc[0, list(COSTS)].tolist() == last[list(COSTS)].tolist()
+    own = ended.history["fedavgm_reptile"].iloc[-1]
+    assert own["client_rounds"] == 2 * last["client_rounds"] > 0
+    assert own["bytes_up"] == 2 * last["bytes_up"] > 0
     assert not torch.equal(*(_weights(c) for c in (first, ended)))
+
+
+def test_a_second_stage_begins_with_what_was_learned(data, tmp_path):
+    averaged = TRAINING.model_copy(update={"iterate": "average"})
+    start = run(data, tmp_path, "fedavgm", averaged)[0]
+    last, average = (
+        meta["theta"]["hidden.weight"] for meta in (start.state.meta, start.average)
+    )
+    assert not torch.equal(last, average)
+    (begun, *_), *_ = second(data, tmp_path, start)
+    assert_same_bits(begun.state.meta["theta"], start.average["theta"])
 
 
 def test_only_what_is_theta_is_gone_on_from(data, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from kedro.framework.project import configure_project, settings
 
 from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.pipeline_registry import COMPARED, RIVALS
 
 CONF = Path(__file__).parents[2] / "conf"
 TUNED = [path.stem.partition("_")[2] for path in CONF.glob("tuned/parameters_*.yml")]
@@ -86,3 +87,11 @@ def test_each_side_is_tuned_with_as_many_configurations(name: str) -> None:
     for method, option in (("maml", "inner_lr"), ("meta_sgd", "alpha_init")):
         wanted = {option: alpha, "server": {"name": "adam", "lr": beta}}
         assert tried[method][0] == wanted
+
+
+def test_so_are_the_rivals() -> None:
+    tuning = read("reduced", "parameters")["femnist_rivals_tuning"]
+    assert {len(tried) for tried in tuning["configurations"].values()} == {8}
+    assert tuning["configurations"].keys() == {*COMPARED, *RIVALS}
+    rounds = read("reduced", "parameters")["femnist"]["training"]["rounds"]
+    assert tuning["rungs"][-1] == {"rounds": rounds, "keep": 1}

@@ -13,7 +13,7 @@ from kedro.framework.startup import bootstrap_project
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.checkpoints import read_checkpoint
 from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.pipeline_registry import COMPARED, register_pipelines
+from fedmeta.pipeline_registry import COMPARED, RIVALS, register_pipelines
 from fedmeta.pipelines.ingestion.nodes import DRAWN
 from fedmeta.pipelines.reporting import source_words
 from fedmeta.pipelines.training import nodes
@@ -100,6 +100,7 @@ def test_what_is_registered():
         for benchmark in BENCHMARKS
         for name in (*ALGORITHMS, "data", "fedmeta")
     }
+    runs |= {f"{benchmark}_rivals" for benchmark in COMPARING}
     assert set(PIPELINES) == {*runs, *STUDIES, *OTHERS, "__default__"}
     assert PIPELINES["__default__"] == PIPELINES["femnist_fedmeta"]
     for benchmark in COMPARING:
@@ -108,6 +109,8 @@ def test_what_is_registered():
             assert set(PIPELINES[f"{benchmark}_{name}"].nodes) <= everything
         namespaces = {node.namespace for node in everything}
         assert not namespaces & (set(ALGORITHMS) - set(COMPARED))
+        more = {node.namespace for node in PIPELINES[f"{benchmark}_rivals"].nodes}
+        assert more >= {*COMPARED, *RIVALS}
 
 
 def test_a_second_stage_comes_with_the_first_one():

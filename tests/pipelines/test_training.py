@@ -13,6 +13,7 @@ from fedmeta.data.partition import partition_examples
 from fedmeta.datasets import CheckpointDataset, EarlierCheckpointsDataset
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.training import nodes
+from fedmeta.pipelines.training.costs import COSTS, spent_before
 from fedmeta.pipelines.training.pipeline import trained_with
 
 ADAM, SGD = {"name": "adam", "lr": 0.01}, {"name": "sgd", "lr": 0.1}
@@ -346,8 +347,10 @@ def test_history(unbroken):
         for history in tables[: len(tables) // 2]:
             assert history["round"].tolist() == [0, 2, 4, 6, 7]
             assert history["train_loss"].isna().tolist() == [True] + [False] * 4
-            assert history["client_rounds"].tolist() == [0, 6, 12, 18, 21]
-            assert history.loc[0, list(nodes.COSTS)].eq(0).all()
+            before = spent_before(start_of(name, unbroken))
+            own = history[list(COSTS)] - pd.Series(before)
+            assert own["client_rounds"].tolist() == [0, 6, 12, 18, 21]
+            assert own.loc[0].eq(0).all()
             assert not history.drop(columns="train_loss").isna().any(axis=None)
             frozen = UNSENT.get(name, [])
             sent = tree_nbytes(
@@ -358,10 +361,8 @@ def test_history(unbroken):
                     if parameter.partition(".")[0] not in frozen
                 ]
             )
-            assert history["bytes_down"].tolist() == [
-                sent * n for n in (0, 6, 12, 18, 21)
-            ]
-            assert (history["bytes_up"] - history["bytes_down"]).iloc[-1] == 8 * 21
+            assert own["bytes_down"].tolist() == [sent * n for n in (0, 6, 12, 18, 21)]
+            assert (own["bytes_up"] - own["bytes_down"]).iloc[-1] == 8 * 21
             accuracies = history.filter(like="accuracy")
             assert accuracies.ge(0).all(axis=None)
             assert accuracies.le(1).all(axis=None)
@@ -396,7 +397,9 @@ def test_what_learns_nothing_in_rounds_has_none(data, unbroken, tmp_path, name):
     first = start.learned if start else whole[0][0].state.meta
     assert_same_bits(_sorted(checkpoint.learned), _sorted(first))
     assert history["round"].tolist() == [0, TRAINING.rounds]
-    assert history[list(nodes.COSTS)].eq(0).all(axis=None)
+    for column, before in spent_before(start).items():  # of what led there
+        assert history[column].tolist() == [before] * 2
+        assert (before > 0) == (start is not None)
     same = history.filter(like="validation_")
     assert (same.iloc[0] == same.iloc[1]).all()
     assert (history["validation_loss_after"] != history["validation_loss_before"]).all()

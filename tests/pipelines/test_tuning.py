@@ -23,9 +23,9 @@ TUNING = TuningOptions(
 )
 
 
-def tuned(data, folder, name="fedavg", tuning=TUNING, **changed):
+def tuned(data, folder, name="fedavg", tuning=TUNING, names=None, **changed):
     """The node as Kedro runs it, with some blocks changed; the last table."""
-    path, names = str(folder / f"{name}.safetensors"), trained_with(name)
+    path, names = str(folder / f"{name}.safetensors"), names or trained_with(name)
     blocks = {b: BLOCKS[b] for n in (*names, "maml") for b in blocks_of(n)} | changed
     for checkpoint, table in halving.tune(
         BENCHMARKS["femnist"],
@@ -64,6 +64,35 @@ def test_every_configuration_is_judged_and_the_best_go_on(found):
         "fedavg_meta": 1,
     }
     assert table["work"].between(0.5, 1.5).all()
+
+
+def test_what_starts_from_a_training_is_judged_on_it(data, tmp_path):
+    same = {"fine_tuning": {"optimizer": {"name": "sgd", "lr": 0.1}, "epochs": 0}}
+    tuning = TUNING.model_copy(
+        update={
+            "configurations": {
+                "fedavg": RATES[:1],
+                "knn_per": [{"share": 0.0}, {"share": 0.9}],
+                "ditto": [same, RECIPES[1]],
+            }
+        }
+    )
+    table = tuned(data, tmp_path, tuning=tuning, names=["fedavg", "knn_per", "ditto"])
+    first = table[(table["rounds"] == 2) & (table["iterate"] == "last")]
+    found = first.set_index(["algorithm", "adaptation"])["accuracy"]
+    assert len(found) == 1 + 2 + 2
+    shared = found["fedavg"].item()
+    assert found["knn_per", "share=0.0"] == shared
+    assert found["knn_per", "share=0.9"] != shared
+    assert found["ditto"].iloc[0] == shared
+
+
+def test_what_learns_nothing_in_rounds_has_no_average(data, tmp_path):
+    tuning = TUNING.model_copy(update={"configurations": {"local": RECIPES}})
+    table = tuned(data, tmp_path, "local", tuning)
+    assert set(table["iterate"]) == {"last"}
+    assert table["work"].eq(0).all()
+    assert table.groupby("rounds")["kept"].sum().eq(1).all()
 
 
 def judging(judged):

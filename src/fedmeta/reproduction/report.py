@@ -38,7 +38,8 @@ SAVE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # the same every 
 ABOUT = """
 A claim is about what was measured; what was not is named among its figures. The range
 of gains above is over MAML and Meta-SGD, all support fractions and all data sets, as in
-the paper's abstract. Rounds and costs to an accuracy are means of what each seed needed."""
+the paper's abstract. Rounds and costs to an accuracy are means of what each seed
+needed."""
 MISSING = """
 These lines fill the cells that are missing, or have fewer seeds than others. What is
 there already is not trained again."""

@@ -4,6 +4,7 @@ To add one: a module of this package, a line here, a parameters file.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from kedro.pipeline import Pipeline
 
@@ -28,8 +29,14 @@ STUDIES: dict[str, Study] = {
 # Experiments with reports of their own kind.
 OTHERS: dict[str, Callable[[], Pipeline]] = {
     "recommendation_fedmeta": lambda: create_pipeline(recommendation.STUDY),
-    "femnist_tuning": lambda: tuning.create_pipeline("femnist"),
-    "shakespeare_tuning": lambda: tuning.create_pipeline("shakespeare"),
+    **{
+        home: partial(tuning.create_pipeline, home, benchmark, tuned)
+        for home, benchmark, tuned in (
+            ("femnist_tuning", "femnist", tuning.COMPARED),
+            ("femnist_rivals_tuning", "femnist", tuning.RIVALS),
+            ("shakespeare_tuning", "shakespeare", tuning.COMPARED),
+        )
+    },
 }
 
 

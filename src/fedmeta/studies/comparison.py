@@ -1,4 +1,4 @@
-"""The comparison of algorithms on one benchmark: `<benchmark>_fedmeta`.
+"""Comparisons of algorithms on one benchmark: `<benchmark>_fedmeta`, `_rivals`.
 
 A study whose factor is the algorithm (Chen et al. 2018, arXiv 1802.07876). What several
 seeds and support fractions of it say is `fedmeta.reproduction.table2`.
@@ -188,12 +188,19 @@ def _compared(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def study(
-    benchmark: str, algorithms: Sequence[str], data: Pipeline, trained: Pipeline
+    home: str,
+    benchmark: str,
+    algorithms: Sequence[str],
+    data: Pipeline,
+    trained: Pipeline,
 ) -> Study:
     """The comparison of some algorithms on a benchmark.
 
     Args:
-        data: the graph that prepares its clients.
+        home: under which name the report is.
+        benchmark: a name in `BENCHMARKS`.
+        algorithms: names in `ALGORITHMS`.
+        data: the graph that prepares the benchmark's clients.
         trained: the graph of the trainings, with their scores.
     """
     entry, records = BENCHMARKS[benchmark], f"{benchmark}.records"
@@ -203,7 +210,7 @@ def study(
     }
     inputs = ("clients", "support_query", "codebook", "statistics")
     return Study(
-        benchmark,
+        home,
         entry,
         [Experiment(benchmark, clients, variants, graph=lambda _: trained)],
         report=partial(report, entry),

@@ -139,8 +139,9 @@ def tune(
 
     def judged(checkpoint: Checkpoint, blocks: Blocks) -> pd.DataFrame:
         """Judge a finished training, reusing judgements that its checkpoint has."""
-        # A finished training has both.
         iterates: Any = {"last": checkpoint.state.meta, "average": checkpoint.average}
+        if checkpoint.average is None:  # nothing is learned in rounds
+            del iterates["average"]
         wanted = [
             (name, words, own, iterate)
             for name in names

@@ -1,4 +1,6 @@
-"""Tuning all sides of the comparison with one budget, on validation clients."""
+"""Tuning all sides of a comparison with one budget, on validation clients."""
+
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from kedro.pipeline import Pipeline
@@ -9,21 +11,37 @@ from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.reporting import settings_of_results, united
 from fedmeta.pipelines.studies.experiment import clients_of
 from fedmeta.pipelines.studies.halving import tune
-from fedmeta.pipelines.training.pipeline import option_inputs, trained_with
+from fedmeta.pipelines.training.pipeline import option_inputs
 
 REFERENCE = "maml"  # in the options of its block: the measure of a round's work
-TUNED = ("fedavg", "maml", "fomaml", "meta_sgd")  # with what shares their trainings
+# What is trained, and what only adapts its models in another way.
+Tuned = Mapping[str, Sequence[str]]
+COMPARED: Tuned = {"fedavg": ["fedavg_meta"], "maml": [], "fomaml": [], "meta_sgd": []}
+RIVALS: Tuned = {
+    **COMPARED,
+    "fedavg": ["fedavg_meta", "knn_per", "ditto"],
+    "local": [],
+    "fedbabu": [],
+    "fedper": [],
+    "fedrep": [],
+    "scaffold": [],
+}
 
 
-def create_pipeline(benchmark: str) -> Pipeline:
-    """Clients of a benchmark -> what was tried and chosen for each algorithm."""
-    home = f"{benchmark}_tuning"
+def create_pipeline(home: str, benchmark: str, tuned: Tuned) -> Pipeline:
+    """Clients of a benchmark -> what was tried and chosen for each algorithm.
+
+    Args:
+        home: under which name the report and the options are.
+        benchmark: a name in `BENCHMARKS`.
+        tuned: the algorithms.
+    """
     nodes = [
         node(
             bind(
                 tune,
                 benchmark=BENCHMARKS[benchmark],
-                names=trained_with(name),
+                names=[name, *others],
                 reference=REFERENCE,
             ),
             [f"{home}.{name}.checkpoint", f"{home}.report.{name}_table"],
@@ -32,12 +50,12 @@ def create_pipeline(benchmark: str) -> Pipeline:
             {
                 "earlier": f"{home}.{name}.earlier_checkpoints",
                 "tuning": f"params:{home}",
-                **option_inputs(benchmark, [*trained_with(name), REFERENCE]),
+                **option_inputs(benchmark, [name, *others, REFERENCE]),
             },
         )
-        for name in TUNED
+        for name, others in tuned.items()
     ]
-    tables = {name: f"{home}.report.{name}_table" for name in TUNED}
+    tables = {name: f"{home}.report.{name}_table" for name in tuned}
     output = f"{home}.report.tuning_table"
     chosen = node(choose, output, benchmark, "report", tables)
     return clients_of(benchmark).create_pipeline() + Pipeline([*nodes, chosen])

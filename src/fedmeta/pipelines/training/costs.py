@@ -1,13 +1,24 @@
-"""What the clients of a training have cost so far: traffic and operations."""
+"""What clients have cost so far: traffic and operations.
+
+Those of the training that another starts from count as well.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 
+from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.compression import Compression
 from fedmeta.core.cost import analytic_flops, counted_flops, traffic
 from fedmeta.core.model import Model
 from fedmeta.core.types import Algorithm, ClientId, ServerState, Task
 
 COSTS = ("bytes_down", "bytes_up", "flops", "flops_counted", "client_rounds")
+
+
+def spent_before(start: Checkpoint | None) -> dict[str, float]:
+    """Costs of the training that another starts from; none where it has no row."""
+    histories = start.history.values() if start else ()
+    last = [row for table in histories for row in table.tail(1).to_dict("records")]
+    return {name: last[0][name] if last else 0 for name in COSTS}
 
 
 def prices(

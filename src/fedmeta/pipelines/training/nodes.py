@@ -25,7 +25,7 @@ from fedmeta.pipelines.divergence import inherited, marked, remedy
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.progress import Clock, lasts
 from fedmeta.pipelines.training.averaging import IterateAverage
-from fedmeta.pipelines.training.costs import COSTS, prices, summed
+from fedmeta.pipelines.training.costs import prices, spent_before, summed
 from fedmeta.pipelines.training.keeping import Keeping
 from fedmeta.pipelines.training.privacy import Privacy
 from fedmeta.pipelines.training.resuming import (
@@ -191,7 +191,7 @@ def _checkpoints(
         ),
         training.rounds,
     )
-    spent: dict[str, float] = dict.fromkeys(COSTS, 0)
+    spent = spent_before(start)
     clock = Clock(called, training.rounds, checkpoint.timing if checkpoint else ())
     if checkpoint is not None:
         yield checkpoint._replace(rounds=training.rounds, diverged=None)
@@ -207,7 +207,7 @@ def _checkpoints(
         tell_others(called, earlier, {**settings, ROUNDS: training.rounds})
         kept.clear()
         state = trained.init(
-            start.state.meta["theta"] if start else setup.model.init(training.seed)
+            start.learned["theta"] if start else setup.model.init(training.seed)
         )
         yield from _at_start(judged(state := _moved(state, setup), nan), start)
 
