@@ -139,9 +139,9 @@ def tune(
 
     def judged(checkpoint: Checkpoint, blocks: Blocks) -> pd.DataFrame:
         """Judge a finished training, reusing judgements that its checkpoint has."""
-        iterates: Any = {"last": checkpoint.state.meta, "average": checkpoint.average}
-        if checkpoint.average is None:  # nothing is learned in rounds
-            del iterates["average"]
+        found = {"last": checkpoint.state.meta, "average": checkpoint.average}
+        # Where nothing is learned in rounds there is no average.
+        iterates = {name: meta for name, meta in found.items() if meta is not None}
         wanted = [
             (name, words, own, iterate)
             for name in names
