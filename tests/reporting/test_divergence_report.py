@@ -96,6 +96,16 @@ def test_a_loss_that_is_not_finite_is_a_gap_and_words(scores):
     assert "FedAvg not finite at round 20 and on" in words_in(panel.figure)
 
 
+def test_what_learns_nothing_in_rounds_has_no_training_loss(scores, histories):
+    alone = make_history([0.5, 0.5]).assign(train_loss=np.nan, client_rounds=8)
+    both = {"FedAvg": histories["FedAvg"], "Local training": alone}
+    both_scores = {"FedAvg": scores["FedAvg"], "Local training": scores["FedAvg"]}
+    watched, training = all_figures(both, both_scores)["loss"].axes[:2]
+    shown = [" ".join(t.get_text() for t in axes.texts) for axes in (watched, training)]
+    assert ["Local training" in text for text in shown] == [True, False]
+    assert all("FedAvg" in text for text in shown)
+
+
 def test_a_test_loss_that_is_not_finite_is_no_smaller_one(histories):
     table = make_scores([10, 10], [5, 6], [5, 6]).astype({"loss_sum_after": float})
     table.loc[0, "loss_sum_after"] = np.nan

@@ -44,12 +44,24 @@ def loss_curves(results: Results) -> Figure:
         ("validation", "validation_loss_after", "validation_loss_before"),
         ("training clients", "train_loss", None),
     ):
-        found = c.by_round(_by_support(results), column, beside=beside)
+        groups_of = _by_support(results)
+        if column == "train_loss":
+            groups_of = {
+                title: {label: found for label, found in group.items() if _works(found)}
+                for title, group in groups_of.items()
+            }
+        found = c.by_round(groups_of, column, beside=beside)
         named = {", ".join(filter(None, [who, k])): v for k, v in found.items()}
         groups |= named
         axes |= dict.fromkeys(named, c.LOSS._replace(title=f"{who}\n{c.LOSS.title}"))
     title = f"Loss by round · {results.source}"
     return c.curves(groups, title, axes or c.LOSS, rows=2 if len(groups) > 2 else 1)  # noqa: PLR2004
+
+
+def _works(results: Results) -> bool:
+    """Whether clients compute in rounds: there are algorithms that only adapt."""
+    worked = results.histories.groupby("seed", dropna=False)["client_rounds"]
+    return results.diverged != "" or bool((worked.max() > worked.min()).any())
 
 
 def client_density(results: Results) -> Figure:

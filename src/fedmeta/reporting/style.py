@@ -26,6 +26,15 @@ COLOURS = {
     "FedMeta(FOMAML)": "#CC79A7",
     "FedMeta(Meta-SGD)": "#009E73",
 }
+RIVAL_COLOURS = {
+    "Local training": "#999999",
+    "FedBABU": "#E69F00",
+    "kNN-Per": "#56B4E9",
+    "Ditto": "#000000",
+    "FedPer": "#8C6D00",
+    "FedRep": "#7B3FA0",
+    "SCAFFOLD": "#7A1C1C",
+}
 # Of the recommendation study: a hue says how a model came about, its light shade LR
 # and its dark one NN; what learns nothing is grey.
 RECOMMENDER_COLOURS = {
@@ -71,7 +80,7 @@ class PlainFigure(Figure):
 
 def colours_of(labels: Iterable[str]) -> dict[str, str]:
     """A colour for every label; the known algorithms always keep theirs."""
-    known = COLOURS | RECOMMENDER_COLOURS | PERFEDAVG_COLOURS
+    known = COLOURS | RIVAL_COLOURS | RECOMMENDER_COLOURS | PERFEDAVG_COLOURS
     others = cycle(OTHER_COLOURS)
     return {label: known.get(label) or next(others) for label in labels}
 
