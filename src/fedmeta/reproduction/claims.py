@@ -190,7 +190,9 @@ def less_traffic(traffic: Costs, goal: str) -> Claim:
             if {label, BASELINE} <= cost.keys():
                 base, own = cost[BASELINE], cost[label]
                 saved = float(base) / float(own)
-                text = f"{saved:.2f} times" if np.isfinite(saved) else "not comparable"
+                text = f"{saved:.2f} times"
+                if not np.isfinite(saved):
+                    text = f"open ({BASELINE} {NOT_REACHED})"
                 lost = own.diverged or base.diverged
                 held = greater(base, own * LEAST_SAVING)
                 found[p].append((f"{label} {lost or text}", held))
