@@ -99,28 +99,13 @@ TABLES = ("benchmarks.registry", "core.algorithms")
 EQUIVALENT: dict[str, str] = {
     # What travels can be less than all, and layers frozen: tests/golden.
     "d7f2e68e845de1f9": "4ebdb24243e110ab",  # core.model
-    "d02d7ccbd6b4ee4f": "8a565d3923f4829f",  # core.evaluation
     "c4a1c867939dc463": "bf13832591cf5877",  # models.cnn
     "ec131c929e053307": "e5612f5753536537",  # models.mlp
     "6ae60e4108d2327e": "ea6b6c1766ee0f7d",  # models.lstm
     "7ecd5a0552070a66": "69406e8adaa891ac",  # models.tabular
     # Clients may keep something between rounds: tests/golden.
-    "caae4fdd2f6779ed": "efb7f0c9aeeff9fb",  # core.algorithms.common
-    "5961da45d2ff471a": "e3b3cfda91be374c",  # core.algorithms.fedavg
-    "efe0e775d0a03c15": "d1a2390eb81e3be4",  # core.backends
-    "6b128eb13c66f0ed": "167621cc9f41360a",  # core.cost
-    "84b90a95d8ba76b4": "5ada824d15d8291e",  # core.engine
     "bc568cb56f70c382": "5e70598e11ff00d5",  # core.optimizers
     "8a912425269be1a7": "0603a89a4af8de2b",  # core.types
-    "45b84ac586bedc81": "",  # data.states
-    "d1bed1fb6ad49b13": "80a3fcf79c12883b",  # pipelines.training.costs
-    "fa15052702508f04": "",  # pipelines.training.keeping
-    "51181f3e80134c4e": "7c7cd45d069a8757",  # pipelines.training.nodes
-    "be3d51914c7559cb": "",  # pipelines.training.watched
-    "0e09c8d5c6de940e": "f7960c3fde2e3fa6",  # pipelines.training.setup
-    "5b51041aa804acc3": "5f4758509f5d84d5",  # assembly
-    "643b91c5eb5e430d": "ce4dfd384028abfd",  # pipelines.training.privacy
-    "892711f28dc75233": "90ebd2f39c67d38b",  # pipelines.studies.halving
     # Messages, and rows of tables of one's own: tests/golden.
     "fe00b7368ae441bb": "96c9c46bcdad1c17",  # benchmarks.recommendation.values
     "563cc6adf79d4921": "616dbf0beb9a326d",  # data.names
@@ -132,9 +117,8 @@ EQUIVALENT: dict[str, str] = {
     "f043fe8c794119c5": "",  # data.vocabularies
     "1ac6c59fcc6cfd6e": "e016faf3daa9a5ed",  # benchmarks.sent140.vectors
     "c95c1c2d91e7ec2e": "c6d493d5c5cc8be5",  # benchmarks.images.pixels
-    # Memory of ids, and float32 on GPUs.
+    # An index that equal ids share: tests/data/test_ids.py.
     "52d8be4e30687ffe": "cd18d33cc6d8519b",  # data.ids
-    "8c5552c56e955846": "125fedbbab8c4c25",  # pipelines.training.machine
 }
 
 
