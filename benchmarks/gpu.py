@@ -134,6 +134,7 @@ def run(
     """Tests, timed rounds, cells; a line as each is done."""
     end = time.monotonic() + 60 * minutes
     there, on_it = torch.device(device), f"on {_name(device)}"
+    torch.backends.cudnn.allow_tf32 = False  # as `kedro run` has it
     found.mkdir(parents=True, exist_ok=True)
     core = Path(__file__).parents[1] / "tests" / "core" / "test_algorithms.py"
     command = [sys.executable, "-m", "pytest", "-q", "--noconftest", core, "-k", tests]
