@@ -34,10 +34,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from rounds import CASES, algorithms, on, our_round, plain_rounds
+from rounds import CASES, algorithms, begun, on, our_round, plain_rounds
 
 from fedmeta.benchmarks.femnist.pixels import codebook, encoding
-from fedmeta.core.algorithms import ALGORITHMS, FineTuning, LocalSteps
+from fedmeta.core.algorithms import ALGORITHMS, FineTuning, LocalSteps, options_of
 from fedmeta.core.backends import vectorized
 from fedmeta.core.engine import run_rounds
 from fedmeta.core.evaluation import evaluate_clients
@@ -85,8 +85,6 @@ def pack(packed: Path, env: str, project: Path) -> None:
     # The project's own environment has these, a machine with a GPU may not.
     from kedro.framework.session import KedroSession  # noqa: PLC0415
     from kedro.framework.startup import bootstrap_project  # noqa: PLC0415
-
-    from fedmeta.core.algorithms import options_of  # noqa: PLC0415
 
     bootstrap_project(project)
     with KedroSession.create(project, env=env) as session:
@@ -301,8 +299,7 @@ def _trained(
     """What is learned in so many rounds; None: the clock was at ``end`` before."""
     training = packed.header["training"]
     ids, size = packed.header["parts"]["train"], training["clients_per_round"]
-    state = algorithm.init(on(device, model.init(seed)))
-    state = state._replace(opt_state=on(device, state.opt_state))
+    state = begun(algorithm, model, seed, device)
     for_each = vectorized(size)(algorithm.client_update, task(algorithm.passes))
     cohorts = (sample_cohort(ids, size, seed, t) for t in range(1, rounds + 1))
     mean, before = None, 3 * rounds // 4

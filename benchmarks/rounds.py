@@ -44,7 +44,7 @@ from fedmeta.core.engine import run_rounds
 from fedmeta.core.model import Model
 from fedmeta.core.optimizers import adam
 from fedmeta.core.trees import tree_map
-from fedmeta.core.types import Algorithm, Backend, Batch, Task
+from fedmeta.core.types import Algorithm, Backend, Batch, ServerState, Task
 from fedmeta.models.cnn import PRECISIONS, femnist_cnn
 from fedmeta.models.lstm import character_lstm, tweet_lstm
 
@@ -142,8 +142,7 @@ def our_round(
         )
 
     for_each = backend(algorithm.client_update, make_task)
-    state = algorithm.init(on(device, model.init(0)))
-    state = state._replace(opt_state=on(device, state.opt_state))
+    state = begun(algorithm, model, 0, device)
 
     def run() -> None:
         nonlocal state
@@ -155,6 +154,14 @@ def our_round(
 def on(device: torch.device, tree: Any) -> Any:
     """The tensors of a tree, on a device."""
     return tree_map(lambda leaf: leaf.to(device), tree)
+
+
+def begun(
+    algorithm: Algorithm, model: Model, seed: int, device: torch.device
+) -> ServerState:
+    """The server's state before the first round, on a device."""
+    state = algorithm.init(on(device, model.init(seed)))
+    return state._replace(opt_state=on(device, state.opt_state))
 
 
 def seconds(run: Callable[[], None], torch_threads: int, clock) -> float:

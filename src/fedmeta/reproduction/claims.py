@@ -125,12 +125,9 @@ def shrinking_lead(accuracies: Accuracies) -> Claim:
     ends: list[float] = []
     for label in FEDMETA:
         leads = lead(accuracies, label, FINE_TUNED)
-        found[label] = [(f"{x:+.2f} at {percent(p)}", None) for p, x in leads.items()]
+        found[label] = _along(leads, "+.2f", greater)
         if len(leads) > 1:
-            first, last = min(leads), max(leads)
-            ends += [first, last]
-            held = greater(leads[first], leads[last])
-            found[label][-1] = found[label][-1][0], held
+            ends += [min(leads), max(leads)]
     where = (
         f" from {percent(min(ends))} to {percent(max(ends))} support" if ends else ""
     )
@@ -170,10 +167,7 @@ def rising(accuracies: Accuracies) -> Claim:
     found: Figures = {}
     for label in (FINE_TUNED, *FEDMETA):
         own = {p: row[label] for p, row in sorted(accuracies.items()) if label in row}
-        found[label] = [(f"{x:.2f} at {percent(p)}", None) for p, x in own.items()]
-        if len(own) > 1:
-            risen = greater(own[max(own)], own[min(own)])
-            found[label][-1] = found[label][-1][0], risen
+        found[label] = _along(own, ".2f", lambda least, most: greater(most, least))
     return _claim("(e) Accuracies after adaptation rise with the support", found)
 
 
@@ -269,6 +263,20 @@ def _less(
             if label in cost
         ]
     return _claim(claim, found)
+
+
+def _along(
+    values: Mapping[float, Value],
+    form: str,
+    held: Callable[[Value, Value], Verdict],
+) -> list[tuple[str, Verdict | None]]:
+    """Values by support fraction in words; at the last what its two ends decide."""
+    told: list[tuple[str, Verdict | None]] = [
+        (f"{x:{form}} at {percent(p)}", None) for p, x in values.items()
+    ]
+    if len(values) > 1:
+        told[-1] = told[-1][0], held(values[min(values)], values[max(values)])
+    return told
 
 
 def _claim(claim: str, found: Figures) -> Claim:

@@ -32,9 +32,9 @@ OTHERS: dict[str, Callable[[], Pipeline]] = {
     **{
         home: partial(tuning.create_pipeline, home, benchmark, tuned)
         for home, benchmark, tuned in (
-            ("femnist_tuning", "femnist", tuning.COMPARED),
-            ("femnist_rivals_tuning", "femnist", tuning.RIVALS),
-            ("shakespeare_tuning", "shakespeare", tuning.COMPARED),
+            ("femnist_tuning", "femnist", tuning.TUNED),
+            ("femnist_rivals_tuning", "femnist", tuning.TUNED_RIVALS),
+            ("shakespeare_tuning", "shakespeare", tuning.TUNED),
         )
     },
 }

@@ -16,9 +16,9 @@ from fedmeta.pipelines.training.pipeline import option_inputs
 REFERENCE = "maml"  # in the options of its block: the measure of a round's work
 # What is trained, and what only adapts its models in another way.
 Tuned = Mapping[str, Sequence[str]]
-COMPARED: Tuned = {"fedavg": ["fedavg_meta"], "maml": [], "fomaml": [], "meta_sgd": []}
-RIVALS: Tuned = {
-    **COMPARED,
+TUNED: Tuned = {"fedavg": ["fedavg_meta"], "maml": [], "fomaml": [], "meta_sgd": []}
+TUNED_RIVALS: Tuned = {
+    **TUNED,
     "fedavg": ["fedavg_meta", "knn_per", "ditto"],
     "local": [],
     "fedbabu": [],
