@@ -1,7 +1,7 @@
 """All that is asked of a GPU, in one command of some minutes.
 
     kedro run --pipeline femnist_data --env tuned
-    python benchmarks/gpu.py pack packed.npz --env tuned      # 24 MB
+    python benchmarks/gpu.py pack packed.npz --env tuned      # 26 MB
     python benchmarks/gpu.py run packed.npz found --minutes 9 # where there is a GPU
 
 The last command needs no more than torch, pandas, pyarrow and pytest there, and ``src``
@@ -130,6 +130,8 @@ def run(
     tests: str,
 ) -> None:
     """Tests, timed rounds, cells; a line as each is done."""
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        sys.exit("torch sees no GPU here: give --device cpu, or install its CUDA build")
     end = time.monotonic() + 60 * minutes
     there, on_it = torch.device(device), f"on {_name(device)}"
     torch.backends.cudnn.allow_tf32 = False  # as `kedro run` has it
