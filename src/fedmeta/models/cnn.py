@@ -17,12 +17,13 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from fedmeta.core.bounds import Count
 from fedmeta.core.model import ForwardFlops, Model, classifier
 from fedmeta.core.types import Params
+from fedmeta.models.layers import initial, initialize_by
 from fedmeta.models.product import product
 
 KERNEL = 5
@@ -63,11 +64,7 @@ def femnist_cnn(
     """
     if image_size % 4:
         raise ValueError(f"image_size must be a multiple of 4, not {image_size}")
-    if initialization not in INITIALIZATIONS:
-        raise ValueError(
-            f"unknown initialization {initialization!r}; "
-            f"one of {', '.join(sorted(INITIALIZATIONS))}"
-        )
+    initialize = initialize_by(initialization)
     if precision not in PRECISIONS:
         raise ValueError(
             f"unknown precision {precision!r}; one of {', '.join(PRECISIONS)}"
@@ -84,13 +81,7 @@ def femnist_cnn(
 
     def init(seed: int) -> Params:
         # Drawn on the CPU: the same weights on every device.
-        generator = torch.Generator().manual_seed(seed)
-        params: Params = {}
-        for layer, shape in shapes.items():
-            weight, bias = torch.empty(shape), torch.empty(shape[0])
-            INITIALIZATIONS[initialization](weight, bias, generator)
-            params |= {f"{layer}.weight": weight, f"{layer}.bias": bias}
-        return params
+        return initial(shapes, initialize, torch.Generator().manual_seed(seed))
 
     def features_of(params: Params, images: Tensor) -> Tensor:
         x = low(images.reshape(-1, colours, image_size, image_size))
@@ -137,19 +128,7 @@ def _transformed() -> bool:
     return torch._C._functorch.maybe_current_level() is not None
 
 
-def _pytorch(weight: Tensor, bias: Tensor, generator: Generator) -> None:
-    nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
-    bound = 1 / math.sqrt(weight[0].numel())
-    nn.init.uniform_(bias, -bound, bound, generator=generator)
-
-
-def _tf_glorot(weight: Tensor, bias: Tensor, generator: Generator) -> None:
-    nn.init.xavier_uniform_(weight, generator=generator)
-    nn.init.zeros_(bias)
-
-
 PRECISIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "float32": lambda x: x,
     "bfloat16": lambda x: x.to(torch.bfloat16),
 }
-INITIALIZATIONS = {"pytorch": _pytorch, "tf_glorot": _tf_glorot}

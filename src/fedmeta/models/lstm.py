@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from fedmeta.core.bounds import Count, Number
 from fedmeta.core.model import ForwardFlops, Model, classifier
 from fedmeta.core.types import Params
-from fedmeta.models.cnn import INITIALIZATIONS
+from fedmeta.models.layers import initial, initialize_by, linear
 from fedmeta.models.lstm_layer import last_hidden
 from fedmeta.models.lstm_values import Weights
 
@@ -106,14 +106,10 @@ def tweet_lstm(
         return F.embedding(x.mT.long(), params["embedding.weight"], padding_idx=0)
 
     widths = [width, *[hidden] * layers]
-    head = [hidden, *([] if dense is None else [dense]), 2]
-    heads = dict(
-        zip(
-            ("classifier",) if dense is None else ("dense", "classifier"),
-            zip(head[1:], head[:-1], strict=True),
-            strict=True,
-        )
-    )
+    if dense is None:
+        heads = {"classifier": (2, hidden)}
+    else:
+        heads = {"dense": (dense, hidden), "classifier": (2, dense)}
 
     def init(seed: int) -> Params:
         params = network.init(seed)
@@ -146,11 +142,7 @@ def _network(
     top: int | None = None,
 ) -> Model:
     """Embedding if any, LSTM layers from width to width, then linear layers."""
-    if initialization not in RECURRENT:
-        raise ValueError(
-            f"unknown initialization {initialization!r}; "
-            f"one of {', '.join(sorted(RECURRENT))}"
-        )
+    initialize = initialize_by(initialization)
     names = [f"lstm{n}" for n in range(1, len(widths))]
 
     def init(seed: int) -> Params:
@@ -159,19 +151,12 @@ def _network(
         params = {}
         for name, shape in embedding.items():
             weight = torch.empty(shape)
-            EMBEDDINGS[initialization](weight, generator)
+            EMBEDDINGS[initialization](weight, generator=generator)
             params[f"{name}.weight"] = weight
         for name, width, units in zip(names, widths, widths[1:], strict=False):
             weights = RECURRENT[initialization](width, units, generator)
             params |= {f"{name}.{k}": w for k, w in weights._asdict().items()}
-        for name, shape in heads.items():
-            weight, bias = torch.empty(shape), torch.empty(shape[0])
-            INITIALIZATIONS[initialization](weight, bias, generator)
-            params |= {f"{name}.weight": weight, f"{name}.bias": bias}
-        return params
-
-    def linear(params: Params, name: str, x: Tensor) -> Tensor:
-        return F.linear(x, params[f"{name}.weight"], params[f"{name}.bias"])
+        return params | initial(heads, initialize, generator)
 
     *before, last = heads
 
@@ -219,13 +204,8 @@ def _tf_lstm(width: int, units: int, generator: Generator) -> Weights:
     return Weights(inputs, recurrent, forget.to(inputs.dtype))
 
 
-def _normal(weight: Tensor, generator: Generator) -> None:
-    nn.init.normal_(weight, generator=generator)
-
-
-def _glorot(weight: Tensor, generator: Generator) -> None:
-    nn.init.xavier_uniform_(weight, generator=generator)
-
-
 RECURRENT = {"pytorch": _pytorch_lstm, "tf_glorot": _tf_lstm}
-EMBEDDINGS = {"pytorch": _normal, "tf_glorot": _glorot}
+EMBEDDINGS: dict[str, Callable[..., Tensor]] = {
+    "pytorch": nn.init.normal_,
+    "tf_glorot": nn.init.xavier_uniform_,
+}

@@ -66,38 +66,27 @@ def fused_backward(
     return g_x, Weights(*gradient)
 
 
-def _backward(
-    g_hidden: Tensor,
-    x: Tensor,
-    inputs: Tensor,
-    recurrent: Tensor,
-    bias: Tensor,
-    hidden: Tensor,
-    last_hidden: Tensor,
-    last_cell: Tensor,
-    workspace: Tensor,
-    _for_x: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    g_x, g_inputs, g_recurrent, g_bias, *_ = torch.ops.aten.mkldnn_rnn_layer_backward(
-        *_operands(x, Weights(inputs, recurrent, bias)),
-        hidden,
-        last_hidden,
-        last_cell,
+def _backward(g_hidden: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    """``rest``: weights, history, and whether the gradient of ``x`` is wanted."""
+    weights, history = Weights(*rest[:3]), FusedHistory(*rest[3:7])
+    found = torch.ops.aten.mkldnn_rnn_layer_backward(
+        *_operands(x, weights),
+        *history[:3],
         g_hidden.contiguous(),
         None,
         None,
         reverse=False,
         mode=LSTM_MODE,
-        hidden_size=recurrent.shape[-1],
+        hidden_size=weights.recurrent.shape[-1],
         num_layers=1,
         has_biases=True,
         train=True,
         bidirectional=False,
         batch_sizes=[],
         batch_first=False,
-        workspace=workspace,
+        workspace=history.workspace,
     )
-    return g_x, g_inputs, g_recurrent, g_bias
+    return found[:4]
 
 
 def _operands(x: Tensor, weights: Weights) -> tuple[Tensor, ...]:

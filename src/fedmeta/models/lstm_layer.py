@@ -133,7 +133,7 @@ class _Gradient(torch.autograd.Function):
             Sources(of_hidden, of_z, of_c),
             x,
             Weights(*weights),
-            _history(*history),
+            _history(history),
             for_x=for_x,
         )
         # An output must be a tensor: an empty one where there is no gradient.
@@ -179,7 +179,7 @@ class _SecondGradient(torch.autograd.Function):
             Weights(*direction),
             x,
             Weights(*weights),
-            _history(*history),
+            _history(history),
             Cotangents(*cotangents),
         )
         empty = x.new_empty(0)
@@ -198,15 +198,9 @@ class _SecondGradient(torch.autograd.Function):
         return _for_each_client(_SecondGradient, info, in_dims, args)
 
 
-def _history(
-    _: Tensor,
-    gates: Tensor,
-    squashed: Tensor,
-    states: Tensor,
-    slopes: Tensor,
-    from_cell: Tensor,
-) -> History:
+def _history(outputs: Sequence[Tensor]) -> History:
     """From the outputs of `_Layer`."""
+    _, gates, squashed, states, slopes, from_cell = outputs
     return History(states, gates, slopes, squashed, from_cell)
 
 

@@ -1,12 +1,11 @@
 """Logistic regression and a network of one hidden layer, for tabular records."""
 
-import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from fedmeta.core.bounds import Count
-from fedmeta.core.model import ForwardFlops, Model, classifier
-from fedmeta.core.types import Params
+from fedmeta.core.model import Model
+from fedmeta.models.layers import fully_connected, initialize_by
 
 
 def tabular(features: Count, classes: Count, hidden: Count | None = None) -> Model:
@@ -21,33 +20,12 @@ def tabular(features: Count, classes: Count, hidden: Count | None = None) -> Mod
     Returns:
         Model whose ``apply`` takes records [b, features] to logits [b, classes].
     """
-    sizes = [features, classes] if hidden is None else [features, hidden, classes]
-    layers = list(zip(sizes, sizes[1:], strict=False))
+    if hidden is None:
+        return fully_connected({"layer1": (classes, features)}, _zeros, F.relu, top=4)
+    shapes = {"layer1": (hidden, features), "layer2": (classes, hidden)}
+    return fully_connected(shapes, initialize_by("tf_glorot"), F.relu, top=4)
 
-    def init(seed: int) -> Params:
-        generator = torch.Generator().manual_seed(seed)
-        params = {}
-        for number, (inputs, outputs) in enumerate(layers, 1):
-            weight = torch.zeros(outputs, inputs)
-            if hidden is not None:
-                nn.init.xavier_uniform_(weight, generator=generator)
-            params[f"layer{number}.weight"] = weight
-            params[f"layer{number}.bias"] = torch.zeros(outputs)
-        return params
 
-    def linear(params: Params, number: int, x: Tensor) -> Tensor:
-        # Not `fedmeta.models.product`: its overhead outweighs so small a product.
-        weight, bias = (params[f"layer{number}.{name}"] for name in ("weight", "bias"))
-        return F.linear(x, weight, bias)
-
-    def features_of(params: Params, x: Tensor) -> Tensor:
-        for number in range(1, len(layers)):
-            x = F.relu(linear(params, number, x))
-        return x
-
-    def apply(params: Params, x: Tensor) -> Tensor:
-        return linear(params, len(layers), features_of(params, x))
-
-    products = [2 * inputs * outputs for inputs, outputs in layers]
-    flops = ForwardFlops(sum(products), products[0])
-    return classifier(init, apply, flops, top=4, features=features_of)
+def _zeros(weight: Tensor, bias: Tensor, generator: Generator) -> None:
+    nn.init.zeros_(weight)
+    nn.init.zeros_(bias)
