@@ -20,7 +20,7 @@ writers, is kept.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from fedmeta.data.leaf import sample_share
 from fedmeta.data.statistics import Reference, client_statistics
 from fedmeta.late import pd
 
+PROFILES = ("full", "leaf2019", "leaf2021")
 WRITERS_A_FILE = 100
 LOST_NUMBERS = range(500, 1000)  # of the writers f0500-f0999
 # Found by counts and classes alone, before any training (`search_seed`):
@@ -47,14 +48,6 @@ TABLE1 = {
     "classes_min": Reference(9),
     "classes_max": Reference(62),
 }
-
-
-# (ids in order, their record counts, sampled share, random numbers)
-# -> rows of the chosen clients and how many records each may use
-Choice = Callable[
-    [Sequence[str], np.ndarray, float, np.random.Generator],
-    tuple[np.ndarray, np.ndarray],
-]
 
 
 def select_clients(
@@ -87,7 +80,7 @@ def select_clients(
         DataError: for an unknown profile, a fraction outside (0, 1] or no client left.
     """
     if profile not in PROFILES:
-        known = ", ".join(sorted(PROFILES))
+        known = ", ".join(PROFILES)
         raise DataError(f"unknown profile {profile!r}; one of {known}")
     if not 0 < sampling_fraction <= 1:
         raise DataError(
@@ -99,17 +92,19 @@ def select_clients(
             f"profile 'full' takes all records, not {sampling_fraction} of them: set "
             "sampling_fraction to 1, or the profile to 'leaf2021'"
         )
-    choose, least = PROFILES[profile]
+    rows, stop = np.arange(len(dataset.client_ids)), dataset.num_examples
     rng = np.random.default_rng(seed)
-    rows, stop = choose(
-        dataset.client_ids, dataset.num_examples, sampling_fraction, rng
-    )
+    if profile == "leaf2019":
+        rows = _without_last_file(dataset.client_ids, rng)
+    if profile != "full":
+        rows, stop = _sample_files(rows, stop, sampling_fraction, rng)
     ids = [dataset.client_ids[row] for row in rows]
     start = np.zeros(len(rows), dtype=np.int64)
     if drop_duplicates:
         start = np.array([_first_doubled(dataset, client_id) for client_id in ids])
     table = pd.DataFrame({"client_id": ids, "start": start, "stop": stop})
-    kept = table[table["stop"] - table["start"] >= least(min_records)]
+    least = min_records + (profile == "leaf2019")  # LEAF said "more than" then
+    kept = table[table["stop"] - table["start"] >= least]
     if kept.empty:
         raise DataError(
             f"{dataset.path}: none of {len(dataset.client_ids)} clients is left by "
@@ -146,28 +141,15 @@ def search_seed(dataset: FederatedDataset, seeds: range) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _leaf2019(
-    ids: Sequence[str], counts: np.ndarray, fraction: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _without_last_file(ids: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+    """Rows without as many writers as the last file has, if it is incomplete."""
     rows = np.arange(len(ids))
     lost = len(ids) % WRITERS_A_FILE
     if len(ids) > WRITERS_A_FILE and lost:
         candidates = np.array([row for row in rows if _is_lost_number(ids[int(row)])])
         pool = candidates if len(candidates) >= lost else rows
         rows = np.setdiff1d(rows, rng.choice(pool, lost, replace=False))
-    return _sample_files(rows, counts, fraction, rng)
-
-
-def _leaf2021(
-    ids: Sequence[str], counts: np.ndarray, fraction: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    return _sample_files(np.arange(len(ids)), counts, fraction, rng)
-
-
-def _full(
-    ids: Sequence[str], counts: np.ndarray, fraction: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    return np.arange(len(ids)), counts
+    return rows
 
 
 def _sample_files(
@@ -196,14 +178,6 @@ def _first_doubled(dataset: FederatedDataset, client_id: str) -> int:
             for column in dataset.columns(client_id).values()
         )
     )
-
-
-# profile -> (choice of clients and records, min_records -> the fewest that stay)
-PROFILES: dict[str, tuple[Choice, Callable[[int], int]]] = {
-    "leaf2019": (_leaf2019, lambda least: least + 1),  # LEAF said "more than" then
-    "leaf2021": (_leaf2021, lambda least: least),
-    "full": (_full, lambda least: least),
-}
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from fedmeta.data.remote import is_remote
 from fedmeta.data.summaries import Spans, Summary, parts, summary_of
 from fedmeta.late import pd
 
+EMBEDDINGS = ("glove", "hashed", "trained")
 HASHED_SD = 0.4  # about that of GloVe's numbers
 TWEETS_AT_ONCE = 100_000  # sorted together: some 20 MB
 FETCH_GLOVE = "fetch GloVe with `python -m fedmeta.benchmarks.sent140.fetch --glove`"
@@ -68,15 +69,18 @@ def codebook(
         DataError: for an unknown embedding or a GloVe file that cannot be used.
     """
     if embedding not in EMBEDDINGS:
-        known = ", ".join(sorted(EMBEDDINGS))
+        known = ", ".join(EMBEDDINGS)
         raise DataError(f"unknown embedding {embedding!r}; one of {known}")
     if min(width, vocabulary) < 1:
         raise DataError(
             f"width {width}, vocabulary {vocabulary}: both must be positive"
         )
-    tables, note = EMBEDDINGS[embedding](
-        records, clients, width, vocabulary, glove_file
-    )
+    if embedding == "trained":
+        tables, note = _trained(records, clients, width, vocabulary)
+    elif embedding == "hashed":
+        tables, note = _hashed(records, width)
+    else:
+        tables, note = _glove(records, width, glove_file)
     return Codebook({**tables, "width": torch.tensor(width)}, note)
 
 
@@ -166,11 +170,7 @@ def _numbers(values: list[bytes], place: str) -> np.ndarray:
 
 
 def _glove(
-    records: FederatedDataset,
-    clients: pd.DataFrame,
-    width: int,
-    vocabulary: int,
-    glove_file: str | None,
+    records: FederatedDataset, width: int, glove_file: str | None
 ) -> tuple[dict[str, Tensor], str]:
     if glove_file is None:
         raise DataError(
@@ -186,13 +186,7 @@ def _glove(
     )
 
 
-def _hashed(
-    records: FederatedDataset,
-    clients: pd.DataFrame,
-    width: int,
-    vocabulary: int,
-    glove_file: str | None,
-) -> tuple[dict[str, Tensor], str]:
+def _hashed(records: FederatedDataset, width: int) -> tuple[dict[str, Tensor], str]:
     hashes, times = _all_words(records)
     vectors = np.zeros((len(hashes) + 1, width), dtype=np.float32)
     for row, seed in zip(vectors[1:], hashes.view(np.uint64), strict=True):
@@ -205,11 +199,7 @@ def _hashed(
 
 
 def _trained(
-    records: FederatedDataset,
-    clients: pd.DataFrame,
-    width: int,
-    vocabulary: int,
-    glove_file: str | None,
+    records: FederatedDataset, clients: pd.DataFrame, width: int, vocabulary: int
 ) -> tuple[dict[str, Tensor], str]:
     counted = summary_of(records, clients, summary)["words"]
     hashes, times = (np.array([*own], np.int64) for own in (counted, counted.values()))
@@ -284,10 +274,3 @@ def _examples(hashes: np.ndarray, represent: Callable[[Tensor], Tensor]) -> Exam
         return represent(torch.from_numpy(ids)), y
 
     return examples
-
-
-EMBEDDINGS: dict[str, Callable[..., tuple[dict[str, Tensor], str]]] = {
-    "glove": _glove,
-    "hashed": _hashed,
-    "trained": _trained,
-}
