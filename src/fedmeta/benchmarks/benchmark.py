@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fedmeta.core.model import Model
-from fedmeta.data.encoding import Codebook, Encoding, Labels
+from fedmeta.data.encoding import Codebook, Encoding, Labels, stored_labels
 from fedmeta.data.federated import ClientRecords
+from fedmeta.data.select import select_clients
 from fedmeta.data.statistics import Reference
 from fedmeta.data.summaries import Summarise
 from fedmeta.data.user_records import TableForm
@@ -41,16 +42,16 @@ class Benchmark(NamedTuple):
     parse: Callable[..., tuple[Iterator[ClientRecords], dict[str, str]]]
     # block raw.sample; folder -> generated raw files, for use offline
     write_sample: Callable[..., list[Path]]
-    # block selection; records -> clients table
-    select_clients: Callable[..., pd.DataFrame]
-    labels: Labels
     # block encoding; records, training clients' rows of the clients table -> codebook
     codebook: Callable[..., Codebook]
     encoding: Callable[[Codebook], Encoding]
     model: Callable[..., Model]  # block model, and the encoding's sizes
-    window_overlap: int  # records of a client that are nearer than this share content
-    table1: Mapping[str, Reference]  # the paper's statistics
-    table2: Mapping[float, Mapping[str, float]]  # support fraction -> label -> %
+    # block selection; records -> clients table
+    select_clients: Callable[..., pd.DataFrame] = select_clients
+    labels: Labels = stored_labels
+    window_overlap: int = 0  # records of a client nearer than this share content
+    table1: Mapping[str, Reference] = {}  # the paper's statistics
+    table2: Mapping[float, Mapping[str, float]] = {}  # support fraction -> label -> %
     # Whether it is one data set, of which others are told apart as standing in for it.
     published: bool = True
     table_form: TableForm | None = None  # of a user's own records; None: there is none

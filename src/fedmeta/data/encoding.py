@@ -19,6 +19,11 @@ Labels = Callable[[dict[str, np.ndarray], np.ndarray], np.ndarray]
 Personal = Callable[[dict[str, np.ndarray], np.ndarray], dict[str, np.ndarray]]
 
 
+def stored_labels(columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """[b] classes, of records whose column `label` has them."""
+    return columns["label"][rows]
+
+
 class Codebook(NamedTuple):
     """What turns stored records into the input of a model; never transmitted."""
 

@@ -43,6 +43,21 @@ class LeafClient(NamedTuple):
         """An error that names this client and its file."""
         return DataError(f"{self.path}: client {self.client_id!r}: {problem}")
 
+    def labels(self, classes: int, expected: str) -> np.ndarray:
+        """uint8 [n] whole numbers below ``classes``; ``expected`` is for messages.
+
+        Raises:
+            DataError: for any other label.
+        """
+        labels = [whole_number(label) for label in self.y]
+        for record, label in enumerate(labels):
+            if label is None or not 0 <= label < classes:
+                raise self.error(
+                    f"record {record} has the label {as_json(self.y[record])}; expected"
+                    f" {expected}: make the file again with LEAF"
+                )
+        return np.array(labels, dtype=np.uint8)
+
 
 def whole_number(value: Any) -> int | None:
     """A whole number that JSON has as 3, 3.0 or "3"; None for anything else."""

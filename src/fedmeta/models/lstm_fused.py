@@ -43,16 +43,7 @@ def fused_forward(x: Tensor, weights: Weights) -> FusedHistory:
 
 def _run(x: Tensor, weights: Weights) -> tuple[Tensor, ...]:
     return torch.ops.aten.mkldnn_rnn_layer(
-        *_operands(x, weights),
-        reverse=False,
-        batch_sizes=[],
-        mode=LSTM_MODE,
-        hidden_size=weights.recurrent.shape[-1],
-        num_layers=1,
-        has_biases=True,
-        bidirectional=False,
-        batch_first=False,
-        train=torch.is_grad_enabled(),
+        *_operands(x, weights), **_options(weights), train=torch.is_grad_enabled()
     )
 
 
@@ -75,15 +66,8 @@ def _backward(g_hidden: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
         g_hidden.contiguous(),
         None,
         None,
-        reverse=False,
-        mode=LSTM_MODE,
-        hidden_size=weights.recurrent.shape[-1],
-        num_layers=1,
-        has_biases=True,
+        **_options(weights),
         train=True,
-        bidirectional=False,
-        batch_sizes=[],
-        batch_first=False,
         workspace=history.workspace,
     )
     return found[:4]
@@ -94,6 +78,19 @@ def _operands(x: Tensor, weights: Weights) -> tuple[Tensor, ...]:
     state = x.new_zeros(x.shape[1], weights.recurrent.shape[-1])
     inputs, recurrent, bias = weights
     return x.contiguous(), inputs, recurrent, bias, torch.zeros_like(bias), state, state
+
+
+def _options(weights: Weights) -> dict[str, Any]:
+    return {
+        "reverse": False,
+        "batch_sizes": [],
+        "mode": LSTM_MODE,
+        "hidden_size": weights.recurrent.shape[-1],
+        "num_layers": 1,
+        "has_biases": True,
+        "bidirectional": False,
+        "batch_first": False,
+    }
 
 
 def _layer_flops(x: Any, inputs: Any, recurrent: Any, *_: Any, **__: Any) -> int:

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedmeta.benchmarks.sent140.benchmark import TABLE1
+from fedmeta.benchmarks.sent140.benchmark import SENT140, TABLE1
 from fedmeta.benchmarks.sent140.parse import find_raw, parse
 from fedmeta.benchmarks.sent140.stanford import COLUMNS, TRAINING
 from fedmeta.benchmarks.sent140.tokens import token_hash
-from fedmeta.benchmarks.sent140.vectors import codebook, encoding, labels
+from fedmeta.benchmarks.sent140.vectors import codebook, encoding
 from fedmeta.data.federated import read_packed, write_packed
 from fedmeta.data.select import select_clients
 from fedmeta.data.statistics import client_statistics
@@ -71,7 +71,7 @@ def test_data_of_another_name_are_not_called_sent140(records, files):
     assert records.metadata["synthetic"] == "false"
     if own:
         clients = select_clients(records, min_records=25)
-        statistics = client_statistics(clients, records, labels, TABLE1)
+        statistics = client_statistics(clients, records, SENT140.labels, TABLE1)
         assert statistics.set_index("quantity").loc["classes", "verdict"] == "within"
 
 

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
+from fedmeta.benchmarks.sent140.benchmark import SENT140
 from fedmeta.benchmarks.sent140.tokens import TokenHashes, hash_text, token_hash
-from fedmeta.benchmarks.sent140.vectors import codebook, encoding, labels, read_glove
+from fedmeta.benchmarks.sent140.vectors import codebook, encoding, read_glove
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords, read_packed, write_packed
 
@@ -181,4 +182,4 @@ def test_tweets_without_any_word(tmp_path):
 
 
 def test_labels_are_those_stored(records):
-    assert labels(records.columns("train"), np.array([1, 2])).tolist() == [1, 0]
+    assert SENT140.labels(records.columns("train"), np.array([1, 2])).tolist() == [1, 0]

@@ -10,11 +10,9 @@ FEMNIST = Benchmark(
     parse=parse.parse_femnist,
     write_sample=synthetic.write_sample,
     select_clients=profiles.select_clients,
-    labels=pixels.labels,
     codebook=pixels.codebook,
     encoding=pixels.encoding,
     model=femnist_cnn,
-    window_overlap=0,
     table1=profiles.TABLE1,
     table2=table2(
         {

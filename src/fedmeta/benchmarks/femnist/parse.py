@@ -21,7 +21,6 @@ from fedmeta.data.leaf import (
     leaf_files,
     leaf_metadata,
     read_leaf,
-    whole_number,
 )
 
 SIDE = 28
@@ -59,7 +58,8 @@ def parse_femnist(
 
 
 def _records(client: LeafClient) -> ClientRecords:
-    columns = {"pixels": _pixels(client), "label": _labels(client)}
+    expected = f"an integer in 0..{CLASSES - 1} (0-9, A-Z, a-z)"
+    columns = {"pixels": _pixels(client), "label": client.labels(CLASSES, expected)}
     return ClientRecords(client.client_id, columns)
 
 
@@ -101,15 +101,3 @@ def _flat(image: Any) -> Any:
         if all(isinstance(row, list) and len(row) == SIDE for row in image):
             return list(chain.from_iterable(image))
     return image
-
-
-def _labels(client: LeafClient) -> np.ndarray:
-    labels = [whole_number(label) for label in client.y]
-    for record, label in enumerate(labels):
-        if label is None or not 0 <= label < CLASSES:
-            raise client.error(
-                f"record {record} has the label {as_json(client.y[record])}; expected "
-                f"an integer in 0..{CLASSES - 1} (0-9, A-Z, a-z): make the file again "
-                "with LEAF"
-            )
-    return np.array(labels, dtype=np.uint8)

@@ -11,11 +11,6 @@ from fedmeta.data.federated import FederatedDataset
 from fedmeta.late import pd
 
 
-def labels(columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """Classes [b] 0..61."""
-    return columns["label"][rows]
-
-
 def codebook(
     records: FederatedDataset, clients: pd.DataFrame, inverted: bool = False
 ) -> Codebook:
@@ -40,7 +35,7 @@ def encoding(codebook: Codebook) -> Encoding:
         columns: dict[str, np.ndarray], rows: np.ndarray
     ) -> tuple[Tensor, Tensor]:
         pixels = torch.from_numpy(columns["pixels"][rows])
-        classes = torch.from_numpy(labels(columns, rows))
+        classes = torch.from_numpy(columns["label"][rows])
         return levels[pixels.to(torch.int32)], classes.to(torch.int64)
 
     return Encoding(examples, sizes={})

@@ -24,8 +24,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedmeta.benchmarks.femnist.pixels import labels
 from fedmeta.core.bounds import Number, Portion, Seed
+from fedmeta.data.encoding import stored_labels
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset, read_packed
 from fedmeta.data.leaf import sample_share
@@ -135,7 +135,7 @@ def search_seed(dataset: FederatedDataset, seeds: range) -> pd.DataFrame:
             found.append((abs(samples - TABLE1["samples"].value), seed, samples, table))
     rows = []
     for _, seed, samples, table in sorted(found, key=lambda row: row[:2]):
-        statistics = client_statistics(table, dataset, labels, TABLE1)
+        statistics = client_statistics(table, dataset, stored_labels, TABLE1)
         if (statistics["verdict"] == "within").all():
             rows.append({"seed": seed, "samples": samples})
     return pd.DataFrame(rows)

@@ -2,7 +2,6 @@
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.images import parse, pixels, rows, synthetic
-from fedmeta.data.select import select_clients
 from fedmeta.models.cnn import femnist_cnn
 
 IMAGES = Benchmark(
@@ -10,14 +9,9 @@ IMAGES = Benchmark(
     find_raw=parse.find_raw,
     parse=parse.parse,
     write_sample=synthetic.write_sample,
-    select_clients=select_clients,
-    labels=pixels.labels,
     codebook=pixels.codebook,
     encoding=pixels.encoding,
     model=femnist_cnn,
-    window_overlap=0,
-    table1={},
-    table2={},
     published=False,
     table_form=rows.FORM,
     summary=pixels.summary,

@@ -17,11 +17,6 @@ from fedmeta.late import pd
 IMAGES_AT_ONCE = 1 << 10  # 3 MB of the greatest with 32 x 32 pixels in colour
 
 
-def labels(columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """int32 [b]: classes by their place among all names, sorted."""
-    return columns["label"][rows]
-
-
 def summary(records: FederatedDataset, spans: Spans) -> Summary:
     """How often each byte occurs in each channel of some clients' used images."""
     channels, _ = json.loads(records.metadata["shape"])

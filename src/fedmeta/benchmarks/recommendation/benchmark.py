@@ -2,7 +2,6 @@
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.recommendation import features, parse, synthetic, upcoming
-from fedmeta.data.select import select_clients
 from fedmeta.data.statistics import Reference
 from fedmeta.models.tabular import tabular
 
@@ -11,12 +10,10 @@ RECOMMENDATION = Benchmark(
     find_raw=parse.find_raw,
     parse=parse.parse,
     write_sample=synthetic.write_sample,
-    select_clients=select_clients,
     labels=features.labels,
     codebook=features.codebook,
     encoding=features.encoding,
     model=tabular,
-    window_overlap=0,
     table1={
         "clients": Reference(9369),
         "samples": Reference(6_430_120),

@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from fedmeta.benchmarks.recommendation.rows import (
     Columns,
     Source,
+    UsageLog,
     read_rows,
     same_user,
-    seconds_between,
 )
-from fedmeta.benchmarks.recommendation.times import Times
 from fedmeta.late import pd
 
 __all__ = ["Columns", "UsageLog", "read_log"]
-
-
-class UsageLog(NamedTuple):
-    """Records of all users, each user's in the order of time.
-
-    Attributes:
-        table: `user` (categorical), `time` (int64 seconds since 1970 of the clock as it
-            is written), `service` (categorical), `gap` (float64 seconds since the end
-            of the user's record before; NaN: there is none), then the context and event
-            columns (float32, NaN if missing; categorical for texts). Categories are
-            sorted, and so are users.
-        notes: what had to be done to the records, for the report.
-        synthetic: whether the data say that they were generated: by the metadata of a
-            Parquet file, or users that are all called synthetic-something.
-        ends: when each user's records end, by user: what comes next has its gap to it.
-    """
-
-    table: pd.DataFrame
-    notes: list[str]
-    synthetic: bool
-    ends: Times
 
 
 def read_log(sources: Sequence[Source], columns: Columns) -> UsageLog:
@@ -52,19 +29,14 @@ def read_log(sources: Sequence[Source], columns: Columns) -> UsageLog:
             read, files that are no one log, or no records at all; names file and line,
             what is expected and the remedy.
     """
-    rows, notes, synthetic, ends = read_rows(sources, columns)
-    repeated = _repeated(rows)
+    log = read_rows(sources, columns)
+    repeated = _repeated(log.table.drop(columns="gap"))
+    rows = log.table
     if repeated.any():
-        notes.append(f"{repeated.sum():,} duplicate records were dropped")
+        log.notes.append(f"{repeated.sum():,} duplicate records were dropped")
+        # Their gaps are zero: those of the others stay as they are.
         rows = rows[~repeated].reset_index(drop=True)
-    return UsageLog(usage_table(rows, seconds_between(rows)), notes, synthetic, ends)
-
-
-def usage_table(rows: pd.DataFrame, gap: np.ndarray) -> pd.DataFrame:
-    """The table of a `UsageLog` from rows and their gaps."""
-    table = rows.drop(columns="instant")
-    table.insert(3, "gap", gap)
-    return table
+    return log._replace(table=rows.drop(columns="instant"))
 
 
 def _repeated(rows: pd.DataFrame) -> np.ndarray:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedmeta.benchmarks.recommendation.log import UsageLog, usage_table
 from fedmeta.benchmarks.recommendation.rows import (
     Columns,
     Source,
+    UsageLog,
     read_rows,
     same_user,
-    seconds_between,
 )
 
 COLUMNS = Columns("user_id", "timestamp", "app_name", event=("event_type",))
@@ -33,12 +32,13 @@ def read_lsapp(sources: Sequence[Source]) -> UsageLog:
     Raises:
         DataError: as `log.read_log`, for a file that is not LSApp's.
     """
-    events, notes, synthetic, ends = read_rows(sources, COLUMNS)
-    seconds = seconds_between(events)
+    log = read_rows(sources, COLUMNS)
+    events = log.table
     app = events["service"].cat.codes.to_numpy()
-    begins = (events["event_type"] == OPENED).to_numpy() & (seconds > PAUSE)
+    opened = (events["event_type"] == OPENED).to_numpy()
+    begins = opened & (events["gap"].to_numpy() > PAUSE)
     begins[0] = True
     begins[1:] |= ~same_user(events) | (app[1:] != app[:-1])
-    notes.append(f"{len(events):,} events are {begins.sum():,} records of use")
+    log.notes.append(f"{len(events):,} events are {begins.sum():,} records of use")
     records = events[begins].reset_index(drop=True)
-    return UsageLog(usage_table(records, seconds[begins]), notes, synthetic, ends)
+    return log._replace(table=records.drop(columns="instant"))

@@ -186,7 +186,7 @@ def _numbers(column: pd.Series) -> np.ndarray:
 
 def _describe(log: UsageLog, columns: Columns) -> list[dict]:
     found = []
-    for name in columns.context + columns.event:
+    for name in columns.others:
         column = log.table[name]
         categorical = column.dtype == "category"
         found.append(

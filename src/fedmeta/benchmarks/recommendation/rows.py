@@ -41,17 +41,25 @@ class Columns(NamedTuple):
     context: tuple[str, ...] = ()  # known before a service is chosen: battery level
     event: tuple[str, ...] = ()  # of the use itself, known afterwards: its category
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Those that not every log has."""
+        return (*self.context, *self.event)
 
-class Rows(NamedTuple):
-    """Records that have a user and a service, by user and instant.
+
+class UsageLog(NamedTuple):
+    """Records of all users, each user's in the order of time.
 
     Attributes:
-        table: `user` (categorical), `instant` (int64 ns), `time` (int64 s of the clock
-            as written), `service` (categorical), then the other columns (float32, or
-            categorical for texts); categories are sorted.
-        notes: what was done to get there, for the report.
-        synthetic: whether the data say that they were generated.
-        ends: when each user's last record was, by user.
+        table: `user` (categorical), `time` (int64 seconds since 1970 of the clock as it
+            is written), `service` (categorical), `gap` (float64 seconds since the end
+            of the user's record before; NaN: there is none), then the context and event
+            columns (float32, NaN if missing; categorical for texts). Categories are
+            sorted, and so are users.
+        notes: what had to be done to the records, for the report.
+        synthetic: whether the data say that they were generated: by the metadata of a
+            Parquet file, or users that are all called synthetic-something.
+        ends: when each user's records end, by user: what comes next has its gap to it.
     """
 
     table: pd.DataFrame
@@ -70,8 +78,12 @@ class _Part(NamedTuple):
     synthetic: bool
 
 
-def read_rows(sources: Sequence[Source], columns: Columns) -> Rows:
+def read_rows(sources: Sequence[Source], columns: Columns) -> UsageLog:
     """Read files of usage records; a user may be in several.
+
+    Returns:
+        Records that have a user and a service, by user and instant. The table has a
+        column `instant` (int64 ns), too, and gaps are those to the record before.
 
     Raises:
         DataError: for a file of another form, a missing column, a time that cannot be
@@ -103,7 +115,15 @@ def read_rows(sources: Sequence[Source], columns: Columns) -> Rows:
     table, late = _in_order(table)
     if late:
         notes.append(f"{late:,} records were out of order and were sorted")
-    return Rows(table, notes, parts[0].synthetic, _ends(table, parts[0].times.form))
+    same = same_user(table)
+    gap = np.full(len(table), np.nan)
+    gap[1:] = np.diff(table["instant"].to_numpy()) / SECOND
+    gap[1:][~same] = np.nan
+    table.insert(table.columns.get_loc("service") + 1, "gap", gap)
+    last = np.append(~same, True)
+    instant, clock = (table[name].to_numpy()[last] for name in ("instant", "time"))
+    ends = Times(instant, clock, parts[0].times.form)
+    return UsageLog(table, notes, parts[0].synthetic, ends)
 
 
 def same_user(table: pd.DataFrame) -> np.ndarray:
@@ -112,24 +132,15 @@ def same_user(table: pd.DataFrame) -> np.ndarray:
     return user[1:] == user[:-1]
 
 
-def seconds_between(table: pd.DataFrame) -> np.ndarray:
-    """float64 [n]: since the row before, NaN at each user's first."""
-    seconds = np.full(len(table), np.nan)
-    seconds[1:] = np.diff(table["instant"].to_numpy()) / SECOND
-    seconds[1:][~same_user(table)] = np.nan
-    return seconds
-
-
 def _check_columns(columns: Columns) -> None:
-    others = (*columns.context, *columns.event)
-    names = (columns.user, columns.time, columns.service, *others)
+    names = (columns.user, columns.time, columns.service, *columns.others)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise DataError(
             f"column {twice!r} is asked for twice; name each once: user, time, service,"
             " context (known before the service is chosen) or event (known afterwards)"
         )
-    taken = next((name for name in others if name in OWN_NAMES), None)
+    taken = next((name for name in columns.others if name in OWN_NAMES), None)
     if taken is not None:
         raise DataError(
             f"a context or event column cannot be called {taken!r}, which is one of "
@@ -139,19 +150,18 @@ def _check_columns(columns: Columns) -> None:
 
 def _read_part(source: Source, columns: Columns) -> _Part | None:
     """The records of a file, None if it has none."""
-    others = (*columns.context, *columns.event)
     ids = columns.user, columns.service
     raw = (
         source
         if isinstance(source, RawTable)
-        else read_table(Path(source), columns.time, ids, others)
+        else read_table(Path(source), columns.time, ids, columns.others)
     )
     if not len(raw.table):
         return None
     users = identifiers(raw, columns.user)
     values = {"user": users, "service": identifiers(raw, columns.service)}
     notes = []
-    for name in others:
+    for name in columns.others:
         values[name], said = circumstances(raw, name)
         notes += said
     generated = bool(len(users.categories)) and all(
@@ -243,12 +253,6 @@ def _in_order(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
         user = table["user"].cat.codes.to_numpy()
         table = table.take(np.lexsort((instant, user)))
     return table.reset_index(drop=True), late
-
-
-def _ends(table: pd.DataFrame, form: str) -> Times:
-    last = np.append(~same_user(table), True)
-    instant, clock = (table[name].to_numpy()[last] for name in ("instant", "time"))
-    return Times(instant, clock, form)
 
 
 def _listed(sources: Sequence[Source]) -> str:

@@ -56,38 +56,38 @@ def read_times(column: pa.ChunkedArray, place: Callable[[int], str]) -> Times:
         raise DataError(f"{place(row)}: no time; expected {EXPECTED}: mend the row")
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         if pc.match_substring_regex(column[:1], _WHOLE_NUMBER)[0].as_py():
-            return _numbers(_cast(column, pa.int64(), place), place)
+            return _numbers(column, place)
         return _texts(column, place)
     if pa.types.is_integer(kind):
-        return _numbers(_cast(column, pa.int64(), place), place)
+        return _numbers(column, place)
     if pa.types.is_timestamp(kind) and kind.tz:
-        wall = _integers(_cast(pc.local_timestamp(column), _LOCAL, place))
-        return Times(_integers(_cast(column, _ZONED, place)), wall // SECOND, ZONED)
+        wall = _integers(pc.local_timestamp(column), _LOCAL, place)
+        return Times(_integers(column, _ZONED, place), wall // SECOND, ZONED)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return _local(_integers(_cast(column, _LOCAL, place)))
+        return _local(column, place)
     raise DataError(f"{place(0)}: times are of type {kind}; expected {EXPECTED}")
 
 
 def _texts(column: pa.ChunkedArray, place: Callable[[int], str]) -> Times:
     zoned = pc.match_substring_regex(column, _TIME_AND_ZONE)
     if not pc.any(zoned).as_py():
-        return _local(_integers(_cast(column, _LOCAL, place)))
+        return _local(column, place)
     if not pc.all(zoned).as_py():
         row = pc.index(zoned, False).as_py()
-        _cast(column[row : row + 1], _LOCAL, lambda _: place(row))  # may be no time
+        _integers(column[row : row + 1], _LOCAL, lambda _: place(row))  # may be no time
         other = pc.index(zoned, True).as_py()
         raise DataError(
             f"{place(row)}: the time {column[row].as_py()!r} has no zone, but "
             f"{column[other].as_py()!r} has one; expected {EXPECTED}, the zone in all "
             "or in none"
         )
-    instant = _integers(_cast(column, _ZONED, place))
+    instant = _integers(column, _ZONED, place)
     bare = pc.replace_substring_regex(column, _ZONE, "")
-    return Times(instant, _integers(_cast(bare, _LOCAL, place)) // SECOND, ZONED)
+    return Times(instant, _integers(bare, _LOCAL, place) // SECOND, ZONED)
 
 
 def _numbers(column: pa.ChunkedArray, place: Callable[[int], str]) -> Times:
-    values = _integers(column)
+    values = _integers(column, pa.int64(), place)
     in_seconds = values[0] <= SECONDS_RANGE[1]
     low, high = SECONDS_RANGE if in_seconds else MILLISECONDS_RANGE
     wrong = np.flatnonzero((values < low) | (values > high))
@@ -102,19 +102,17 @@ def _numbers(column: pa.ChunkedArray, place: Callable[[int], str]) -> Times:
     return Times(instant, instant // SECOND, NUMBERS)
 
 
-def _local(instant: np.ndarray) -> Times:
+def _local(column: pa.ChunkedArray, place: Callable[[int], str]) -> Times:
+    instant = _integers(column, _LOCAL, place)
     return Times(instant, instant // SECOND, LOCAL)
 
 
-def _integers(column: pa.ChunkedArray) -> np.ndarray:
-    return pc.cast(column, pa.int64()).to_numpy()
-
-
-def _cast(
+def _integers(
     column: pa.ChunkedArray, kind: pa.DataType, place: Callable[[int], str]
-) -> pa.ChunkedArray:
+) -> np.ndarray:
+    """int64 [n] of a column as another type."""
     try:
-        return pc.cast(column, kind)
+        return pc.cast(pc.cast(column, kind), pa.int64()).to_numpy()
     except pa.ArrowInvalid:
         row = _first_failure(column, kind)
         value = column[row].as_py()

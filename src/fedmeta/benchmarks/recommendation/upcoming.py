@@ -128,9 +128,7 @@ def example(metadata: Mapping[str, str]) -> pd.DataFrame:
     described = [Described(**column) for column in json.loads(metadata["context"])]
     others = {
         name: [column.values[0] if column.values else 1.0] * 4
-        for name, column in zip(
-            (*columns.context, *columns.event), described, strict=True
-        )
+        for name, column in zip(columns.others, described, strict=True)
     }
     named = {
         columns.user: "ann",
@@ -143,8 +141,7 @@ def example(metadata: Mapping[str, str]) -> pd.DataFrame:
 
 def _names(metadata: Mapping[str, str]) -> tuple[str, ...]:
     columns = _columns(metadata)
-    first = columns.user, columns.service, columns.time
-    return *first, *columns.context, *columns.event
+    return columns.user, columns.service, columns.time, *columns.others
 
 
 def _upcoming(
@@ -158,8 +155,8 @@ def _upcoming(
     place = source.path if isinstance(source, RawTable) else source
     _check_single(place, log)
     described = [Described(**column) for column in json.loads(metadata["context"])]
-    names = (*columns.context, *columns.event)
-    table, notes = _in_terms(place, log, dict(zip(names, described, strict=True)))
+    terms = dict(zip(columns.others, described, strict=True))
+    table, notes = _in_terms(place, log, terms)
     known = dict(zip(columns.context, described, strict=False))
     slots, last = int(metadata["slots"]), len(table)
     versions = []

@@ -2,7 +2,6 @@
 
 from fedmeta.benchmarks.benchmark import Benchmark, Said, table2
 from fedmeta.benchmarks.sent140 import parse, rows, synthetic, vectors
-from fedmeta.data.select import select_clients
 from fedmeta.data.statistics import Reference
 from fedmeta.models.lstm import tweet_lstm
 
@@ -23,13 +22,10 @@ SENT140 = Benchmark(
     find_raw=parse.find_raw,
     parse=parse.parse,
     write_sample=synthetic.write_sample,
-    select_clients=select_clients,
-    labels=vectors.labels,
     codebook=vectors.codebook,
     summary=vectors.summary,
     encoding=vectors.encoding,
     model=tweet_lstm,
-    window_overlap=0,
     table1=TABLE1,
     table2=table2(
         {

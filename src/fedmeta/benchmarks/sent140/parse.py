@@ -25,14 +25,7 @@ from fedmeta.benchmarks.sent140.tokens import (
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.files import elsewhere, raw_files
-from fedmeta.data.leaf import (
-    LeafClient,
-    as_json,
-    leaf_metadata,
-    leaf_shards,
-    read_leaf,
-    whole_number,
-)
+from fedmeta.data.leaf import LeafClient, leaf_metadata, leaf_shards, read_leaf
 from fedmeta.data.names import alike
 
 log = logging.getLogger(__name__)
@@ -190,7 +183,7 @@ def _leaf_clients(
         tokens = np.array(rows, dtype=np.int64).reshape(-1, LENGTH)
         empty += int((tokens[:, 0] == PADDING).sum())
         total += len(tokens)
-        columns = {"tokens": tokens, "label": _leaf_labels(client)}
+        columns = {"tokens": tokens, "label": client.labels(2, "0 or 1")}
         yield ClientRecords(client.client_id, columns)
     _log_empty(empty, total)
 
@@ -204,17 +197,6 @@ def _leaf_texts(client: LeafClient) -> list[str]:
                 "the file again with LEAF"
             )
     return [record[-1] for record in client.x]
-
-
-def _leaf_labels(client: LeafClient) -> np.ndarray:
-    labels = [whole_number(label) for label in client.y]
-    for number, label in enumerate(labels):
-        if label not in (0, 1):
-            raise client.error(
-                f"record {number} has the label {as_json(client.y[number])}; expected "
-                "0 or 1: make the file again with LEAF"
-            )
-    return np.array(labels, dtype=np.uint8)
 
 
 def _log_empty(empty: int, total: int) -> None:

@@ -30,11 +30,6 @@ FETCH_GLOVE = "fetch GloVe with `python -m fedmeta.benchmarks.sent140.fetch --gl
 Counts = tuple[np.ndarray, np.ndarray]  # int64 [w] hashes, ascending; int64 [w] times
 
 
-def labels(columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """uint8 [b]: 1 for a positive tweet."""
-    return columns["label"][rows]
-
-
 def summary(records: FederatedDataset, spans: Spans) -> Summary:
     """How often each word, by its hash, occurs in some clients' used tweets."""
     hashes, times = _count_tokens(records, spans)

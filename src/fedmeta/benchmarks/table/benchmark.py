@@ -2,7 +2,6 @@
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.table import features, parse, rows, synthetic
-from fedmeta.data.select import select_clients
 from fedmeta.models.mlp import mlp
 
 TABLE = Benchmark(
@@ -10,14 +9,9 @@ TABLE = Benchmark(
     find_raw=parse.find_raw,
     parse=parse.parse,
     write_sample=synthetic.write_sample,
-    select_clients=select_clients,
-    labels=features.labels,
     codebook=features.codebook,
     encoding=features.encoding,
     model=mlp,
-    window_overlap=0,
-    table1={},
-    table2={},
     published=False,
     table_form=rows.FORM,
     summary=features.summary,

@@ -24,11 +24,6 @@ from fedmeta.data.vocabularies import several_classes
 from fedmeta.late import pd
 
 
-def labels(columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """int32 [b]: classes by their place among all of the table's."""
-    return columns["label"][rows]
-
-
 def summary(records: FederatedDataset, spans: Spans) -> Summary:
     """Sums of the numbers and of their squares, and how often each category occurs.
 
