@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 # (columns of a client, rows wanted) -> x [b, *features], y [b]
@@ -22,6 +23,18 @@ Personal = Callable[[dict[str, np.ndarray], np.ndarray], dict[str, np.ndarray]]
 def stored_labels(columns: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
     """[b] classes, of records whose column `label` has them."""
     return columns["label"][rows]
+
+
+def labelled(inputs: Callable[[dict[str, np.ndarray], np.ndarray], Tensor]) -> Examples:
+    """Examples with inputs from a function, and y int64 from the column `label`."""
+
+    def examples(
+        columns: dict[str, np.ndarray], rows: np.ndarray
+    ) -> tuple[Tensor, Tensor]:
+        y = torch.from_numpy(stored_labels(columns, rows).astype(np.int64))
+        return inputs(columns, rows), y
+
+    return examples
 
 
 class Codebook(NamedTuple):

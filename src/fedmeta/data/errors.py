@@ -1,8 +1,16 @@
 """The one error that bad input ends in, and how it is shown."""
 
+from collections.abc import Collection
+
 
 class DataError(ValueError):
     """Data that cannot be used; one line that names place, expectation and remedy."""
+
+
+def check_known(name: str, known: Collection[str], what: str) -> None:
+    """Raise a DataError for a name that is not among those known."""
+    if name not in known:
+        raise DataError(f"unknown {what} {name!r}; one of {', '.join(known)}")
 
 
 def printable(text: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from fedmeta.data.encoding import Labels
-from fedmeta.data.errors import DataError
+from fedmeta.data.errors import DataError, check_known
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.ids import Ids
 from fedmeta.late import pd
@@ -134,9 +134,7 @@ def partition_examples(
         )
     if strategy == AUTO:
         strategy = "order" if dataset is not None and dataset.ordered else "random"
-    if strategy not in ORDERS:
-        known = ", ".join([*sorted(ORDERS), AUTO])
-        raise DataError(f"unknown partition strategy {strategy!r}; one of {known}")
+    check_known(strategy, [*sorted(ORDERS), AUTO], "partition strategy")
     if strategy == "stratified" and (dataset is None or labels is None):
         raise DataError("strategy 'stratified' needs the data set and its labels")
     if gap and strategy != "order":
@@ -279,12 +277,10 @@ def checksum(frame: pd.DataFrame) -> str:
     for name in frame.columns:
         digest.update(f"|{name}|".encode())
         for value in frame[name]:
-            digest.update(json.dumps(value, default=_plain).encode() + b"\n")
+            digest.update(
+                json.dumps(value, default=lambda held: held.tolist()).encode() + b"\n"
+            )
     return digest.hexdigest()
-
-
-def _plain(value: np.ndarray | np.generic) -> object:
-    return value.tolist()
 
 
 def _split_checksum(split: Split) -> str:
@@ -293,12 +289,6 @@ def _split_checksum(split: Split) -> str:
     for piece in json.JSONEncoder().iterencode([split[name] for name in SPLITS]):
         digest.update(piece.encode())
     return digest.hexdigest()
-
-
-def _random(
-    size: int, labels: np.ndarray | None, rng: np.random.Generator
-) -> np.ndarray:
-    return rng.permutation(size)
 
 
 def _stratified(
@@ -316,14 +306,8 @@ def _stratified(
     return np.argsort(place, kind="stable")
 
 
-def _in_order(
-    size: int, labels: np.ndarray | None, rng: np.random.Generator
-) -> np.ndarray:
-    return np.arange(size)
-
-
 ORDERS: dict[str, Order] = {
-    "random": _random,
+    "random": lambda size, labels, rng: rng.permutation(size),
     "stratified": _stratified,
-    "order": _in_order,
+    "order": lambda size, labels, rng: np.arange(size),
 }

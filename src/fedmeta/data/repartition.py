@@ -12,7 +12,7 @@ import pandas as pd
 
 from fedmeta.core.bounds import Count, Number, Rate, Seed
 from fedmeta.data.encoding import Labels
-from fedmeta.data.errors import DataError
+from fedmeta.data.errors import DataError, check_known
 from fedmeta.data.federated import ClientRecords, FederatedDataset
 from fedmeta.data.ids import Ids
 
@@ -47,9 +47,7 @@ def repartition(
     Raises:
         DataError: for an unknown division, or records that do not suffice for it.
     """
-    if division not in DIVISIONS:
-        known = ", ".join(sorted(DIVISIONS))
-        raise DataError(f"unknown division {division!r}; one of {known}")
+    check_known(division, sorted(DIVISIONS), "division")
     if clients is None:
         sizes = {"start": 0, "stop": records.num_examples}
         clients = pd.DataFrame({"client_id": records.client_ids.to_pandas(), **sizes})

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedmeta.data.encoding import Labels
-from fedmeta.data.errors import DataError
+from fedmeta.data.errors import check_known
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.late import pd
 
@@ -51,10 +51,8 @@ def client_statistics(
         (both NaN where none is given) and `verdict`: "within", "outside" or "".
     """
     paper = paper or {}
-    unknown = sorted(paper.keys() - QUANTITIES.keys())
-    if unknown:
-        known = ", ".join(QUANTITIES)
-        raise DataError(f"unknown statistic {unknown[0]!r}; one of {known}")
+    for name in sorted(paper):
+        check_known(name, QUANTITIES, "statistic")
     sizes = (clients["stop"] - clients["start"]).to_numpy()
     values = {
         "clients": len(clients),

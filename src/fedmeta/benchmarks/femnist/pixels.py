@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedmeta.data.encoding import Codebook, Encoding
+from fedmeta.data.encoding import Codebook, Encoding, labelled
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.late import pd
 
@@ -31,11 +31,7 @@ def encoding(codebook: Codebook) -> Encoding:
     """Images [b, 784] in [0, 1]; labels [b] 0..61."""
     levels = codebook.tables["levels"]
 
-    def examples(
-        columns: dict[str, np.ndarray], rows: np.ndarray
-    ) -> tuple[Tensor, Tensor]:
-        pixels = torch.from_numpy(columns["pixels"][rows])
-        classes = torch.from_numpy(columns["label"][rows])
-        return levels[pixels.to(torch.int32)], classes.to(torch.int64)
+    def inputs(columns: dict[str, np.ndarray], rows: np.ndarray) -> Tensor:
+        return levels[torch.from_numpy(columns["pixels"][rows]).to(torch.int32)]
 
-    return Encoding(examples, sizes={})
+    return Encoding(labelled(inputs), sizes={})

@@ -26,7 +26,7 @@ import numpy as np
 
 from fedmeta.core.bounds import Number, Portion, Seed
 from fedmeta.data.encoding import stored_labels
-from fedmeta.data.errors import DataError
+from fedmeta.data.errors import DataError, check_known
 from fedmeta.data.federated import FederatedDataset, read_packed
 from fedmeta.data.leaf import sample_share
 from fedmeta.data.statistics import Reference, client_statistics
@@ -79,9 +79,7 @@ def select_clients(
     Raises:
         DataError: for an unknown profile, a fraction outside (0, 1] or no client left.
     """
-    if profile not in PROFILES:
-        known = ", ".join(PROFILES)
-        raise DataError(f"unknown profile {profile!r}; one of {known}")
+    check_known(profile, PROFILES, "profile")
     if not 0 < sampling_fraction <= 1:
         raise DataError(
             f"sampling_fraction {sampling_fraction}: expected a number in (0, 1]; the "

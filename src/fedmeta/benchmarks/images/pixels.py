@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedmeta.data.encoding import Codebook, Encoding
+from fedmeta.data.encoding import Codebook, Encoding, labelled
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.summaries import Spans, Summary, parts, summary_of
 from fedmeta.data.vocabularies import several_classes
@@ -71,14 +71,12 @@ def encoding(codebook: Codebook) -> Encoding:
     """x float32 [b, channels * size * size], y int64 [b]; sizes are the CNN's."""
     levels = codebook.tables["levels"]
 
-    def examples(
-        columns: dict[str, np.ndarray], rows: np.ndarray
-    ) -> tuple[Tensor, Tensor]:
+    def inputs(columns: dict[str, np.ndarray], rows: np.ndarray) -> Tensor:
         pixels = torch.from_numpy(columns["pixels"][rows]).to(torch.int64)
         split = pixels.reshape(len(rows), len(levels), -1)
         x = torch.stack([level[split[:, c]] for c, level in enumerate(levels)], 1)
-        return x.flatten(1), torch.from_numpy(columns["label"][rows].astype(np.int64))
+        return x.flatten(1)
 
     size, classes = (int(codebook.tables[name]) for name in ("size", "classes"))
     sizes = {"image_size": size, "classes": classes, "colours": len(levels)}
-    return Encoding(examples, sizes)
+    return Encoding(labelled(inputs), sizes)

@@ -20,7 +20,7 @@ from fedmeta.benchmarks.recommendation.blocks import (
     RECENT,
     with_slots,
 )
-from fedmeta.data.encoding import Codebook, Encoding
+from fedmeta.data.encoding import Codebook, Encoding, labelled
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.late import pd
@@ -102,19 +102,16 @@ def encoding(codebook: Codebook) -> Encoding:
     codes_of = block_codes(codebook)
     features, first = int(widths.sum()), np.cumsum(widths) - widths
 
-    def examples(
-        columns: dict[str, np.ndarray], rows: np.ndarray
-    ) -> tuple[Tensor, Tensor]:
+    def inputs(columns: dict[str, np.ndarray], rows: np.ndarray) -> Tensor:
         codes = codes_of(columns, rows)
         x = np.zeros((len(codes), features), dtype=np.float32)
         row, block = np.nonzero(codes != NOTHING)
         x[row, first[block] + codes[row, block]] = 1
-        y = columns["label"][rows].astype(np.int64)
-        return torch.from_numpy(x), torch.from_numpy(y)
+        return torch.from_numpy(x)
 
     classes = int(codebook.tables["slots"])
     sizes = {"features": features, "classes": classes}
-    return Encoding(examples, sizes, partial(with_slots, slots=classes))
+    return Encoding(labelled(inputs), sizes, partial(with_slots, slots=classes))
 
 
 def block_sizes(codebook: Codebook) -> list[int]:

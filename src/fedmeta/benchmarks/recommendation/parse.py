@@ -18,7 +18,7 @@ from fedmeta.benchmarks.recommendation.blocks import (
 )
 from fedmeta.benchmarks.recommendation.log import Columns, UsageLog, read_log
 from fedmeta.benchmarks.recommendation.rows import Source
-from fedmeta.data.errors import DataError
+from fedmeta.data.errors import DataError, check_known
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.files import elsewhere, raw_files
 from fedmeta.data.tables import SUFFIXES
@@ -143,8 +143,7 @@ def pack_log(
 
 
 def _check_options(slots: int, gap: float, layout: str) -> None:
-    if layout not in LAYOUTS:
-        raise DataError(f"unknown layout {layout!r}; one of {', '.join(LAYOUTS)}")
+    check_known(layout, LAYOUTS, "layout")
     if not 1 <= slots < NOTHING:
         raise DataError(f"slots {slots}: expected 1 to {NOTHING - 1}; the paper has 40")
     if gap <= 0:

@@ -7,7 +7,6 @@ padding are the zero vector, as in LEAF.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,8 @@ import torch
 from torch import Tensor
 
 from fedmeta.benchmarks.sent140.tokens import PADDING, token_hash
-from fedmeta.data.encoding import Codebook, Encoding, Examples
-from fedmeta.data.errors import DataError
+from fedmeta.data.encoding import Codebook, Encoding, labelled
+from fedmeta.data.errors import DataError, check_known
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.remote import is_remote
 from fedmeta.data.summaries import Spans, Summary, parts, summary_of
@@ -63,9 +62,7 @@ def codebook(
     Raises:
         DataError: for an unknown embedding or a GloVe file that cannot be used.
     """
-    if embedding not in EMBEDDINGS:
-        known = ", ".join(EMBEDDINGS)
-        raise DataError(f"unknown embedding {embedding!r}; one of {known}")
+    check_known(embedding, EMBEDDINGS, "embedding")
     if min(width, vocabulary) < 1:
         raise DataError(
             f"width {width}, vocabulary {vocabulary}: both must be positive"
@@ -85,13 +82,18 @@ def encoding(codebook: Codebook) -> Encoding:
     `sizes["words"]` is 0 for vectors; ids run from 1 to it, 0 is padding and unknown.
     """
     hashes = codebook.tables["hashes"].numpy()
-    width = int(codebook.tables["width"])
-    if "vectors" in codebook.tables:
-        vectors = codebook.tables["vectors"]
-        examples = _examples(hashes, lambda ids: vectors[ids])
-        return Encoding(examples, {"words": 0, "width": width})
-    examples = _examples(hashes, lambda ids: ids)
-    return Encoding(examples, {"words": len(hashes), "width": width})
+    vectors = codebook.tables.get("vectors")
+    last = len(hashes) - 1  # where a token beyond all hashes is compared, in vain
+
+    def inputs(columns: dict[str, np.ndarray], rows: np.ndarray) -> Tensor:
+        tokens = columns["tokens"][rows]  # [b, 25]
+        place = np.minimum(np.searchsorted(hashes, tokens), last)
+        ids = torch.from_numpy(np.where(hashes[place] == tokens, place + 1, 0))
+        return ids if vectors is None else vectors[ids]
+
+    words = len(hashes) if vectors is None else 0
+    sizes = {"words": words, "width": int(codebook.tables["width"])}
+    return Encoding(labelled(inputs), sizes)
 
 
 def read_glove(
@@ -254,18 +256,3 @@ def _check_words(hashes: np.ndarray, records: FederatedDataset) -> None:
         raise DataError(
             f"{records.path}: the tweets have no words; check the raw files"
         )
-
-
-def _examples(hashes: np.ndarray, represent: Callable[[Tensor], Tensor]) -> Examples:
-    last = len(hashes) - 1  # where a token beyond all hashes is compared, in vain
-
-    def examples(
-        columns: dict[str, np.ndarray], rows: np.ndarray
-    ) -> tuple[Tensor, Tensor]:
-        tokens = columns["tokens"][rows]  # [b, 25]
-        place = np.minimum(np.searchsorted(hashes, tokens), last)
-        ids = np.where(hashes[place] == tokens, place + 1, 0)
-        y = torch.from_numpy(columns["label"][rows]).to(torch.int64)
-        return represent(torch.from_numpy(ids)), y
-
-    return examples

@@ -29,7 +29,7 @@ from fedmeta.benchmarks.shakespeare.parse import (
     read_text,
     text_layout,
 )
-from fedmeta.data.errors import DataError
+from fedmeta.data.errors import DataError, check_known
 from fedmeta.data.files import raw_files, whole_path
 from fedmeta.data.origin import check_origin, open_url, record_origin
 
@@ -91,9 +91,7 @@ def fetch_shakespeare(
     Raises:
         DataError: when there are files already, or what is fetched is not the text.
     """
-    if edition not in EDITIONS:
-        known = ", ".join(sorted(EDITIONS))
-        raise DataError(f"unknown edition {edition!r}; one of {known}")
+    check_known(edition, sorted(EDITIONS), "edition")
     out_dir = Path(out_dir)
     there = raw_files(out_dir, ".txt", ".txt.gz", ".json")
     if there:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedmeta.core.bounds import Count, Number, Portion, Seed
-from fedmeta.data.errors import DataError
+from fedmeta.data.errors import DataError, check_known
 from fedmeta.data.federated import FederatedDataset, read_packed
 from fedmeta.data.leaf import sample_share
 from fedmeta.data.statistics import Reference
@@ -141,9 +141,7 @@ def search_seed(counts: np.ndarray, seeds: range) -> pd.DataFrame:
 
 
 def _check(profile: str, limits: Limits) -> None:
-    if profile not in PROFILES:
-        known = ", ".join(sorted(PROFILES))
-        raise DataError(f"unknown profile {profile!r}; one of {known}")
+    check_known(profile, sorted(PROFILES), "profile")
     if not 0 < limits.sampling_fraction <= 1:
         raise DataError(
             f"sampling_fraction {limits.sampling_fraction}: expected a number in "

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from fedmeta.data.encoding import Codebook, Encoding
-from fedmeta.data.errors import DataError
+from fedmeta.data.errors import check_known
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.late import pd
 
@@ -54,9 +54,7 @@ def character_codebook(
         DataError: for another name.
     """
     del records, clients
-    if vocabulary not in VOCABULARIES:
-        known = ", ".join(sorted(VOCABULARIES))
-        raise DataError(f"unknown vocabulary {vocabulary!r}; one of {known}")
+    check_known(vocabulary, sorted(VOCABULARIES), "vocabulary")
     symbols = VOCABULARIES[vocabulary]
     ids = np.full(256, symbols.index(" "), dtype=np.uint8)  # of each byte
     characters = np.frombuffer(symbols.encode("ascii"), dtype=np.uint8).copy()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fedmeta.core.bounds import Count
 from fedmeta.data import exact
-from fedmeta.data.encoding import Codebook, Encoding
+from fedmeta.data.encoding import Codebook, Encoding, labelled
 from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.summaries import Counts, Spans, Summary, parts, summary_of
 from fedmeta.data.vocabularies import several_classes
@@ -109,9 +109,7 @@ def encoding(codebook: Codebook) -> Encoding:
     first = np.cumsum([len(mean) + int(marked.sum()), *widths])
     features = int(first[-1])
 
-    def examples(
-        columns: dict[str, np.ndarray], rows: np.ndarray
-    ) -> tuple[Tensor, Tensor]:
+    def inputs(columns: dict[str, np.ndarray], rows: np.ndarray) -> Tensor:
         x = np.zeros((len(rows), features), np.float32)
         if len(mean):
             numbers = columns["numbers"][rows]
@@ -122,11 +120,10 @@ def encoding(codebook: Codebook) -> Encoding:
             own = place[columns["categories"][rows, number]]
             row = np.flatnonzero(own >= 0)
             x[row, first[number] + own[row]] = 1
-        y = columns["label"][rows].astype(np.int64)
-        return torch.from_numpy(x), torch.from_numpy(y)
+        return torch.from_numpy(x)
 
     sizes = {"features": features, "classes": int(tables["classes"])}
-    return Encoding(examples, sizes)
+    return Encoding(labelled(inputs), sizes)
 
 
 def _moments(counted: Summary, numbers: list[str]) -> dict[str, Tensor]:
