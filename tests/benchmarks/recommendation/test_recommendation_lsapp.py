@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedmeta.benchmarks.recommendation.lsapp import read_lsapp
+from fedmeta.benchmarks.recommendation.log import read_lsapp
 from fedmeta.data.errors import DataError
 
 HEADER = "user_id\tsession_id\ttimestamp\tapp_name\tevent_type"

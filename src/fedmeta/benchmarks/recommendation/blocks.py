@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedmeta.benchmarks.recommendation.log import UsageLog
+from fedmeta.benchmarks.recommendation.rows import UsageLog
 from fedmeta.late import pd
 
 SLOTS = 40  # local services: the outputs of the paper's models
@@ -51,7 +51,7 @@ def service_numbers(service: np.ndarray, starts: np.ndarray) -> np.ndarray:
     pair = pd.factorize(user * (int(service.max()) + 2) + service + 1)[0]
     first = np.flatnonzero(np.diff(np.maximum.accumulate(pair), prepend=-1))
     real = service[first] >= 0
-    number = _count_before(real, _changes(user[first]))
+    number = _count_before(real, np.diff(user[first], prepend=-1) != 0)
     return np.where(real, number, -1).astype(np.int32)[pair]
 
 
@@ -117,7 +117,9 @@ def time_codes(log: UsageLog, starts: np.ndarray, session_gap: float) -> np.ndar
         "weekend": np.where(weekday >= 5, 0, NOTHING),
         "session_start": np.where(begins, 0, NOTHING),
         "since_previous": np.where(first, NOTHING, _bucket(gap, SINCE_PREVIOUS)),
-        "position_in_session": _bucket(_place(begins), POSITIONS),
+        "position_in_session": _bucket(
+            _count_before(np.ones_like(session), begins), POSITIONS
+        ),
         "distinct_in_session": _bucket(
             _count_before(~pd.Series(key).duplicated().to_numpy(), begins), DISTINCT
         ),
@@ -127,17 +129,6 @@ def time_codes(log: UsageLog, starts: np.ndarray, session_gap: float) -> np.ndar
 
 def _bucket(values: np.ndarray, edges: np.ndarray | tuple[int, ...]) -> np.ndarray:
     return np.searchsorted(edges, values, side="right")
-
-
-def _changes(values: np.ndarray) -> np.ndarray:
-    """bool [n]: whether a value is not that before it."""
-    return np.append(True, values[1:] != values[:-1])
-
-
-def _place(begins: np.ndarray) -> np.ndarray:
-    """int64 [n]: how many there are between this and the last that begins."""
-    index = np.arange(len(begins))
-    return index - np.maximum.accumulate(np.where(begins, index, 0))
 
 
 def _count_before(marked: np.ndarray, begins: np.ndarray) -> np.ndarray:

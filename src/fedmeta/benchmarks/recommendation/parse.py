@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fedmeta.benchmarks.recommendation import lsapp
 from fedmeta.benchmarks.recommendation.blocks import (
     NOTHING,
     SLOTS,
@@ -16,8 +15,8 @@ from fedmeta.benchmarks.recommendation.blocks import (
     time_codes,
     user_starts,
 )
-from fedmeta.benchmarks.recommendation.log import Columns, UsageLog, read_log
-from fedmeta.benchmarks.recommendation.rows import Source
+from fedmeta.benchmarks.recommendation.log import LSAPP, read_log, read_lsapp
+from fedmeta.benchmarks.recommendation.rows import Columns, Source, UsageLog
 from fedmeta.data.errors import DataError, check_known
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.files import elsewhere, raw_files
@@ -94,7 +93,7 @@ def parse(
     _check_options(slots, session_gap_minutes, layout)
     columns = Columns(user, time, service, tuple(context), tuple(event))
     if layout == "lsapp":
-        columns = lsapp.COLUMNS
+        columns = LSAPP
     log = read_layout(layout, paths, columns)
     clients, notes = pack_log(
         log, columns, slots=slots, session_gap_minutes=session_gap_minutes
@@ -113,9 +112,9 @@ def parse(
 
 
 def read_layout(layout: str, sources: Sequence[Source], columns: Columns) -> UsageLog:
-    """Read a log of one of `LAYOUTS`; of "lsapp", the columns are `lsapp.COLUMNS`."""
+    """Read a log of one of `LAYOUTS`; of "lsapp", the columns are `LSAPP`."""
     if layout == "lsapp":
-        return lsapp.read_lsapp(sources)
+        return read_lsapp(sources)
     return read_log(sources, columns)
 
 

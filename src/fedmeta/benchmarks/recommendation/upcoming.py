@@ -15,9 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from fedmeta.benchmarks.recommendation.blocks import with_slots
-from fedmeta.benchmarks.recommendation.log import Columns, UsageLog
 from fedmeta.benchmarks.recommendation.parse import pack_log, read_layout
-from fedmeta.benchmarks.recommendation.rows import Source
+from fedmeta.benchmarks.recommendation.rows import Columns, Source, UsageLog
 from fedmeta.benchmarks.recommendation.times import (
     EXPECTED,
     LOCAL,

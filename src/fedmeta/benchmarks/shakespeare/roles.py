@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 BYLINE = "by William Shakespeare"
@@ -90,12 +90,6 @@ def gather(speeches: Iterator[tuple[str, str | None, str]]) -> Extract:
             continue
         roles = plays.setdefault(play, {})
         roles.setdefault(name, Role(play, name, [])).lines.append(line)
-    return _keep(plays, discarded)
-
-
-def _keep(
-    plays: Mapping[str, Mapping[str, Role]], discarded: Mapping[str, int]
-) -> Extract:
     kept = {play: who for play, who in plays.items() if len(who) >= LEAST_ROLES}
     pairs = [role for roles in kept.values() for role in roles.values()]
     roles = [role for role in pairs if len(role.lines) >= LEAST_LINES]
