@@ -15,6 +15,7 @@ from fedmeta.data.encoding import Labels
 from fedmeta.data.errors import DataError, check_known
 from fedmeta.data.federated import ClientRecords, FederatedDataset
 from fedmeta.data.ids import Ids
+from fedmeta.data.select import clients_table
 
 # (labels [n], options by keyword) -> user id -> the numbers of its records, shuffled
 Division = Callable[..., dict[str, np.ndarray]]
@@ -49,8 +50,8 @@ def repartition(
     """
     check_known(division, sorted(DIVISIONS), "division")
     if clients is None:
-        sizes = {"start": 0, "stop": records.num_examples}
-        clients = pd.DataFrame({"client_id": records.client_ids.to_pandas(), **sizes})
+        every = np.arange(len(records.client_ids))
+        clients = clients_table(records, every, records.num_examples)
     pooled = [
         labels(records.columns(c.client_id), np.arange(c.start, c.stop))
         for c in clients.itertuples()

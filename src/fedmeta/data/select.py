@@ -56,10 +56,12 @@ def select_clients(
     if max_clients is not None and max_clients < len(rows):
         chosen = np.random.default_rng(seed).choice(rows, max_clients, replace=False)
         rows = np.sort(chosen)
-    return pd.DataFrame(
-        {
-            "client_id": records.client_ids.take(rows).to_pandas(),
-            "start": np.zeros(len(rows), dtype=np.int64),
-            "stop": records.num_examples[rows],
-        }
-    )
+    return clients_table(records, rows, records.num_examples[rows])
+
+
+def clients_table(
+    records: FederatedDataset, rows: np.ndarray, stop: np.ndarray
+) -> pd.DataFrame:
+    """`client_id`, `start`, `stop`: the first records of the clients in these rows."""
+    client_ids = records.client_ids.take(rows).to_pandas()
+    return pd.DataFrame({"client_id": client_ids, "start": 0, "stop": stop})

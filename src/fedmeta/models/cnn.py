@@ -24,7 +24,7 @@ from fedmeta.core.bounds import Count
 from fedmeta.core.model import ForwardFlops, Model, classifier
 from fedmeta.core.types import Params
 from fedmeta.models.layers import initial, initialize_by
-from fedmeta.models.product import product
+from fedmeta.models.product import is_transformed, product
 
 KERNEL = 5
 
@@ -106,7 +106,7 @@ def femnist_cnn(
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """[b, i, h, w] -> [b, o, h / 2, w / 2]: convolution, pooling, bias and ReLU."""
-    if _transformed():
+    if is_transformed():  # whose vmap lacks max_pool2d's second derivative
         x = _maximum(F.conv2d(x, weight, padding=KERNEL // 2))
     else:
         # The layout of the weight decides that of the result. `contiguous` would do
@@ -121,11 +121,6 @@ def _maximum(x: Tensor) -> Tensor:
     """[b, c, h, w] -> [b, c, h / 2, w / 2], as max_pool2d, ties included."""
     windows = x.unflatten(-2, (-1, 2)).unflatten(-1, (-1, 2)).movedim(-3, -2)
     return windows.flatten(-2).max(-1).values
-
-
-def _transformed() -> bool:
-    """Whether torch.func is at work: its vmap lacks max_pool2d's second derivative."""
-    return torch._C._functorch.maybe_current_level() is not None
 
 
 PRECISIONS: dict[str, Callable[[Tensor], Tensor]] = {

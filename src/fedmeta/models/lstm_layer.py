@@ -26,6 +26,7 @@ from fedmeta.models.lstm_passes import (
     hidden_states,
 )
 from fedmeta.models.lstm_values import Cotangents, History, Sources, Weights
+from fedmeta.models.product import is_transformed
 
 
 def last_hidden(x: Tensor, layers: Sequence[Weights]) -> Tensor:
@@ -39,7 +40,7 @@ def last_hidden(x: Tensor, layers: Sequence[Weights]) -> Tensor:
         [b, h], differentiable twice.
     """
     for weights in layers:
-        if _transformed():
+        if is_transformed():
             x = _Layer.apply(x, *weights)[0]
         elif not torch.is_grad_enabled():
             x = (fused_states if can_fuse(x) else hidden_states)(x, weights)
@@ -109,7 +110,7 @@ class _Layer(torch.autograd.Function):
             of_c = torch.zeros_like(squashed) if of_c is None else of_c
         run = (
             _Gradient.apply
-            if torch.is_grad_enabled() or _transformed()
+            if torch.is_grad_enabled() or is_transformed()
             else _Gradient.forward
         )
         *gradient, _, _, _, g_x = run(for_x, of_z, of_c, of_hidden, *ctx.saved_tensors)
@@ -219,8 +220,3 @@ def _for_each_client(
     outputs = function.apply(*map(first, args, in_dims))
     # There is one empty output for all clients, where nothing was asked for.
     return outputs, tuple(0 if output.ndim > 1 else None for output in outputs)
-
-
-def _transformed() -> bool:
-    """Whether torch.func is at work."""
-    return torch._C._functorch.maybe_current_level() is not None

@@ -55,6 +55,11 @@ class _Product(torch.autograd.Function):
         return a @ b.mT, 0
 
 
+def is_transformed() -> bool:
+    """Whether torch.func is at work, which has rules of its own for some operators."""
+    return torch._C._functorch.maybe_current_level() is not None
+
+
 def _product_like(like: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """The product in the layout of ``like``: sums of unlike layouts are slow."""
     return product(a, b) if like.is_contiguous() else product(b, a).mT

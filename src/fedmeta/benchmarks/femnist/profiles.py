@@ -29,6 +29,7 @@ from fedmeta.data.encoding import stored_labels
 from fedmeta.data.errors import DataError, check_known
 from fedmeta.data.federated import FederatedDataset, read_packed
 from fedmeta.data.leaf import sample_share
+from fedmeta.data.select import clients_table
 from fedmeta.data.statistics import Reference, client_statistics
 from fedmeta.late import pd
 
@@ -96,11 +97,9 @@ def select_clients(
         rows = _without_last_file(dataset.client_ids, rng)
     if profile != "full":
         rows, stop = _sample_files(rows, stop, sampling_fraction, rng)
-    ids = [dataset.client_ids[row] for row in rows]
-    start = np.zeros(len(rows), dtype=np.int64)
+    table = clients_table(dataset, rows, stop)
     if drop_duplicates:
-        start = np.array([_first_doubled(dataset, client_id) for client_id in ids])
-    table = pd.DataFrame({"client_id": ids, "start": start, "stop": stop})
+        table["start"] = [_first_doubled(dataset, c) for c in table["client_id"]]
     least = min_records + (profile == "leaf2019")  # LEAF said "more than" then
     kept = table[table["stop"] - table["start"] >= least]
     if kept.empty:

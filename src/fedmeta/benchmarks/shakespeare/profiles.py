@@ -22,6 +22,7 @@ from fedmeta.core.bounds import Count, Number, Portion, Seed
 from fedmeta.data.errors import DataError, check_known
 from fedmeta.data.federated import FederatedDataset, read_packed
 from fedmeta.data.leaf import sample_share
+from fedmeta.data.select import clients_table
 from fedmeta.data.statistics import Reference
 from fedmeta.late import pd
 
@@ -96,13 +97,7 @@ def select_clients(
             f"{profile!r} with {limits}; lower min_records, raise the others"
         )
     order = np.argsort(rows)  # the data set's order is that of ids
-    return pd.DataFrame(
-        {
-            "client_id": [dataset.client_ids[row] for row in rows[order]],
-            "start": np.zeros(len(rows), dtype=np.int64),
-            "stop": stop[order],
-        }
-    )
+    return clients_table(dataset, rows[order], stop[order])
 
 
 def window_counts(dataset: FederatedDataset) -> np.ndarray:

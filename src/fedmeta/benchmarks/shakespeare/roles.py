@@ -88,8 +88,8 @@ def gather(speeches: Iterator[tuple[str, str | None, str]]) -> Extract:
         if name is None:
             discarded[play] += 1
             continue
-        roles = plays.setdefault(play, {})
-        roles.setdefault(name, Role(play, name, [])).lines.append(line)
+        who = plays.setdefault(play, {})
+        who.setdefault(name, Role(play, name, [])).lines.append(line)
     kept = {play: who for play, who in plays.items() if len(who) >= LEAST_ROLES}
     pairs = [role for roles in kept.values() for role in roles.values()]
     roles = [role for role in pairs if len(role.lines) >= LEAST_LINES]
