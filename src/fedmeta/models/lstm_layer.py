@@ -76,7 +76,26 @@ class _FusedLayer(torch.autograd.Function):
         return tuple(next(found) if t.requires_grad else None for t in layer)
 
 
-class _Layer(torch.autograd.Function):
+class _ForEachClient(torch.autograd.Function):
+    """An operation on tensors; under vmap all have a first dimension of clients."""
+
+    @classmethod
+    def vmap(
+        cls, info: Any, in_dims: Any, *args: Any
+    ) -> tuple[tuple[Tensor, ...], Any]:
+        def first(a: Any, dim: int | None) -> Any:
+            if not isinstance(a, Tensor):
+                return a
+            if dim is None:
+                return a.expand(info.batch_size, *a.shape)
+            return a.movedim(dim, 0)
+
+        outputs = cls.apply(*map(first, args, in_dims))
+        # There is one empty output for all clients, where nothing was asked for.
+        return outputs, tuple(0 if output.ndim > 1 else None for output in outputs)
+
+
+class _Layer(_ForEachClient):
     """(x, weights) -> hidden states, and the history for the derivatives.
 
     Of the history, `gates` and `squashed` stand for z and c: their gradients are those.
@@ -116,12 +135,8 @@ class _Layer(torch.autograd.Function):
         *gradient, _, _, _, g_x = run(for_x, of_z, of_c, of_hidden, *ctx.saved_tensors)
         return g_x if for_x else None, *gradient
 
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[tuple[Tensor, ...], Any]:
-        return _for_each_client(_Layer, info, in_dims, args)
 
-
-class _Gradient(torch.autograd.Function):
+class _Gradient(_ForEachClient):
     """(sources, layer) -> gradients of weights and input, and the cotangents."""
 
     @staticmethod
@@ -163,12 +178,8 @@ class _Gradient(torch.autograd.Function):
         x_ = x_ if ctx.for_x else None
         return None, None, None, hidden_dot, x_, *rest, None, None, None
 
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[tuple[Tensor, ...], Any]:
-        return _for_each_client(_Gradient, info, in_dims, args)
 
-
-class _SecondGradient(torch.autograd.Function):
+class _SecondGradient(_ForEachClient):
     """(direction, layer, cotangents) -> gradients of the cotangent, layer, history."""
 
     @staticmethod
@@ -194,29 +205,8 @@ class _SecondGradient(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Any) -> NoReturn:
         raise NotImplementedError("an LSTM layer is differentiable twice, no more")
 
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[tuple[Tensor, ...], Any]:
-        return _for_each_client(_SecondGradient, info, in_dims, args)
-
 
 def _history(outputs: Sequence[Tensor]) -> History:
     """From the outputs of `_Layer`."""
     _, gates, squashed, states, slopes, from_cell = outputs
     return History(states, gates, slopes, squashed, from_cell)
-
-
-def _for_each_client(
-    function: type[torch.autograd.Function], info: Any, in_dims: Any, args: Any
-) -> tuple[tuple[Tensor, ...], Any]:
-    """``function`` of tensors that all have a first dimension of clients."""
-
-    def first(a: Any, dim: int | None) -> Any:
-        if not isinstance(a, Tensor):
-            return a
-        if dim is None:
-            return a.expand(info.batch_size, *a.shape)
-        return a.movedim(dim, 0)
-
-    outputs = function.apply(*map(first, args, in_dims))
-    # There is one empty output for all clients, where nothing was asked for.
-    return outputs, tuple(0 if output.ndim > 1 else None for output in outputs)

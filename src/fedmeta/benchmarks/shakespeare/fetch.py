@@ -16,7 +16,6 @@ import io
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
@@ -41,30 +40,17 @@ class Edition(NamedTuple):
     """A text on the server."""
 
     path: str
-    unpack: Callable[[bytes], bytes]
     layout: Layout
     terms: str
-
-
-def _unzipped(content: bytes) -> bytes:
-    """The one text of an archive."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        names = [name for name in archive.namelist() if name.endswith(".txt")]
-        if len(names) != 1:
-            raise zipfile.BadZipFile(f"{len(names)} texts in it, not one")
-        return archive.read(names[0])
 
 
 EDITIONS = {
     "1994": Edition(
         "files/100/old/1994-01-100.zip",
-        _unzipped,
         OF_1994,
         "copyright World Library: personal, non-commercial use only",
     ),
-    "current": Edition(
-        "cache/epub/100/pg100.txt", bytes, CURRENT, "public domain in the USA"
-    ),
+    "current": Edition("cache/epub/100/pg100.txt", CURRENT, "public domain in the USA"),
 }
 
 
@@ -98,13 +84,13 @@ def fetch_shakespeare(
         raise DataError(
             f"{out_dir}: has {there[0].name} already; move it or name another folder"
         )
-    path, unpack, layout, _ = EDITIONS[edition]
+    path, layout, _ = EDITIONS[edition]
     base = server or os.environ.get("GUTENBERG_URL") or SERVER
     url = f"{base.rstrip('/')}/{path}"
     packed = _download(url)
     found = {"sha256": hashlib.sha256(packed).hexdigest()}
     check_origin(out_dir, url, found, {"sha256": sha256})
-    content = _unpack(url, packed, unpack)
+    content = _unzipped(url, packed) if path.endswith(".zip") else packed
     out = out_dir / f"shakespeare_{edition}.txt"
     with whole_path(out) as partial:
         partial.write_bytes(content)
@@ -131,9 +117,14 @@ def _download(url: str) -> bytes:
         ) from error
 
 
-def _unpack(url: str, packed: bytes, unpack: Callable[[bytes], bytes]) -> bytes:
+def _unzipped(url: str, packed: bytes) -> bytes:
+    """The one text of an archive."""
     try:
-        return unpack(packed)
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".txt")]
+            if len(names) != 1:
+                raise zipfile.BadZipFile(f"{len(names)} texts in it, not one")
+            return archive.read(names[0])
     except (zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{url}: not a whole archive of one text ({error}); fetch it again"
