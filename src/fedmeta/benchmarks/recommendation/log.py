@@ -41,7 +41,7 @@ def read_log(sources: Sequence[Source], columns: Columns) -> UsageLog:
     return log._replace(table=rows.drop(columns="instant"))
 
 
-def read_lsapp(sources: Sequence[Source]) -> UsageLog:
+def read_lsapp(sources: Sequence[Source], columns: Columns = LSAPP) -> UsageLog:
     """Read LSApp's events as records of use.
 
     As it is published (Aliannejadi et al., TOIS 2021), a TSV of 3.66 million events on
@@ -56,7 +56,7 @@ def read_lsapp(sources: Sequence[Source]) -> UsageLog:
     Raises:
         DataError: as `read_log`, for a file that is not LSApp's.
     """
-    log = read_rows(sources, LSAPP)
+    log = read_rows(sources, columns)
     events = log.table
     app = events["service"].cat.codes.to_numpy()
     opened = (events["event_type"] == OPENED).to_numpy()

@@ -16,14 +16,14 @@ from fedmeta.benchmarks.recommendation.blocks import (
     user_starts,
 )
 from fedmeta.benchmarks.recommendation.log import LSAPP, read_log, read_lsapp
-from fedmeta.benchmarks.recommendation.rows import Columns, Source, UsageLog
+from fedmeta.benchmarks.recommendation.rows import Columns, UsageLog
 from fedmeta.data.errors import DataError, check_known
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.files import elsewhere, raw_files
 from fedmeta.data.tables import SUFFIXES
 from fedmeta.late import pd
 
-LAYOUTS = ("log", "lsapp")
+LAYOUTS = {"log": read_log, "lsapp": read_lsapp}
 
 
 def find_raw(folder: str | Path) -> list[Path]:
@@ -94,7 +94,7 @@ def parse(
     columns = Columns(user, time, service, tuple(context), tuple(event))
     if layout == "lsapp":
         columns = LSAPP
-    log = read_layout(layout, paths, columns)
+    log = LAYOUTS[layout](paths, columns)
     clients, notes = pack_log(
         log, columns, slots=slots, session_gap_minutes=session_gap_minutes
     )
@@ -109,13 +109,6 @@ def parse(
         "context": json.dumps(_describe(log, columns)),
         "notes": json.dumps(log.notes + notes),
     }
-
-
-def read_layout(layout: str, sources: Sequence[Source], columns: Columns) -> UsageLog:
-    """Read a log of one of `LAYOUTS`; of "lsapp", the columns are `LSAPP`."""
-    if layout == "lsapp":
-        return read_lsapp(sources)
-    return read_log(sources, columns)
 
 
 def pack_log(

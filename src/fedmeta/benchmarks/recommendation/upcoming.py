@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from fedmeta.benchmarks.recommendation.blocks import with_slots
-from fedmeta.benchmarks.recommendation.parse import pack_log, read_layout
+from fedmeta.benchmarks.recommendation.parse import LAYOUTS, pack_log
 from fedmeta.benchmarks.recommendation.rows import Columns, Source, UsageLog
 from fedmeta.benchmarks.recommendation.times import (
     EXPECTED,
@@ -150,7 +150,7 @@ def _upcoming(
 ) -> UserRecords:
     """A user's log, and after its last record each of those to come, alone."""
     columns = _columns(metadata)
-    log = read_layout(metadata["layout"], [source], columns)
+    log = LAYOUTS[metadata["layout"]]([source], columns)
     place = source.path if isinstance(source, RawTable) else source
     _check_single(place, log)
     described = [Described(**column) for column in json.loads(metadata["context"])]
