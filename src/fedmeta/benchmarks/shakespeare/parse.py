@@ -156,10 +156,8 @@ def text_layout(path: Path, text: str) -> Layout:
     Raises:
         DataError: for none that is known, a text cut short, or one without roles.
     """
-    for layout in LAYOUTS:
-        if layout.recognised(text):
-            break
-    else:
+    layout = next((one for one in LAYOUTS if one.recognised(text)), None)
+    if layout is None:
         raise DataError(
             f'{path}: neither the text of 1994 (plays begin with "{BYLINE}") nor '
             f"Gutenberg's present one (*** START OF THE PROJECT GUTENBERG EBOOK); "
