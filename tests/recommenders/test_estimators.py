@@ -5,7 +5,8 @@ import pytest
 from sklearn.naive_bayes import CategoricalNB
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fedmeta.recommenders.rankers import MostFrequentlyUsed, MostRecentlyUsed
+from fedmeta.recommenders.most_frequent import MostFrequentlyUsed
+from fedmeta.recommenders.most_recent import MostRecentlyUsed
 from fedmeta.recommenders.ranking import by_slot, top_k_hits
 
 

@@ -23,6 +23,7 @@ from fedmeta.data.errors import DataError
 from fedmeta.data.files import whole_file
 from fedmeta.data.ids import Ids
 from fedmeta.data.seal import seal, unsealed, verify
+from fedmeta.late import pd
 
 PACKED = "packed clients"
 BATCH_BYTES = 4 << 20  # large enough for fast writes, small beside any memory
@@ -180,6 +181,14 @@ def read_packed(path: str | Path) -> FederatedDataset:
         _starts=np.cumsum([0, *map(len, sizes[:-1])]).tolist(),
         _batches=[_views(batch) for batch in batches],
     )
+
+
+def clients_table(
+    records: FederatedDataset, rows: np.ndarray, stop: np.ndarray
+) -> pd.DataFrame:
+    """`client_id`, `start`, `stop`: the first records of the clients in these rows."""
+    client_ids = records.client_ids.take(rows).to_pandas()
+    return pd.DataFrame({"client_id": client_ids, "start": 0, "stop": stop})
 
 
 def _schema(client: ClientRecords) -> pa.Schema:

@@ -13,9 +13,8 @@ import pandas as pd
 from fedmeta.core.bounds import Count, Number, Rate, Seed
 from fedmeta.data.encoding import Labels
 from fedmeta.data.errors import DataError, check_known
-from fedmeta.data.federated import ClientRecords, FederatedDataset
+from fedmeta.data.federated import ClientRecords, FederatedDataset, clients_table
 from fedmeta.data.ids import Ids
-from fedmeta.data.select import clients_table
 
 # (labels [n], options by keyword) -> user id -> the numbers of its records, shuffled
 Division = Callable[..., dict[str, np.ndarray]]

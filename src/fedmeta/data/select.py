@@ -8,7 +8,7 @@ import numpy as np
 
 from fedmeta.core.bounds import Count, Number, Seed
 from fedmeta.data.errors import DataError
-from fedmeta.data.federated import FederatedDataset
+from fedmeta.data.federated import FederatedDataset, clients_table
 from fedmeta.late import pd
 
 log = logging.getLogger(__name__)
@@ -57,11 +57,3 @@ def select_clients(
         chosen = np.random.default_rng(seed).choice(rows, max_clients, replace=False)
         rows = np.sort(chosen)
     return clients_table(records, rows, records.num_examples[rows])
-
-
-def clients_table(
-    records: FederatedDataset, rows: np.ndarray, stop: np.ndarray
-) -> pd.DataFrame:
-    """`client_id`, `start`, `stop`: the first records of the clients in these rows."""
-    client_ids = records.client_ids.take(rows).to_pandas()
-    return pd.DataFrame({"client_id": client_ids, "start": 0, "stop": stop})

@@ -17,13 +17,13 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from fedmeta.core.bounds import Count
 from fedmeta.core.model import ForwardFlops, Model, classifier
 from fedmeta.core.types import Params
-from fedmeta.models.layers import initial, initialize_by
+from fedmeta.models.layers import Initialize, initial
 from fedmeta.models.product import is_transformed, product
 
 KERNEL = 5
@@ -123,7 +123,33 @@ def _maximum(x: Tensor) -> Tensor:
     return windows.flatten(-2).max(-1).values
 
 
+def initialize_by(name: str) -> Initialize:
+    """The function of that name in `INITIALIZATIONS`.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in INITIALIZATIONS:
+        raise ValueError(
+            f"unknown initialization {name!r}; "
+            f"one of {', '.join(sorted(INITIALIZATIONS))}"
+        )
+    return INITIALIZATIONS[name]
+
+
+def _pytorch(weight: Tensor, bias: Tensor, generator: Generator) -> None:
+    nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+    bound = 1 / math.sqrt(weight[0].numel())
+    nn.init.uniform_(bias, -bound, bound, generator=generator)
+
+
+def _tf_glorot(weight: Tensor, bias: Tensor, generator: Generator) -> None:
+    nn.init.xavier_uniform_(weight, generator=generator)
+    nn.init.zeros_(bias)
+
+
 PRECISIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "float32": lambda x: x,
     "bfloat16": lambda x: x.to(torch.bfloat16),
 }
+INITIALIZATIONS = {"pytorch": _pytorch, "tf_glorot": _tf_glorot}

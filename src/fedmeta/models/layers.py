@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from fedmeta.core.model import ForwardFlops, Model, classifier
@@ -12,20 +12,6 @@ from fedmeta.core.types import Params
 
 # Fills the weight and the bias of a layer.
 Initialize = Callable[[Tensor, Tensor, Generator], None]
-
-
-def initialize_by(name: str) -> Initialize:
-    """The function of that name in `INITIALIZATIONS`.
-
-    Raises:
-        ValueError: for an unknown name.
-    """
-    if name not in INITIALIZATIONS:
-        raise ValueError(
-            f"unknown initialization {name!r}; "
-            f"one of {', '.join(sorted(INITIALIZATIONS))}"
-        )
-    return INITIALIZATIONS[name]
 
 
 def initial(
@@ -79,17 +65,3 @@ def fully_connected(
     products = [2 * math.prod(shape) for shape in shapes.values()]
     flops = ForwardFlops(sum(products), products[0])
     return classifier(init, apply, flops, top, features_of)
-
-
-def _pytorch(weight: Tensor, bias: Tensor, generator: Generator) -> None:
-    nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
-    bound = 1 / math.sqrt(weight[0].numel())
-    nn.init.uniform_(bias, -bound, bound, generator=generator)
-
-
-def _tf_glorot(weight: Tensor, bias: Tensor, generator: Generator) -> None:
-    nn.init.xavier_uniform_(weight, generator=generator)
-    nn.init.zeros_(bias)
-
-
-INITIALIZATIONS = {"pytorch": _pytorch, "tf_glorot": _tf_glorot}

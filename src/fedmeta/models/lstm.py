@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from fedmeta.core.bounds import Count, Number
 from fedmeta.core.model import ForwardFlops, Model, classifier
 from fedmeta.core.types import Params
-from fedmeta.models.layers import initial, initialize_by, linear
+from fedmeta.models.cnn import initialize_by
+from fedmeta.models.layers import initial, linear
 from fedmeta.models.lstm_layer import last_hidden
 from fedmeta.models.lstm_values import Weights
 

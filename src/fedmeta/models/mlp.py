@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from fedmeta.core.bounds import Count
 from fedmeta.core.model import Model
-from fedmeta.models.layers import fully_connected, initialize_by
+from fedmeta.models.cnn import initialize_by
+from fedmeta.models.layers import fully_connected
 
 
 def mlp(

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from fedmeta.core.bounds import Count
 from fedmeta.core.model import Model
-from fedmeta.models.layers import fully_connected, initialize_by
+from fedmeta.models.layers import fully_connected
 
 
 def tabular(features: Count, classes: Count, hidden: Count | None = None) -> Model:
@@ -23,9 +23,14 @@ def tabular(features: Count, classes: Count, hidden: Count | None = None) -> Mod
     if hidden is None:
         return fully_connected({"layer1": (classes, features)}, _zeros, F.relu, top=4)
     shapes = {"layer1": (hidden, features), "layer2": (classes, hidden)}
-    return fully_connected(shapes, initialize_by("tf_glorot"), F.relu, top=4)
+    return fully_connected(shapes, _glorot, F.relu, top=4)
 
 
 def _zeros(weight: Tensor, bias: Tensor, generator: Generator) -> None:
     nn.init.zeros_(weight)
+    nn.init.zeros_(bias)
+
+
+def _glorot(weight: Tensor, bias: Tensor, generator: Generator) -> None:
+    nn.init.xavier_uniform_(weight, generator=generator)
     nn.init.zeros_(bias)

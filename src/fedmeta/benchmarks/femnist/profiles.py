@@ -27,9 +27,8 @@ import numpy as np
 from fedmeta.core.bounds import Number, Portion, Seed
 from fedmeta.data.encoding import stored_labels
 from fedmeta.data.errors import DataError, check_known
-from fedmeta.data.federated import FederatedDataset, read_packed
+from fedmeta.data.federated import FederatedDataset, clients_table, read_packed
 from fedmeta.data.leaf import sample_share
-from fedmeta.data.select import clients_table
 from fedmeta.data.statistics import Reference, client_statistics
 from fedmeta.late import pd
 

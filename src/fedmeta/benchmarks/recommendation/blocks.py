@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedmeta.benchmarks.recommendation.rows import UsageLog
+from fedmeta.benchmarks.recommendation.log import UsageLog
 from fedmeta.late import pd
 
 SLOTS = 40  # local services: the outputs of the paper's models

@@ -17,7 +17,8 @@ from fedmeta.benchmarks.recommendation.features import (
 )
 from fedmeta.data.encoding import Codebook
 from fedmeta.pipelines.recommendation.users import TestUser
-from fedmeta.recommenders.rankers import MostFrequentlyUsed, MostRecentlyUsed
+from fedmeta.recommenders.most_frequent import MostFrequentlyUsed
+from fedmeta.recommenders.most_recent import MostRecentlyUsed
 from fedmeta.recommenders.ranking import by_slot
 
 LAST = 4  # services used last that MRU is told of: Top-4 is the widest list asked for
