@@ -20,7 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from fedmeta.configuration import store_of
-from fedmeta.estimates import FIRST, Plan, read_seconds, stages_of, write_seconds
+from fedmeta.estimates import FIRST, Plan, read_json, stages_of, write_seconds
 from fedmeta.pipelines import progress
 from fedmeta.pipelines.progress import NODE, UNDER_WAY, Clock, Count, duration
 
@@ -48,7 +48,7 @@ class ShowProgress:
     ) -> None:
         self._end()  # of a run that ended without telling hooks
         name = ",".join(run_params["pipeline_names"] or ["__default__"])
-        earlier = read_seconds(self._home / SECONDS)
+        earlier = read_json(self._home / SECONDS)
         stages = stages_of(pipeline, catalog, self._parameters, earlier)
         self._plan = plan = Plan(name, stages)
         progress.LISTENERS.append(self._heard)
@@ -72,9 +72,7 @@ class ShowProgress:
     def on_pipeline_error(self) -> None:
         self._end()
 
-    def on_interrupt(self) -> None:
-        """Called by `fedmeta.session.Session`."""
-        self._end()
+    on_interrupt = on_pipeline_error  # called by `fedmeta.session.Session`
 
     def _heard(self, work: Clock | Count) -> None:
         if self._plan is None:

@@ -137,11 +137,11 @@ class _Handler:
             signal.signal(signal.SIGALRM, self._alarm)
 
 
-def stop_main_thread(number: int = signal.SIGTERM) -> None:
-    """Signal this process, called from a thread; wakes the main one if it waits."""
+def stop_main_thread() -> None:
+    """SIGTERM to this process, from a thread of it; wakes the main one if it waits."""
     main = threading.main_thread().ident
     if main is not None:  # of a thread that has not begun
-        signal.pthread_kill(main, number)
+        signal.pthread_kill(main, signal.SIGTERM)
 
 
 def stop_thread(thread: int) -> None:

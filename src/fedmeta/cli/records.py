@@ -1,7 +1,5 @@
 """Commands on what runs have left: `kedro reproduce`, `kedro track`, `kedro space`."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`kedro sweep`: a pipeline over a grid of parameters."""
 
-from __future__ import annotations
-
 import click
 from kedro.framework.cli.utils import env_option
 

@@ -1,7 +1,5 @@
 """Rows of users' records from files and standard input; predictions as text."""
 
-from __future__ import annotations
-
 import io
 import json
 import sys

@@ -1,7 +1,5 @@
 """What a run has learned, as a model in MLflow: logged, registered, ready to serve."""
 
-from __future__ import annotations
-
 import re
 import tempfile
 from collections.abc import Iterator

@@ -52,7 +52,7 @@ class Sender:
                 self._thread.start()
             self._changed.notify_all()
 
-    def finish(self, limit: float = LIMIT_S) -> None:
+    def finish(self, limit: float) -> None:
         """Wait until everything is logged, or warn after ``limit`` seconds."""
         began = self._heard = time.monotonic()
         with self._changed:
@@ -205,11 +205,16 @@ def _tracked(store: Any, folder: Path, project: Path) -> bool:
         return not complete
 
 
+def one_line(error: BaseException) -> str:
+    """The message of an error, or its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def told(error: BaseException) -> str:
     """One-line cause of an error in MLflow."""
     from requests import exceptions  # noqa: PLC0415
 
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error)
     chain: BaseException | None = error
     while chain is not None:
         if isinstance(chain, exceptions.RequestException):
