@@ -5,7 +5,7 @@ import multiprocessing
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ class Display:
         self._lock = threading.RLock()  # several trainings may be under way
         self._live: Live | None = None
         self._plan: Plan | None = None
-        self._handlers: list[tuple[logging.StreamHandler, Any]] = []
+        self._undo = ExitStack()  # leaves the terminal as it was
 
     def update(self, plan: Plan) -> None:
         """Open it for what is under way, or close it when nothing is."""
@@ -118,16 +118,8 @@ class Display:
     def close(self) -> None:
         """Erase it and leave the terminal as it was."""
         with self._lock:
-            live, self._live = self._live, None
-            if live is None:
-                return
-            try:
-                live.stop()
-            finally:
-                for handler, stream in self._handlers:
-                    handler.setStream(stream)
-                    handler.removeFilter(_is_new)
-                self._handlers = []
+            self._live = None
+            self._undo.close()
 
     def _open(self) -> None:
         console = Console(stderr=True, markup=False, emoji=False, highlight=False)
@@ -149,9 +141,11 @@ class Display:
             refresh_per_second=4,
             transient=True,
         )
-        self._live.start()
         for handler in handlers:
-            self._handlers.append((handler, handler.stream))
+            self._undo.callback(handler.setStream, handler.stream)
+            self._undo.callback(handler.removeFilter, _is_new)
+        self._undo.enter_context(self._live)
+        for handler in handlers:
             handler.setStream(sys.stderr)  # which prints above the display
             handler.addFilter(_is_new)
 

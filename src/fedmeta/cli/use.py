@@ -105,10 +105,9 @@ def personalise_command(
     from fedmeta.session import told_in_a_line  # noqa: PLC0415
 
     with told_in_a_line("Nothing was written."):
-        trained = (
-            load_node(model, node)
-            if node
-            else load_run(model, project=metadata.project_path, **of_run)
-        )
+        if node:
+            trained = load_node(model, node)
+        else:
+            trained = load_run(model, project=metadata.project_path, **of_run)
         found = personalise(trained, read_rows(table), top)
     written(found, style)

@@ -17,7 +17,6 @@ from fedmeta.identity import ROUND_LOOP
 from fedmeta.tracking.measures import experiment_name, run_name, run_parameters
 from fedmeta.tracking.owners import Marked, Owner, owner_of, round_loop
 from fedmeta.tracking.record import (
-    FILE,
     FINISHED,
     RECORDS,
     REPORTED,
@@ -153,14 +152,12 @@ class Followed:
             )
             experiment = benchmark + data
         key = identity.fingerprint({"runs": compared, "experiment": experiment})
-        folder = first.folder.with_name(f"report-{key[:12]}")
-        name = run_name("report", self.named)
-        guard = first.guard or first.tags["algorithm"]
-        record = (
-            Record.read(folder)
-            if (folder / FILE).is_file()
-            else Record(folder, experiment, name, first.note, guard=guard)
-        )
+        base = first.folder.with_name(f"report-{key[:12]}")
+        folder, record = find(base, experiment, history=None)
+        if record is None:
+            name = run_name("report", self.named)
+            guard = first.guard or first.tags["algorithm"]
+            record = Record(folder, experiment, name, first.note, guard=guard)
         record.resume(
             {
                 **self.tags,

@@ -10,7 +10,6 @@ import functools
 import logging
 import threading
 from collections.abc import Callable
-from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +159,7 @@ class MlflowHook:
             record.keep_table(mark, file, [mark])
             if seen.checkpoint is not None:
                 *_, learned = seen.checkpoint
-                record.checkpoint = relpath(learned, now.project)
+                record.checkpoint = now.relative(learned)
                 record.data = seen.metadata
                 if seen.codebook is not None:
                     record.codebook = now.relative(seen.codebook.resolve())

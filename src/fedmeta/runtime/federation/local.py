@@ -125,7 +125,11 @@ class Local:
         )
 
     def run(self, config: Mapping[str, Any]) -> bool:
-        """Run the app, showing its log; return whether it completed."""
+        """Run the app, showing its log; return whether it completed.
+
+        Raises:
+            RuntimeError: where the server does not answer.
+        """
         words = [f"{key}={json.dumps(value)}" for key, value in config.items()]
         command = ["flwr", "run", str(APP), CONNECTION, "--stream"]
         command += ["--run-config", " ".join(words)]
@@ -139,18 +143,10 @@ class Local:
                 for place in (sys.stdout, file):
                     place.write(line)
                     place.flush()
-        return self.statuses()[0] == COMPLETED
-
-    def statuses(self) -> list[str]:
-        """Statuses of all runs, the newest first.
-
-        Raises:
-            RuntimeError: where the server does not answer.
-        """
         told = json.loads(self.flwr("ls", CONNECTION, "--format", "json"))
         if not told["success"]:
             raise RuntimeError(f"Flower's server does not answer: {told}")
-        return [run["status"] for run in told["runs"]]
+        return told["runs"][0]["status"] == COMPLETED  # of the newest
 
     def flwr(self, *words: str) -> str:
         """The output of a command of Flower's.
