@@ -477,7 +477,9 @@ def test_a_checkpoint_without_validation_scores_is_of_an_earlier_version(
     said = f"{path}: written by an earlier version .* move it away and run again"
     with pytest.raises(ValueError, match=said):
         read_checkpoint(path)
-    (held,) = EarlierCheckpointsDataset(str(tmp_path / "maml.safetensors")).load()[2]()
+    (held,) = (
+        EarlierCheckpointsDataset(str(tmp_path / "maml.safetensors")).load().others()
+    )
     assert held == {}
 
 

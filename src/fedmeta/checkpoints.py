@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +13,12 @@ from torch import Tensor
 from fedmeta import identity
 from fedmeta.core.types import Divergence, MetaParams, ServerState
 from fedmeta.data.errors import DataError
+from fedmeta.data.states import STATES
 from fedmeta.data.tensors import read_header, read_tensors, write_tensors
 from fedmeta.identity import ROUNDS, Settings
 from fedmeta.late import pd
+
+log = logging.getLogger(__name__)
 
 
 class Checkpoint(NamedTuple):
@@ -64,22 +68,71 @@ class Checkpoint(NamedTuple):
 
 
 class EarlierCheckpoints(NamedTuple):
-    """Access to the checkpoints of earlier runs."""
+    """The checkpoints of earlier runs."""
 
-    # (fingerprint, rounds asked for) -> the furthest one, not beyond these rounds
-    own: Callable[[str, int], Checkpoint | None]
-    # (shared fingerprint, rounds) -> those that are finished, under any division
-    alike: Callable[[str, int], Iterator[Checkpoint]]
-    # settings of each one, with its rounds; empty: damaged, or of an earlier version
-    others: Callable[[], Iterator[Settings]]
-    # fingerprint -> the folder of what the training's clients keep
-    states: Callable[[str], Path]
+    path: Path  # of the newest; the others are beside it
+
+    def own(self, fingerprint: str, rounds: int) -> Checkpoint | None:
+        """The furthest one of a training, not beyond the rounds that are asked for.
+
+        Raises:
+            DataError: for a damaged one; it says where training starts without it.
+        """
+        # By the round reached; of equal ones that which knows of a divergence.
+        usable: dict[tuple[int, bool], Checkpoint] = {}
+        damage: DataError | None = None
+        for path in self._beside(fingerprint):
+            try:
+                kept = read_checkpoint(path)
+            except DataError as error:
+                damage = error
+                continue
+            if kept.state.round <= rounds:
+                usable[kept.state.round, kept.diverged is not None] = kept
+        found = usable[max(usable)] if usable else None
+        if damage is not None:
+            then = "over" if found is None else f"from round {found.state.round}"
+            raise DataError(f"{damage}: training starts {then}")
+        return found
+
+    def alike(self, shared: str, rounds: int) -> Iterator[Checkpoint]:
+        """Those of a shared fingerprint that are finished, under any division."""
+        # Runs of one benchmark are folders side by side.
+        pattern = f"*/{kept_as(self.path, '*', str(rounds))}"
+        for path in sorted(self.path.parent.parent.glob(pattern)):
+            try:
+                kept = read_checkpoint(path)
+            except DataError as error:  # another run's: this one can do without
+                log.warning("%s; this training does not need it", error)
+                continue
+            if (kept.shared, kept.state.round) == (shared, rounds):
+                yield kept
+
+    def others(self) -> Iterator[Settings]:
+        """Settings of each, with its rounds; empty for one that cannot be read."""
+        for path in self._beside("*"):
+            try:
+                yield read_checkpoint(path).reached
+            except DataError:  # nothing of it is used
+                yield {}
+
+    def states(self, fingerprint: str) -> Path:
+        """The folder of what a training's clients keep."""
+        return self.path.with_name(f"{self.path.stem}-{fingerprint[:12]}-{STATES}")
+
+    def _beside(self, fingerprint: str) -> list[Path]:
+        pattern = kept_as(self.path, fingerprint, "*")
+        return sorted(self.path.parent.glob(pattern))
+
+
+def kept_as(path: Path, fingerprint: str, rounds: str) -> str:
+    """The name of a checkpoint beside the newest, or a pattern of such names."""
+    return f"{path.stem}-{fingerprint[:12]}-{rounds}.safetensors"
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all."""
     state = checkpoint.state
-    histories = checkpoint.history.items()
     header = {
         "settings": checkpoint.settings,
         "environment": identity.environment(),
@@ -89,16 +142,21 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "diverged": checkpoint.diverged,
         "averaged": checkpoint.averaged,
         "timing": list(checkpoint.timing),
-        "history": {name: frame.to_dict(orient="list") for name, frame in histories},
+        "history": {
+            name: frame.to_dict(orient="list")
+            for name, frame in checkpoint.history.items()
+        },
     }
     validation, header["validation"] = _numbered(checkpoint.validation)
-    average = {} if checkpoint.average is None else {"average": checkpoint.average}
-    tree = {"meta": state.meta, "opt_state": state.opt_state, **average}
-    tree |= {"validation": validation}
-    if checkpoint.states is not None:
-        tree["states"] = checkpoint.states
-    tensors = dict(flatten(tree))
-    write_tensors(path, "checkpoint", tensors, header)
+    tree = {
+        "meta": state.meta,
+        "opt_state": state.opt_state,
+        "average": checkpoint.average,
+        "validation": validation,
+        "states": checkpoint.states,
+    }
+    there = {name: value for name, value in tree.items() if value is not None}
+    write_tensors(path, "checkpoint", dict(flatten(there)), header)
 
 
 def read_settings(path: Path) -> Settings:
@@ -129,19 +187,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f" of validation clients; {remedy}"
         )
     tree = unflatten(tensors)
-    state = ServerState(tree["meta"], tree.get("opt_state", {}), header["round"])
-    histories = header["history"].items()
-    history = {name: pd.DataFrame(columns) for name, columns in histories}
-    settings, rounds, shared = (header[k] for k in ("settings", "rounds", "shared"))
     found = header.get("diverged")
-    diverged = None if found is None else Divergence(*found)
     return Checkpoint(
-        settings,
-        state,
-        history,
-        rounds,
-        shared,
-        diverged,
+        header["settings"],
+        ServerState(tree["meta"], tree.get("opt_state", {}), header["round"]),
+        {name: pd.DataFrame(held) for name, held in header["history"].items()},
+        header["rounds"],
+        header["shared"],
+        None if found is None else Divergence(*found),
         tree.get("average"),
         header["averaged"],
         _named(tree.get("validation", {}), header["validation"]),
@@ -190,6 +243,7 @@ def _named(
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a tree, by their paths."""
     for name, value in tree.items():
         if isinstance(value, dict):
             yield from flatten(value, f"{prefix}{name}/")
@@ -197,12 +251,13 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Tenso
             yield prefix + name, value.contiguous()
 
 
-def unflatten(tensors: dict[str, Tensor]) -> dict[str, Any]:
+def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree of what is named by its paths, such as "theta/dense.weight"."""
     tree: dict[str, Any] = {}
-    for path, tensor in tensors.items():
+    for path, leaf in leaves.items():
         *parents, name = path.split("/")
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[name] = tensor
+        node[name] = leaf
     return tree

@@ -27,6 +27,7 @@ from fedmeta import identity
 from fedmeta.checkpoints import (
     Checkpoint,
     EarlierCheckpoints,
+    kept_as,
     read_checkpoint,
     write_checkpoint,
 )
@@ -43,7 +44,6 @@ from fedmeta.data.federated import (
 from fedmeta.data.files import whole_path
 from fedmeta.data.remote import RemoteRecords, from_json, to_json
 from fedmeta.data.seal import seal, unsealed, verify
-from fedmeta.data.states import STATES
 from fedmeta.data.tensors import read_tensors, write_tensors
 from fedmeta.identity import Settings
 
@@ -145,7 +145,7 @@ class CheckpointDataset(_FileDataset):
         return read_checkpoint(self._filepath)
 
     def save(self, data: Checkpoint) -> None:
-        name = _kept_as(self._filepath, data.fingerprint, str(data.rounds))
+        name = kept_as(self._filepath, data.fingerprint, str(data.rounds))
         write_checkpoint(self._filepath.with_name(name), data)
         with whole_path(self._filepath) as link:  # to the newest
             link.unlink()
@@ -156,60 +156,13 @@ class EarlierCheckpointsDataset(_FileDataset):
     """What a `CheckpointDataset` at the same path, and beside it, has kept."""
 
     def load(self) -> EarlierCheckpoints:
-        def own(fingerprint: str, rounds: int) -> Checkpoint | None:
-            pattern = _kept_as(self._filepath, fingerprint, "*")
-            # By the round reached; of equal ones that which knows of a divergence.
-            usable: dict[tuple[int, bool], Checkpoint] = {}
-            damage: DataError | None = None
-            for path in sorted(self._filepath.parent.glob(pattern)):
-                try:
-                    kept = read_checkpoint(path)
-                except DataError as error:
-                    damage = error
-                    continue
-                if kept.state.round <= rounds:
-                    usable[kept.state.round, kept.diverged is not None] = kept
-            found = usable[max(usable)] if usable else None
-            if damage is not None:
-                then = "over" if found is None else f"from round {found.state.round}"
-                raise DataError(f"{damage}: training starts {then}")
-            return found
-
-        def alike(shared: str, rounds: int) -> Iterator[Checkpoint]:
-            # Runs of one benchmark are folders side by side.
-            pattern = f"*/{_kept_as(self._filepath, '*', str(rounds))}"
-            for path in sorted(self._filepath.parent.parent.glob(pattern)):
-                try:
-                    kept = read_checkpoint(path)
-                except DataError as error:  # another run's: this one can do without
-                    log.warning("%s; this training does not need it", error)
-                    continue
-                if (kept.shared, kept.state.round) == (shared, rounds):
-                    yield kept
-
-        def others() -> Iterator[Settings]:
-            pattern = _kept_as(self._filepath, "*", "*")
-            for path in sorted(self._filepath.parent.glob(pattern)):
-                try:
-                    yield read_checkpoint(path).reached
-                except DataError:  # nothing of it is used
-                    yield {}
-
-        def states(fingerprint: str) -> Path:
-            name = f"{self._filepath.stem}-{fingerprint[:12]}-{STATES}"
-            return self._filepath.with_name(name)
-
-        return EarlierCheckpoints(own, alike, others, states)
+        return EarlierCheckpoints(self._filepath)
 
     def save(self, data: None) -> None:
         raise TypeError("earlier checkpoints are written by the training alone")
 
     def _exists(self) -> bool:
         return True  # having none is fine
-
-
-def _kept_as(path: Path, fingerprint: str, rounds: str) -> str:
-    return f"{path.stem}-{fingerprint[:12]}-{rounds}.safetensors"
 
 
 class Atomic:
@@ -274,8 +227,7 @@ class AtomicParquetDataset(Atomic, ParquetDataset):
         """The first rows, for Kedro-Viz; arrays as texts, since JSON has none."""
         head = self.load().head(nrows)
         arrays = head.select_dtypes(pd.ArrowDtype)
-        told: TablePreview = head.assign(**arrays.map(str)).to_dict(orient="split")
-        return told
+        return head.assign(**arrays.map(str)).to_dict(orient="split")
 
 
 class AtomicJSONDataset(Atomic, JSONDataset):

@@ -5,7 +5,7 @@ import multiprocessing
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from fedmeta.configuration import store_of
-from fedmeta.estimates import FIRST, Plan, read_seconds, stages_of, write_seconds
+from fedmeta.estimates import FIRST, Plan, read_json, stages_of, write_seconds
 from fedmeta.pipelines import progress
 from fedmeta.pipelines.progress import NODE, UNDER_WAY, Clock, Count, duration
 
@@ -48,7 +48,7 @@ class ShowProgress:
     ) -> None:
         self._end()  # of a run that ended without telling hooks
         name = ",".join(run_params["pipeline_names"] or ["__default__"])
-        earlier = read_seconds(self._home / SECONDS)
+        earlier = read_json(self._home / SECONDS)
         stages = stages_of(pipeline, catalog, self._parameters, earlier)
         self._plan = plan = Plan(name, stages)
         progress.LISTENERS.append(self._heard)
@@ -72,9 +72,7 @@ class ShowProgress:
     def on_pipeline_error(self) -> None:
         self._end()
 
-    def on_interrupt(self) -> None:
-        """Called by `fedmeta.session.Session`."""
-        self._end()
+    on_interrupt = on_pipeline_error  # called by `fedmeta.session.Session`
 
     def _heard(self, work: Clock | Count) -> None:
         if self._plan is None:
@@ -106,7 +104,7 @@ class Display:
         self._lock = threading.RLock()  # several trainings may be under way
         self._live: Live | None = None
         self._plan: Plan | None = None
-        self._handlers: list[tuple[logging.StreamHandler, Any]] = []
+        self._undo = ExitStack()  # leaves the terminal as it was
 
     def update(self, plan: Plan) -> None:
         """Open it for what is under way, or close it when nothing is."""
@@ -120,16 +118,8 @@ class Display:
     def close(self) -> None:
         """Erase it and leave the terminal as it was."""
         with self._lock:
-            live, self._live = self._live, None
-            if live is None:
-                return
-            try:
-                live.stop()
-            finally:
-                for handler, stream in self._handlers:
-                    handler.setStream(stream)
-                    handler.removeFilter(_is_new)
-                self._handlers = []
+            self._live = None
+            self._undo.close()
 
     def _open(self) -> None:
         console = Console(stderr=True, markup=False, emoji=False, highlight=False)
@@ -151,9 +141,11 @@ class Display:
             refresh_per_second=4,
             transient=True,
         )
-        self._live.start()
         for handler in handlers:
-            self._handlers.append((handler, handler.stream))
+            self._undo.callback(handler.setStream, handler.stream)
+            self._undo.callback(handler.removeFilter, _is_new)
+        self._undo.enter_context(self._live)
+        for handler in handlers:
             handler.setStream(sys.stderr)  # which prints above the display
             handler.addFilter(_is_new)
 

@@ -138,7 +138,7 @@ def stages_of(
     """The stages of a pipeline by the names of its nodes, with what is known of them.
 
     Args:
-        earlier: as of `read_seconds`.
+        earlier: seconds of the stages of earlier runs, by the names of nodes.
     """
     stages = {}
     for node in pipeline.nodes:
@@ -150,11 +150,6 @@ def stages_of(
     return stages
 
 
-def read_seconds(path: Path) -> dict[str, float]:
-    """Seconds of the stages of earlier runs; none where there is no such file."""
-    return _read(path)
-
-
 def write_seconds(path: Path, plan: Plan) -> None:
     """Keep the seconds of stages that have ended, but for those of trainings."""
     known = {
@@ -164,7 +159,7 @@ def write_seconds(path: Path, plan: Plan) -> None:
     }
     try:
         with whole_path(path) as temporary:
-            temporary.write_text(json.dumps({**_read(path), **known}, indent=1))
+            temporary.write_text(json.dumps({**read_json(path), **known}, indent=1))
     except OSError:  # the disk is full or may not be written: the run is what counts
         pass
 
@@ -197,7 +192,7 @@ def _measured(
         for path in file.parent.parent.glob(f"*/{file.stem}.json")
     ]
     for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
-        held = _read(path)
+        held = read_json(path)
         timing, there = held.get("timing"), held.get("environment", {})
         odd = [
             name
@@ -212,8 +207,9 @@ def _measured(
     return None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """What a file holds; nothing where there is none, or a damaged one."""
     try:
         return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):  # none yet, or damaged: not worth an error
+    except (OSError, ValueError, TypeError):  # not worth an error
         return {}

@@ -71,7 +71,9 @@ class ShowTheWay:
         for name in sorted(pipeline.outputs()):
             path = Path(getattr(catalog.get(name), "_filepath", ""))
             if path.suffix == ".html":
-                log.info("Report: %s", _relative(path, self._project))
+                below = path.is_relative_to(self._project)
+                shown = path.relative_to(self._project) if below else path
+                log.info("Report: %s", shown)
         log.info("Graph and figures: make viz (or kedro viz run)")
 
 
@@ -84,11 +86,13 @@ class TellDivergence:
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
-        self._note(dataset_name, data)
+        mark = getattr(data, "attrs", {}).get("diverged")
+        if mark is not None:
+            whose = f"client {mark['client']}" if mark["client"] else "the server"
+            words = f"diverged at round {mark['round']} ({whose}: {mark['cause']})"
+            self._found[dataset_name.rpartition(".")[0]] = words
 
-    @hook_impl
-    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        self._note(dataset_name, data)
+    after_dataset_saved = after_dataset_loaded
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self) -> None:
@@ -100,13 +104,6 @@ class TellDivergence:
         if self._found:
             told = "; ".join(f"{name} {why}" for name, why in self._found.items())
             raise TrainingDiverged(f"{told}. Everything else is finished.")
-
-    def _note(self, dataset: str, data: Any) -> None:
-        mark = getattr(data, "attrs", {}).get("diverged")
-        if mark is not None:
-            whose = f"client {mark['client']}" if mark["client"] else "the server"
-            words = f"diverged at round {mark['round']} ({whose}: {mark['cause']})"
-            self._found[dataset.rpartition(".")[0]] = words
 
 
 def known_keys(loader: Loader) -> set[str]:
@@ -194,7 +191,3 @@ def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}.{ANYTHING}"
         if isinstance(value, Mapping):
             yield from _dotted(value, f"{prefix}{key}.")
-
-
-def _relative(path: Path, project: Path) -> Path:
-    return path.relative_to(project) if path.is_relative_to(project) else path

@@ -131,14 +131,11 @@ def refuse_unknown(pipeline: Pipeline, given: Mapping[str, Any]) -> None:
             others = [p for p, found in pipelines.items() if name in there(found)]
             near = difflib.get_close_matches(name, sorted(there(pipeline)))
             if others:  # Kedro-Viz tells commands without it
-                hint = f"; add --pipeline {min(others, key=_whole_first)}"
+                whole_first = [p for p in others if p.endswith("_fedmeta")] or others
+                hint = f"; add --pipeline {min(whole_first, key=len)}"
             else:
                 hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ValueError(f"no {kind} {name!r} in this pipeline ({typed}){hint}")
-
-
-def _whole_first(pipeline: str) -> tuple[bool, int]:
-    return not pipeline.endswith("_fedmeta"), len(pipeline)
 
 
 class TrainingDiverged(ValueError):

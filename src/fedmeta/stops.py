@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 # Windows has no SIGHUP.
 SIGNALS = tuple(
@@ -43,15 +45,16 @@ def stop_behind(error: BaseException | None) -> KeyboardInterrupt | None:
     libraries cut the chain of causes (OmegaConf does): inside `stoppable`, whatever is
     raised after a stop came of it.
     """
-    found = _in_chain(error)
+    found = in_chain(error, KeyboardInterrupt)
     if found is None and error is not None:
         handlers = map(signal.getsignal, SIGNALS)
         return next((h.stop for h in handlers if isinstance(h, _Handler)), None)
     return found
 
 
-def _in_chain(error: BaseException | None) -> KeyboardInterrupt | None:
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+def in_chain(error: BaseException | None, kind: type[E]) -> E | None:
+    """The first error of a kind among an error and what it came of."""
+    while error is not None and not isinstance(error, kind):
         error = error.__cause__ or error.__context__
     return error
 
@@ -82,7 +85,7 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
         yield
     except Exception as error:
-        stop = _in_chain(error) or handler.stop
+        stop = in_chain(error, KeyboardInterrupt) or handler.stop
         if stop is None:
             raise
         raise Stop(getattr(stop, "number", signal.SIGINT)) from error
@@ -122,7 +125,7 @@ class _Handler:
         so do some functions in C (`int` of a string that is no number). While the stop
         is on its way out, whatever runs does so because of it.
         """
-        if self.stop is not None and _in_chain(sys.exc_info()[1]) is None:
+        if self.stop is not None and not in_chain(sys.exc_info()[1], KeyboardInterrupt):
             raise Stop(self.stop.number)
 
     def unraisable(self, unraisable: Any) -> None:
@@ -137,11 +140,11 @@ class _Handler:
             signal.signal(signal.SIGALRM, self._alarm)
 
 
-def stop_main_thread(number: int = signal.SIGTERM) -> None:
-    """Signal this process, called from a thread; wakes the main one if it waits."""
+def stop_main_thread() -> None:
+    """SIGTERM to this process, from a thread of it; wakes the main one if it waits."""
     main = threading.main_thread().ident
     if main is not None:  # of a thread that has not begun
-        signal.pthread_kill(main, number)
+        signal.pthread_kill(main, signal.SIGTERM)
 
 
 def stop_thread(thread: int) -> None:

@@ -13,6 +13,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from fedmeta.tracking.owners import marked, owner_of
 from fedmeta.tracking.record import RECORDS
 
 log = logging.getLogger(__name__)
@@ -30,37 +31,25 @@ class TakeTurns:
 
     @hook_impl(trylast=True)  # not before the parameters are found to be right
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        self._release()  # of a run that ended without telling hooks
+        self._held.close()  # of a run that ended without telling hooks
         for path in sorted(_locks(pipeline, catalog)):  # in one order: no deadlock
             self._held.enter_context(_turn(path))
 
     @hook_impl
     def after_pipeline_run(self) -> None:
-        self._release()
-
-    @hook_impl
-    def on_pipeline_error(self) -> None:
-        self._release()
-
-    def on_interrupt(self) -> None:
-        """Called by `fedmeta.session.Session`."""
-        self._release()
-
-    def _release(self) -> None:
         self._held.close()
+
+    # The second is called by `fedmeta.session.Session`.
+    on_pipeline_error = on_interrupt = after_pipeline_run
 
 
 def _locks(pipeline: Pipeline, catalog: CatalogProtocol) -> set[Path]:
     """Lock files of all results of a pipeline."""
-    found = set()
-    for name in pipeline.all_outputs():
-        dataset = catalog.get(name) if name in catalog else None
-        mark = (getattr(dataset, "metadata", None) or {}).get("mlflow")
-        if dataset is not None and mark in ("history", "scores"):
-            algorithm = ".".join(name.split(".")[1:-1])
-            home = Path(dataset._filepath).parent / RECORDS
-            found.add(home / f"{algorithm}.lock")
-    return found
+    return {
+        file.parent / RECORDS / f"{owner_of(name).algorithm}.lock"
+        for name, (mark, file) in marked(catalog, pipeline.all_outputs()).items()
+        if mark in ("history", "scores")
+    }
 
 
 def _turn(path: Path) -> FileLock:

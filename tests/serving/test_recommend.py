@@ -178,7 +178,7 @@ def by_hand(tmp_path):
     algorithm = maml(model.loss, inner_lr=1.0, server=sgd(1.0))
     meta = {"theta": model.init(0)}
     book, spelled = Codebook({}, ""), Encoding(ones, {})
-    parts = ("maml", TABLE, metadata, book, spelled, model, algorithm, meta)
+    parts = (TABLE, metadata, book, spelled, model, algorithm, meta)
     return Personaliser(*parts), path
 
 

@@ -15,7 +15,9 @@ import toy_pipeline as toy
 
 from fedmeta.data.errors import DataError
 from fedmeta.reproduction.runs import Recorded
+from fedmeta.tracking import database
 from fedmeta.tracking.database import open_client
+from fedmeta.tracking.sender import told
 from fedmeta.tracking.uri import file_uri
 
 OPEN = """
@@ -117,6 +119,20 @@ def test_another_version_s_store_is_named_with_the_remedy(
     with pytest.raises(DataError, match="mlflow db upgrade sqlite:///older.db"):
         open_client(file_uri(path))
     assert not [*tmp_path.glob("*broken*")]
+
+
+def test_another_error_over_a_store_with_runs_is_told_as_it_is(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(uri: str) -> None:
+        raise RuntimeError("no such table")
+
+    toy.run(project)
+    monkeypatch.setattr(database, "MlflowClient", fails)
+    with pytest.raises(RuntimeError) as raised:
+        open_client(file_uri(project / "mlflow.db"))
+    assert raised.value.__cause__ is None  # an error that is its own cause has no end
+    assert told(raised.value) == "no such table"
 
 
 @pytest.mark.parametrize("size", [0, 100, 50_000])

@@ -1,7 +1,5 @@
 """Commands on what runs have left: `kedro reproduce`, `kedro track`, `kedro space`."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,12 +31,7 @@ from fedmeta.cli.options import pairs_given
     "be given repeatedly.",
 )
 @click.pass_obj
-def reproduce_command(
-    metadata: Any,
-    experiments: tuple[str, ...],
-    output: Path | None,
-    where: dict[str, str],
-) -> None:
+def reproduce_command(metadata: Any, **which: Any) -> None:
     """The paper's tables and figures from all recorded runs.
 
     Table 2 with means and standard deviations over seeds, curves, densities, costs,
@@ -49,9 +42,7 @@ def reproduce_command(
     from fedmeta.session import told_in_a_line  # noqa: PLC0415
 
     with told_in_a_line("Recorded runs are unchanged; the same command starts over."):
-        page = reproduce(
-            metadata.project_path, experiments=experiments, output=output, where=where
-        )
+        page = reproduce(metadata.project_path, **which)
     click.echo(f"Report: {page}")
 
 

@@ -1,7 +1,5 @@
 """Kedro's `run` as this project has it."""
 
-from __future__ import annotations
-
 import copy
 import difflib
 import re

@@ -1,6 +1,6 @@
 """`kedro sweep`: a pipeline over a grid of parameters."""
 
-from __future__ import annotations
+from typing import Any
 
 import click
 from kedro.framework.cli.utils import env_option
@@ -43,7 +43,7 @@ def _axes(
     metavar="ADDRESS",
     help="Run on a dask cluster instead, as tcp://127.0.0.1:8786.",
 )
-@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.option("--dry-run", "dry", is_flag=True, help="Only show what would be done.")
 @click.pass_context
 def sweep_command(
     ctx: click.Context,
@@ -51,9 +51,7 @@ def sweep_command(
     grid: list[dict[str, str]],
     env: str | None,
     conf_source: str | None,
-    workers: int,
-    scheduler: str | None,
-    dry_run: bool,
+    **how: Any,
 ) -> None:
     """Run a pipeline over a grid of parameters.
 
@@ -64,17 +62,10 @@ def sweep_command(
     from fedmeta.session import KEPT, told_in_a_line  # noqa: PLC0415
     from fedmeta.sweep.sweep import sweep  # noqa: PLC0415
 
-    if scheduler and workers > 1:
+    if how["scheduler"] and how["workers"] > 1:
         raise click.UsageError("--workers and --scheduler: only one of them")
     with told_in_a_line(KEPT):
-        done = sweep(
-            ctx.obj.project_path,
-            pipeline,
-            Source(env, conf_source),
-            grid,
-            workers=workers,
-            scheduler=scheduler,
-            dry=dry_run,
-        )
+        source = Source(env, conf_source)
+        done = sweep(ctx.obj.project_path, pipeline, source, grid, **how)
     if not done:
         ctx.exit(1)

@@ -1,7 +1,5 @@
 """`kedro init-table`: the parameters of a table of one's own."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

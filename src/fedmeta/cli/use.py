@@ -1,7 +1,5 @@
 """Commands that use a trained model: `kedro recommend`, `kedro personalise`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +7,28 @@ import click
 
 from fedmeta.cli.options import of_a_run, pairs_given
 
+ROWS = click.Path(exists=True, dir_okay=False, allow_dash=True)
+
+
+def _top(default: int, help_: str) -> Any:
+    return click.option(
+        "--top",
+        type=click.IntRange(min=1),
+        default=default,
+        show_default=True,
+        help=help_,
+    )
+
 
 @click.command("recommend")
-@click.argument(
-    "log", type=click.Path(exists=True, dir_okay=False, allow_dash=True), default="-"
-)
+@click.argument("log", type=ROWS, default="-")
 @click.option(
     "--method",
     default="meta_sgd_nn",
     show_default=True,
     help="A federated method of the run.",
 )
-@click.option(
-    "--top",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    help="How many services.",
-)
+@_top(4, "How many services.")
 @click.option("--at", help="When, written as the log's times are; else now.")
 @click.option(
     "--context",
@@ -68,18 +70,8 @@ def recommend_command(
 
 @click.command("personalise")
 @click.argument("model", metavar="BENCHMARK.ALGORITHM")
-@click.argument(
-    "table",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    default="-",
-)
-@click.option(
-    "--top",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="How many labels a row, the best first.",
-)
+@click.argument("table", type=ROWS, default="-")
+@_top(1, "How many labels a row, the best first.")
 @click.option(
     "--node",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -113,10 +105,9 @@ def personalise_command(
     from fedmeta.session import told_in_a_line  # noqa: PLC0415
 
     with told_in_a_line("Nothing was written."):
-        trained = (
-            load_node(model, node)
-            if node
-            else load_run(model, project=metadata.project_path, **of_run)
-        )
+        if node:
+            trained = load_node(model, node)
+        else:
+            trained = load_run(model, project=metadata.project_path, **of_run)
         found = personalise(trained, read_rows(table), top)
     written(found, style)

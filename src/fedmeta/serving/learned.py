@@ -4,8 +4,6 @@ The settings of a checkpoint name the functions and have all their options, so t
 neither parameters files nor data are needed: what is served is what was trained.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -47,7 +45,6 @@ class Learned(NamedTuple):
 class Personaliser(NamedTuple):
     """A trained model that adapts to a user's records."""
 
-    algorithm_name: str
     form: TableForm
     metadata: Mapping[str, str]
     codebook: Codebook
@@ -132,7 +129,6 @@ def build_personaliser(learned: Learned) -> Personaliser:
     algorithm = build(factory, options, name, network.loss)
     _check_shapes(name, algorithm.init(network.init(0)).meta, learned.meta)
     return Personaliser(
-        name,
         form,
         learned.metadata,
         learned.codebook,
@@ -193,14 +189,24 @@ def read_codebook(file: Path) -> Codebook:
     return Codebook(tables, **header)
 
 
+def form_of(benchmark: str) -> TableForm:
+    """How a user's own records of a benchmark are rows of a table.
+
+    Raises:
+        DataError: where they are none.
+    """
+    form = BENCHMARKS[benchmark].table_form
+    if form is None:
+        raise DataError(f"{benchmark}: its records have no form as rows of a table")
+    return form
+
+
 def _benchmark(settings: Settings) -> tuple[Benchmark, TableForm]:
     wanted = [settings.get(f"{part}.function") for part in ("encoding", "model")]
     for name, benchmark in BENCHMARKS.items():
         parts = benchmark.encoding, benchmark.model
         if [identity.named(part)["function"] for part in parts] == wanted:
-            if benchmark.table_form is None:
-                raise ValueError(f"{name}: its records have no form as rows of a table")
-            return benchmark, benchmark.table_form
+            return benchmark, form_of(name)
     raise ValueError(
         f"no benchmark has the encoding {wanted[0]} and the model {wanted[1]}: the"
         " training was by another version"
@@ -219,16 +225,12 @@ def _factory(settings: Settings, name: str) -> Callable[..., Algorithm]:
 
 def _options(settings: Settings, block: str) -> dict[str, Any]:
     """A block of options, as it was before `identity.settings` made it flat."""
-    found: dict[str, Any] = {}
-    for dotted, value in settings.items():
-        first, *path = dotted.split(".")
-        if first != block or path == ["function"]:
-            continue
-        node = found
-        for key in path[:-1]:
-            node = node.setdefault(key, {})
-        node[path[-1]] = value
-    return found
+    options = {
+        name.removeprefix(f"{block}.").replace(".", "/"): value
+        for name, value in settings.items()
+        if name.startswith(f"{block}.") and name != f"{block}.function"
+    }
+    return unflatten(options)
 
 
 def _check_shapes(name: str, wanted: MetaParams, found: MetaParams) -> None:

@@ -1,7 +1,5 @@
 """What a federation's server has last sent to a node, as a model that is served."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from fedmeta.data.federated import read_packed
 from fedmeta.runtime.federation.kept import kept
 from fedmeta.runtime.federation.tables import RECORDS
 from fedmeta.runtime.on_worker import version
-from fedmeta.serving.learned import Personaliser
+from fedmeta.serving.learned import Personaliser, form_of
 
 
 def load_node(name: str, folder: str | Path) -> Personaliser:
@@ -34,14 +32,11 @@ def load_node(name: str, folder: str | Path) -> Personaliser:
             " of this package or of torch; install that one, or train again"
         )
     entry = BENCHMARKS[benchmark]
-    if entry.table_form is None:
-        raise DataError(f"{benchmark}: its records have no form as rows of a table")
     encoding = entry.encoding(codebook)
     factory = partial(entry.model, **encoding.sizes)
     model, built = assemble(factory, job.model, [algorithm], job.blocks, job.chunk)
     return Personaliser(
-        algorithm,
-        entry.table_form,
+        form_of(benchmark),
         {**read_packed(folder / RECORDS).metadata, **job.vocabularies},
         codebook,
         encoding,

@@ -1,7 +1,5 @@
 """Rows of a table, or a user's log -> predictions for what has no label yet."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 

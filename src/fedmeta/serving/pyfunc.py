@@ -1,7 +1,5 @@
 """What a run has learned as a model of MLflow's. This imports MLflow, which is slow."""
 
-from __future__ import annotations
-
 import tempfile
 import warnings
 from importlib.metadata import version

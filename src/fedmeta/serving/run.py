@@ -1,7 +1,5 @@
 """What the last finished run of a project has learned."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

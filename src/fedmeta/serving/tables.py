@@ -1,11 +1,10 @@
 """Rows of users' records from files and standard input; predictions as text."""
 
-from __future__ import annotations
-
 import io
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,25 +70,22 @@ def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else printable(str(value))
 
 
-def _csv(delimiter: str) -> Callable[[bytes], pd.DataFrame]:
-    def read(content: bytes) -> pd.DataFrame:
-        # All as texts: whoever reads a column knows what it is. The line of names is
-        # the first row: else pandas renames what is there twice, and takes a field
-        # that has no name for an index.
-        found = pd.read_csv(
-            io.BytesIO(content),
-            sep=delimiter,
-            header=None,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-        )
-        names = [str(name) for name in found.iloc[0]]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"column {twice!r} is there twice; rename one of them")
-        return found[1:].set_axis(names, axis=1).reset_index(drop=True)
-
-    return read
+def _csv(content: bytes, delimiter: str = ",") -> pd.DataFrame:
+    # All as texts: whoever reads a column knows what it is. The line of names is the
+    # first row: else pandas renames what is there twice, and takes a field that has no
+    # name for an index.
+    found = pd.read_csv(
+        io.BytesIO(content),
+        sep=delimiter,
+        header=None,
+        dtype=str,
+        keep_default_na=False,
+        encoding="utf-8-sig",
+    )
+    names = [str(name) for name in found.iloc[0]]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"column {twice!r} is there twice; rename one of them")
+    return found[1:].set_axis(names, axis=1).reset_index(drop=True)
 
 
 def _json(content: bytes) -> pd.DataFrame:
@@ -105,8 +101,8 @@ def _json(content: bytes) -> pd.DataFrame:
 
 
 READERS: dict[str, Callable[[bytes], pd.DataFrame]] = {
-    "csv": _csv(","),
-    "tsv": _csv("\t"),
+    "csv": _csv,
+    "tsv": partial(_csv, delimiter="\t"),
     "json": _json,
     "jsonl": _json,
     "parquet": lambda content: pd.read_parquet(io.BytesIO(content)),

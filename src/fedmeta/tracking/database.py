@@ -70,8 +70,13 @@ def open_client(uri: str, at_work: AtWork = nullcontext) -> MlflowClient:
             try:
                 return MlflowClient(uri)  # which adds tables that are missing
             except Exception as error:
+                if "out-of-date" in str(error) and _holds_runs(path):
+                    raise DataError(
+                        f"{path} was made by another version of MLflow; copy it, and"
+                        f" then, in its folder: mlflow db upgrade sqlite:///{path.name}"
+                    ) from error
                 if _holds_runs(path):
-                    raise _explained(path, error) from error
+                    raise
             with at_work():
                 _make(path)
             return MlflowClient(uri)
@@ -139,15 +144,6 @@ def _holds_runs(path: Path) -> bool:
             return database.execute("SELECT COUNT(*) FROM runs").fetchone() != (0,)
         except sqlite3.OperationalError:  # there is no such table
             return False
-
-
-def _explained(path: Path, error: Exception) -> Exception:
-    if "out-of-date" not in str(error):
-        return error
-    return DataError(
-        f"{path} was made by another version of MLflow; copy it, and then, in its"
-        f" folder: mlflow db upgrade sqlite:///{path.name}"
-    )
 
 
 def _make(path: Path) -> None:

@@ -1,10 +1,12 @@
 """What a Kedro run has shown of itself so far, and the records that it makes."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from os.path import relpath
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from kedro.pipeline import Pipeline
@@ -13,9 +15,8 @@ from kedro.pipeline.node import Node
 from fedmeta import identity
 from fedmeta.identity import ROUND_LOOP
 from fedmeta.tracking.measures import experiment_name, run_name, run_parameters
-from fedmeta.tracking.owners import Owner, owner_of, round_loop
+from fedmeta.tracking.owners import Marked, Owner, owner_of, round_loop
 from fedmeta.tracking.record import (
-    FILE,
     FINISHED,
     RECORDS,
     REPORTED,
@@ -30,25 +31,36 @@ from fedmeta.tracking.sender import RESULTS, Sender
 DIGEST = 36  # characters that MLflow takes; all of it is a tag
 
 
-class Followed(NamedTuple):
+@dataclass
+class Seen:
+    """What a node has shown of itself."""
+
+    began: int = 0  # when, in milliseconds
+    tags: dict[str, str] = field(default_factory=dict)  # of the data that it reads
+    inputs: dict[str, dict[str, str]] = field(default_factory=dict)  # `Record.inputs`
+    metadata: dict[str, str] = field(default_factory=dict)  # of the data that it reads
+    codebook: Path | None = None
+    checkpoint: tuple[str, str, Path] | None = None  # fingerprint, rounds, file
+
+    def note_checkpoint(self, data: Any, file: Path) -> None:
+        """Note what it has read or written of a training's state."""
+        self.checkpoint = (data.fingerprint, str(data.rounds), file.resolve())
+
+
+@dataclass
+class Followed:
     """State of the current Kedro run, and what is recorded of it."""
 
     project: Path  # its folder
     pipeline: Pipeline
     parameters: dict[str, Any]  # of all benchmarks and studies
-    kinds: dict[str, str]  # dataset -> its mark
-    files: dict[str, Path]  # dataset -> its file
+    marked: dict[str, Marked]  # dataset -> its mark and file
     tags: dict[str, str]  # of every MLflow run
     named: dict[str, Any]  # the globals, which folders are named by
-    began: dict[str, int]  # node -> when, in milliseconds
-    provenance: dict[str, dict[str, str]]  # node -> tags of the data that it reads
-    inputs: dict[str, dict[str, dict[str, str]]]  # node -> `Record.inputs`
-    checkpoints: dict[str, tuple[str, str, Path]]  # node -> fingerprint, rounds, file
-    codebooks: dict[str, Path]  # node -> file
-    metadata: dict[str, dict[str, str]]  # node -> of the data that it reads
-    records: dict[Owner, Record]
-    artifacts: set[str]  # datasets of that mark that were saved
     sender: Sender
+    seen: dict[str, Seen] = field(default_factory=lambda: defaultdict(Seen))  # by node
+    records: dict[Owner, Record] = field(default_factory=dict)
+    artifacts: set[str] = field(default_factory=set)  # of that mark that were saved
 
     def record(
         self,
@@ -65,45 +77,42 @@ class Followed(NamedTuple):
             results: what they hold, and with which settings they were made.
             history: as it is in its file, if it is that.
         """
-        owner = owner_of(dataset)
+        owner, place = owner_of(dataset), self.marked[dataset].file.parent
         held = self.records.get(owner)
         if held is not None and (history is None or held.agrees(history)):
             return held
-        known = self.provenance.get(node.name, {})
+        seen = self.seen[node.name]
         parameters, loop = self._parameters(owner, node), round_loop(node)
         # What only counts, as MFU does, has no rounds, and its results no seed.
-        seeded = node.name in self.checkpoints or any(
+        seeded = seen.checkpoint is not None or any(
             name.endswith(f".{ROUND_LOOP}") for name in parameters
         )
-        fingerprint, rounds, _ = self.checkpoints.get(
-            node.name, ("", parameters.get(f"{loop}.rounds", ""), None)
+        made_with = results.attrs.get("settings", parameters)
+        fingerprint, rounds, _ = seen.checkpoint or (
+            identity.fingerprint(made_with),  # what only counts has no checkpoint
+            parameters.get(f"{loop}.rounds", ""),
+            None,
         )
-        # MLflow keeps a parameter's first value, so that a training that goes on to
-        # more rounds than it was asked for is another run, with the whole history.
-        own = {
-            "algorithm": owner.algorithm,
-            # What only counts has no checkpoint.
-            "fingerprint": fingerprint
-            or identity.fingerprint(results.attrs.get("settings", parameters)),
-            "rounds": rounds,
-        }
-        made_with = results.attrs.get("settings", {})
         code = {k: v for k, v in made_with.items() if k.startswith("code.")}
         tags = {
             **self.tags,
-            **known,
-            **own,
+            **seen.tags,
+            "algorithm": owner.algorithm,
+            "fingerprint": fingerprint,
+            "rounds": rounds,
             **results.attrs.get("environment", {}),
             "code": json.dumps(code),  # hashes of modules: `fedmeta.identity`
             "benchmark": owner.benchmark,
             "support_fraction": parameters.get("partition.support_fraction", ""),
             "seed": str(self.named["seed"]) if seeded else "",
-            "group": relpath(self.files[dataset].parent, self.project / RESULTS),
+            "group": relpath(place, self.project / RESULTS),
         }
-        home = self.files[dataset].parent / RECORDS
-        key = (owner.algorithm, own["fingerprint"][:12], own["rounds"])
-        stand_in = known.get("data_name", "")
-        if known.get("source") != "real":
+        home = place / RECORDS
+        # MLflow keeps a parameter's first value, so that a training that goes on to
+        # more rounds than it was asked for is another run, with the whole history.
+        key = (owner.algorithm, fingerprint[:12], rounds)
+        stand_in = seen.tags.get("data_name", "")
+        if seen.tags.get("source") != "real":
             stand_in = f"synthetic {self.tags['store']}"
         experiment = experiment_name(owner.benchmark, stand_in)
         folder, record = find(home / "-".join(filter(None, key)), experiment, history)
@@ -113,11 +122,9 @@ class Followed(NamedTuple):
             record = Record(folder, experiment, name, note)
             # As if it had been trained without a stop until now.
             timing = results.attrs.get("timing", [])
-            record.began = (
-                milliseconds() - spent(timing) if timing else self.began[node.name]
-            )
+            record.began = milliseconds() - spent(timing) if timing else seen.began
         context = "evaluation" if history is None else "training"
-        for data, facts in self.inputs.get(node.name, {}).items():
+        for data, facts in seen.inputs.items():
             record.inputs.setdefault(data, {**facts, "context": context})
         record.resume(tags, parameters)
         for lost in lost_records(home, owner.algorithm, but=folder):
@@ -145,14 +152,12 @@ class Followed(NamedTuple):
             )
             experiment = benchmark + data
         key = identity.fingerprint({"runs": compared, "experiment": experiment})
-        folder = first.folder.with_name(f"report-{key[:12]}")
-        name = run_name("report", self.named)
-        guard = first.guard or first.tags["algorithm"]
-        record = (
-            Record.read(folder)
-            if (folder / FILE).is_file()
-            else Record(folder, experiment, name, first.note, guard=guard)
-        )
+        base = first.folder.with_name(f"report-{key[:12]}")
+        folder, record = find(base, experiment, history=None)
+        if record is None:
+            name = run_name("report", self.named)
+            guard = first.guard or first.tags["algorithm"]
+            record = Record(folder, experiment, name, first.note, guard=guard)
         record.resume(
             {
                 **self.tags,
@@ -166,7 +171,7 @@ class Followed(NamedTuple):
         )
         record.files = {}
         for dataset in names:
-            record.keep(self.files[dataset], "report")
+            record.keep(self.marked[dataset].file, "report")
         record.end(FINISHED)
         self.put(record)
 
@@ -177,18 +182,13 @@ class Followed(NamedTuple):
 
         Its place is relative to the project, which may be moved.
         """
-        file = self.files[name]
+        file = self.marked[name].file
         place = self.relative(file.resolve()) if file.name else name  # in memory
         return {
             "digest": checksum[:DIGEST],
             "source": json.dumps({"uri": place}),
             "profile": json.dumps(profile or {}),
         }
-
-    def note_checkpoint(self, name: str, data: Any, node: Node) -> None:
-        """Note what a node has read or written of a training's state."""
-        file = self.files[name].resolve()
-        self.checkpoints[node.name] = (data.fingerprint, str(data.rounds), file)
 
     def put(self, record: Record) -> None:
         """Write a record, and have MLflow told of it."""
@@ -203,8 +203,7 @@ class Followed(NamedTuple):
         """End all records, and wait at most ``limit`` seconds for MLflow."""
         for record in self.records.values():
             record.end(status, error)
-            record.write()
-            self.sender.put(record.folder)
+            self.put(record)
         self.sender.finish(limit)
 
     def _parameters(self, owner: Owner, node: Node) -> dict[str, str]:
@@ -222,7 +221,7 @@ class Followed(NamedTuple):
         trained = self._checkpoints(node.outputs) or self._checkpoints(node.inputs)
         others = {
             block
-            for name, mark in self.kinds.items()
+            for name, (mark, _) in self.marked.items()
             if mark in ("history", "scores")
             for block in _blocks(owner_of(name).algorithm)
         }
@@ -236,7 +235,7 @@ class Followed(NamedTuple):
         return [
             owner_of(name).algorithm
             for name in datasets
-            if self.kinds.get(name) == "checkpoint"
+            if name in self.marked and self.marked[name].mark == "checkpoint"
         ]
 
 

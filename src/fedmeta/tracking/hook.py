@@ -10,7 +10,6 @@ import functools
 import logging
 import threading
 from collections.abc import Callable
-from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ from fedmeta.configuration import globals_of
 from fedmeta.data.cells import read_table
 from fedmeta.tracking.followed import Followed
 from fedmeta.tracking.measures import not_finite
-from fedmeta.tracking.owners import git_commit, owner_of
+from fedmeta.tracking.owners import git_commit, marked, owner_of
 from fedmeta.tracking.record import FAILED, FINISHED, KILLED, Record, milliseconds
-from fedmeta.tracking.sender import LIMIT_S, STOP_S, Sender
+from fedmeta.tracking.sender import LIMIT_S, STOP_S, Sender, one_line
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ def harmless(method: Callable[..., None]) -> Callable[..., None]:
                 log.warning(
                     "The rest of this run is not tracked (%s). Nothing else is lost:"
                     " run the same command again to track what is missing.",
-                    _one_line(error),
+                    one_line(error),
                 )
 
     return guarded
@@ -81,12 +80,6 @@ class MlflowHook:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        marked = {}
-        for name in pipeline.datasets():
-            dataset = catalog.get(name) if name in catalog else None
-            mark = (getattr(dataset, "metadata", None) or {}).get("mlflow")
-            if mark is not None:
-                marked[name] = (mark, Path(getattr(dataset, "_filepath", "")))
         project = Path(self._context.project_path)
         named = globals_of(self._context.config_loader)
         called = ",".join(run_params["pipeline_names"] or ["__default__"])
@@ -105,62 +98,52 @@ class MlflowHook:
             project,
             pipeline,
             self._context.config_loader["parameters"],
-            {name: mark for name, (mark, _) in marked.items()},
-            {name: file for name, (_, file) in marked.items()},
+            marked(catalog, pipeline.datasets()),
             {key: value for key, value in tags.items() if value},
             named,
-            began={},
-            provenance={},
-            inputs={},
-            checkpoints={},
-            codebooks={},
-            metadata={},
-            records={},
-            artifacts=set(),
-            sender=Sender(project),
+            Sender(project),
         )
 
     @hook_impl
     @harmless
     def before_node_run(self, node: Node) -> None:
-        self._current().began[node.name] = milliseconds()
+        self._current().seen[node.name].began = milliseconds()
 
     @hook_impl
     @harmless
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Node) -> None:
         now = self._current()
-        if dataset_name not in now.kinds:
+        if dataset_name not in now.marked:
             return
-        mark = now.kinds[dataset_name]
-        inputs = now.inputs.setdefault(node.name, {})
+        (mark, file), seen = now.marked[dataset_name], now.seen[node.name]
         if mark == "data":
-            inputs[dataset_name] = now.described(dataset_name, data.checksum)
+            seen.inputs[dataset_name] = now.described(dataset_name, data.checksum)
             synthetic = data.metadata["synthetic"] == "true"
-            now.provenance.setdefault(node.name, {}).update(
-                source="synthetic" if synthetic else "real",
-                data_checksum=data.checksum,
-                data_name=data.metadata.get("name", ""),
-            )
-            now.metadata[node.name] = dict(data.metadata)
+            seen.tags |= {
+                "source": "synthetic" if synthetic else "real",
+                "data_checksum": data.checksum,
+                "data_name": data.metadata.get("name", ""),
+            }
+            seen.metadata = dict(data.metadata)
         elif mark == "split":
-            known = now.provenance.setdefault(node.name, {})
-            known["split_checksum"] = data["checksum"]
+            seen.tags["split_checksum"] = data["checksum"]
             sizes = {p: len(v) for p, v in data.items() if isinstance(v, list)}
-            inputs[dataset_name] = now.described(dataset_name, data["checksum"], sizes)
+            told = now.described(dataset_name, data["checksum"], sizes)
+            seen.inputs[dataset_name] = told
         elif mark == "codebook":
-            now.codebooks[node.name] = now.files[dataset_name]
+            seen.codebook = file
         elif mark == "checkpoint":
-            now.note_checkpoint(dataset_name, data, node)
+            seen.note_checkpoint(data, file)
 
     @hook_impl
     @harmless
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
         now = self._current()
-        if dataset_name not in now.kinds:
+        if dataset_name not in now.marked:
             return
-        mark, file = now.kinds[dataset_name], now.files[dataset_name]
+        (mark, file), seen = now.marked[dataset_name], now.seen[node.name]
         if mark == "checkpoint":
-            now.note_checkpoint(dataset_name, data, node)
+            seen.note_checkpoint(data, file)
         elif mark == "history":
             # Not `data`: the records' copies have gone through a file too.
             history = read_table(file)
@@ -174,13 +157,12 @@ class MlflowHook:
         elif mark == "scores":
             record = now.record(dataset_name, node, data)
             record.keep_table(mark, file, [mark])
-            if node.name in now.checkpoints:
-                *_, learned = now.checkpoints[node.name]
-                record.checkpoint = relpath(learned, now.project)
-                record.data = now.metadata.get(node.name, {})
-                if node.name in now.codebooks:
-                    codebook = now.codebooks[node.name].resolve()
-                    record.codebook = now.relative(codebook)
+            if seen.checkpoint is not None:
+                *_, learned = seen.checkpoint
+                record.checkpoint = now.relative(learned)
+                record.data = seen.metadata
+                if seen.codebook is not None:
+                    record.codebook = now.relative(seen.codebook.resolve())
             _say_what_is_lost(record, data)
             record.end(FINISHED)
             now.put(record)
@@ -194,7 +176,7 @@ class MlflowHook:
         common = []
         for name in sorted(now.artifacts):
             if (owner := owner_of(name)) in now.records:
-                now.records[owner].keep(now.files[name], "report")
+                now.records[owner].keep(now.marked[name].file, "report")
             else:
                 common.append(name)
         if common and now.records:
@@ -206,7 +188,7 @@ class MlflowHook:
     @hook_impl
     @harmless
     def on_pipeline_error(self, error: BaseException) -> None:
-        self._end(FAILED, f"{type(error).__name__}: {_one_line(error)}")
+        self._end(FAILED, f"{type(error).__name__}: {one_line(error)}")
 
     @harmless
     def on_interrupt(self) -> None:
@@ -232,7 +214,3 @@ def _say_what_is_lost(record: Record, results: pd.DataFrame) -> None:
 
         record.tags["diverged"] = str(Divergence(**mark))
         record.end(FAILED, record.tags["diverged"])
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

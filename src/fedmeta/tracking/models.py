@@ -1,7 +1,5 @@
 """What a run has learned, as a model in MLflow: logged, registered, ready to serve."""
 
-from __future__ import annotations
-
 import re
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +13,6 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from safetensors.torch import save_file
 
 from fedmeta.checkpoints import flatten, read_checkpoint
-from fedmeta.core.types import MetaParams
 from fedmeta.serving.learned import PARAMETERS, learned_by, read_codebook
 from fedmeta.serving.pyfunc import save_model
 from fedmeta.tracking.database import AtWork
@@ -77,7 +74,10 @@ def log_learned(
                 large = codebook_file.stat().st_size > COPIED
                 save_model(folder, learned, codebook_file if large else None)
         except ValueError as error:
-            _log_parameters(client, run, checkpoint.learned, str(error))
+            path = Path(place) / PARAMETERS
+            save_file(dict(flatten(checkpoint.learned)), path)
+            client.log_artifact(run.info.run_id, str(path))
+            client.set_tag(run.info.run_id, NO_MODEL, str(error))
             yield
         else:
             yield from _log_model(client, run, record, folder)
@@ -128,13 +128,3 @@ def remove_half_copied(uri: str) -> None:
     if uri.startswith("file:"):
         for left in Path(local_file_uri_to_path(uri)).rglob(HALF_COPIED):
             left.unlink(missing_ok=True)
-
-
-def _log_parameters(
-    client: MlflowClient, run: MlflowRun, meta: MetaParams, why: str
-) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / PARAMETERS
-        save_file(dict(flatten(meta)), path)
-        client.log_artifact(run.info.run_id, str(path))
-    client.set_tag(run.info.run_id, NO_MODEL, why)

@@ -1,10 +1,30 @@
-"""Whose a dataset, a node and the code of a run are."""
+"""What datasets are to tracking, and whose they, a node and the code of a run are."""
 
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from kedro.io import CatalogProtocol
 from kedro.pipeline.node import Node
+
+
+class Marked(NamedTuple):
+    """A dataset that tracking is told of."""
+
+    mark: str  # what it is: `fedmeta.tracking.hook`
+    file: Path  # Path() in memory
+
+
+def marked(catalog: CatalogProtocol, names: Iterable[str]) -> dict[str, Marked]:
+    """Those of the datasets that have a mark in the catalog."""
+    found = {}
+    for name in names:
+        dataset = catalog.get(name) if name in catalog else None
+        mark = (getattr(dataset, "metadata", None) or {}).get("mlflow")
+        if mark is not None:
+            found[name] = Marked(mark, Path(getattr(dataset, "_filepath", "")))
+    return found
 
 
 class Owner(NamedTuple):

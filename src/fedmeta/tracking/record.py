@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -188,15 +187,14 @@ def find(
         experiment: of the run.
         history: what is known of it, if it has one.
     """
-    folder = base
-    for number in count(2):
-        if not (folder / FILE).is_file():
-            return folder, None
+    folder, number = base, 1
+    while (folder / FILE).is_file():
         record = Record.read(folder)
         if record.experiment == experiment and record.agrees(history):
             return folder, record
+        number += 1
         folder = base.with_name(f"{base.name}.{number}")
-    raise AssertionError("count has no end")
+    return folder, None
 
 
 def lost_records(home: Path, algorithm: str, but: Path) -> Iterator[Record]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from filelock import FileLock, Timeout
 
 from fedmeta.data.errors import DataError
+from fedmeta.stops import in_chain
 from fedmeta.tracking.record import Record, records
 from fedmeta.tracking.uri import shown, tracking_uri
 
@@ -52,7 +53,7 @@ class Sender:
                 self._thread.start()
             self._changed.notify_all()
 
-    def finish(self, limit: float = LIMIT_S) -> None:
+    def finish(self, limit: float) -> None:
         """Wait until everything is logged, or warn after ``limit`` seconds."""
         began = self._heard = time.monotonic()
         with self._changed:
@@ -97,9 +98,8 @@ class Sender:
     def _next(self) -> Path | None:
         with self._changed:
             while self._thread is threading.current_thread():
-                rest = self._rest_until - time.monotonic()
-                if self._closing:  # one more try for each, whatever has failed
-                    rest = 0.0
+                # At the end one more try for each, whatever has failed.
+                rest = 0.0 if self._closing else self._rest_until - time.monotonic()
                 ready = (f for f in self._pending if f not in self._tried)
                 if rest <= 0 and (folder := next(ready, None)) is not None:
                     self._busy = True
@@ -205,15 +205,17 @@ def _tracked(store: Any, folder: Path, project: Path) -> bool:
         return not complete
 
 
+def one_line(error: BaseException) -> str:
+    """The message of an error, or its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def told(error: BaseException) -> str:
     """One-line cause of an error in MLflow."""
     from requests import exceptions  # noqa: PLC0415
 
-    text = " ".join(str(error).split()) or type(error).__name__
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, exceptions.RequestException):
-            silent = "timed out" in str(chain) or "timed out" in text
-            return "the server does not answer" if silent else "no server answers there"
-        chain = chain.__cause__ or chain.__context__
+    text = one_line(error)
+    if (request := in_chain(error, exceptions.RequestException)) is not None:
+        silent = "timed out" in str(request) or "timed out" in text
+        return "the server does not answer" if silent else "no server answers there"
     return text if len(text) < 300 else f"{text[:300]} ..."

@@ -57,7 +57,6 @@ def test_they_are_answered_as_by_the_servers_own_model(
     told(kind, tree_map(lambda leaf: 2 * leaf, meta), **work)
     told(kind, meta, **work)
     own = Personaliser(
-        "maml",
         FEMNIST.table_form,
         read_packed(node.folder / RECORDS).metadata,
         codebook,

@@ -1,7 +1,5 @@
 """The federation of this process, where it has one: inside of Flower's ServerApp."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

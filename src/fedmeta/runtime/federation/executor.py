@@ -3,8 +3,6 @@
 `flower-superexec` starts a new interpreter for each, which imports Flower for 2 s.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

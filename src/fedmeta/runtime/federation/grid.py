@@ -1,7 +1,5 @@
 """The way to nodes over Flower's Grid. This imports Flower."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import flwr.app

@@ -4,8 +4,6 @@ No code travels. A node builds model, algorithms and tasks from its own installa
 the training does, and refuses a job of another version.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -3,20 +3,17 @@
 With them its owner personalises a model to its clients: `fedmeta.serving.load_node`.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
-from fedmeta.checkpoints import unflatten
+from fedmeta.checkpoints import flatten, unflatten
 from fedmeta.core.types import MetaParams
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
 from fedmeta.data.tensors import read_header, read_tensors, write_tensors
 from fedmeta.runtime.federation.job import Job
 from fedmeta.runtime.federation.messages import CODEBOOK, META, Message
+from fedmeta.runtime.federation.trees import tensors_of
 
 FOLDER = "learned"  # in a node's folder: a file a training
 KIND = "parameters of a training"
@@ -33,13 +30,9 @@ class Kept(NamedTuple):
 
 def keep(folder: Path, job: Job, question: Message) -> None:
     """Write the arrays of a question, in place of those of the training before."""
-    tensors = {
-        f"{group}/{name}": torch.from_numpy(array.copy())
-        for group, held in question.arrays.items()
-        for name, array in held.items()
-    }
+    tree = {group: tensors_of(held) for group, held in question.arrays.items()}
     path = folder / FOLDER / f"{job.benchmark}.{job.names[0]}.safetensors"
-    write_tensors(path, KIND, tensors, job._asdict())
+    write_tensors(path, KIND, dict(flatten(tree)), job._asdict())
 
 
 def kept(folder: Path, benchmark: str, algorithm: str) -> Kept:

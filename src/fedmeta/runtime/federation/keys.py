@@ -4,8 +4,6 @@ A federation between machines needs the same, made by its own authority: see
 docs/how-to/federation.md.
 """
 
-from __future__ import annotations
-
 import datetime
 import ipaddress
 from pathlib import Path

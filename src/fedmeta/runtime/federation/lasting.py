@@ -6,8 +6,6 @@ key that only the node's owner can read.
 `python -m fedmeta.runtime.federation.lasting FOLDER` answers until it is ended.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

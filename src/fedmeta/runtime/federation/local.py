@@ -3,8 +3,6 @@
 Every process that is started here is ended here, with all that it has started.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -48,7 +46,7 @@ class Local:
         python: of the environment that Flower is in; None: this one.
     """
 
-    def __init__(self, folder: Path, project: Path, python: Path | None = None) -> None:
+    def __init__(self, folder: Path, project: Path, python: Path | None) -> None:
         self.folder, self.port = folder, free_port()
         self.python = python or Path(sys.executable)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -102,23 +100,18 @@ class Local:
         for name, folder in nodes.items():
             self.start_supernode(name, folder)
         for name, folder in nodes.items():
-            self.await_lasting(name, folder)
+            self._until(f"{name}.lasting", (folder / ADDRESS).exists)
 
     def register(self, name: str) -> None:
         """Tell the SuperLink a node's public key."""
         key = self.folder / f"{name}.key.pub"
         self.flwr("supernode", "register", str(key), CONNECTION)
 
-    def start_lasting(self, name: str, folder: Path, rows: bool = True) -> None:
+    def start_lasting(self, name: str, folder: Path) -> None:
         """Start the process that holds a node's data."""
         (folder / ADDRESS).unlink(missing_ok=True)
         module = ["-m", "fedmeta.runtime.federation.lasting", folder]
-        words = [self.python, *module, *(["--rows"] if rows else [])]
-        self.start(f"{name}.lasting", words)
-
-    def await_lasting(self, name: str, folder: Path) -> None:
-        """Wait until that process answers."""
-        self._until(f"{name}.lasting", (folder / ADDRESS).exists)
+        self.start(f"{name}.lasting", [self.python, *module, "--rows"])
 
     def start_supernode(self, name: str, folder: Path) -> None:
         """Start the process that Flower has on a node."""
@@ -132,7 +125,11 @@ class Local:
         )
 
     def run(self, config: Mapping[str, Any]) -> bool:
-        """Run the app, showing its log; return whether it completed."""
+        """Run the app, showing its log; return whether it completed.
+
+        Raises:
+            RuntimeError: where the server does not answer.
+        """
         words = [f"{key}={json.dumps(value)}" for key, value in config.items()]
         command = ["flwr", "run", str(APP), CONNECTION, "--stream"]
         command += ["--run-config", " ".join(words)]
@@ -146,18 +143,10 @@ class Local:
                 for place in (sys.stdout, file):
                     place.write(line)
                     place.flush()
-        return self.statuses()[0] == COMPLETED
-
-    def statuses(self) -> list[str]:
-        """Statuses of all runs, the newest first.
-
-        Raises:
-            RuntimeError: where the server does not answer.
-        """
         told = json.loads(self.flwr("ls", CONNECTION, "--format", "json"))
         if not told["success"]:
             raise RuntimeError(f"Flower's server does not answer: {told}")
-        return [run["status"] for run in told["runs"]]
+        return told["runs"][0]["status"] == COMPLETED  # of the newest
 
     def flwr(self, *words: str) -> str:
         """The output of a command of Flower's.
@@ -198,7 +187,7 @@ class Local:
         process = self._running.pop(name)
         _signal_group(process, how)
         deadline = time.monotonic() + END_S
-        while _group_lives(process) and time.monotonic() < deadline:
+        while _signal_group(process, 0) and time.monotonic() < deadline:
             process.poll()
             time.sleep(0.05)
         _signal_group(process, signal.SIGKILL)
@@ -248,7 +237,7 @@ def started(
     """
     shutil.rmtree(folder, ignore_errors=True)
     local = Local(folder, project, python)
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         local.start_superlink()
         local.start_nodes(nodes)
@@ -262,12 +251,7 @@ def free_port() -> int:
     """A port of 127.0.0.1 that nothing listens on."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _interrupt(number: int, _: object) -> None:
-    raise SystemExit(128 + number)
+        return probe.getsockname()[1]
 
 
 def _listens(port: int) -> bool:
@@ -275,14 +259,10 @@ def _listens(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def _signal_group(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, how)
-
-
-def _group_lives(process: subprocess.Popen[bytes]) -> bool:
+def _signal_group(process: subprocess.Popen[bytes], how: int) -> bool:
+    """Signal a process and all of its group, if there is any: 0 only asks that."""
     try:
-        os.killpg(process.pid, 0)
+        os.killpg(process.pid, how)
     except ProcessLookupError:
         return False
     return True

@@ -5,8 +5,6 @@ travels as Flower's records (`fedmeta.runtime.federation.records`), between the 
 processes of a node as JSON and safetensors: nothing in it is code.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
@@ -59,8 +57,7 @@ def packed(arrays: Mapping[str, Arrays]) -> bytes:
         for group, held in arrays.items()
         for name, array in held.items()
     }
-    content: bytes = save(named)
-    return content
+    return save(named)
 
 
 def unpacked(content: bytes) -> dict[str, dict[str, np.ndarray]]:

@@ -5,8 +5,6 @@ and imports neither Kedro nor MLflow nor pandas. What leaves the node is what th
 functions of this module return.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -43,7 +41,7 @@ from fedmeta.runtime.federation.messages import (
     Message,
 )
 from fedmeta.runtime.federation.tables import RECORDS, tables_of
-from fedmeta.runtime.federation.trees import arrays_of, tree_like
+from fedmeta.runtime.federation.trees import arrays_of, tensors_of, tree_like
 from fedmeta.runtime.on_worker import version
 
 # Metadata of the records that are told.
@@ -57,6 +55,17 @@ HELD = (
     "lowercase",
     *LISTS,
 )
+
+
+class _Work(NamedTuple):
+    """What a job's messages are answered with."""
+
+    job: Job
+    built: Assembled
+    like: MetaParams  # parameters as they are expected
+    training_task: MakeTask
+    evaluation_task: MakeTask
+    states: ClientStates  # of this job's clients
 
 
 class Node:
@@ -87,9 +96,10 @@ class Node:
             counted = question.values.get(WORK)
             return self._held(job) if counted is None else self._summary(job, **counted)
         work = self._ready(job, question)
-        asked = question.values[WORK]
         meta = tree_like(work.like, question.arrays[META])
-        answer = ANSWERS[question.kind](self, work, meta, **asked)
+        answers: dict[str, Callable[..., Message]]
+        answers = {TRAIN: self._trained, EVALUATE: self._evaluated}
+        answer = answers[question.kind](work, meta, **question.values[WORK])
         keep(self.folder, job, question)
         return answer
 
@@ -183,32 +193,11 @@ class Node:
         key = fingerprint(job._asdict())
         if self._work is None or self._work[0] != key:
             self._work = None  # the last one's data are let go first
-            tables = {
-                name: torch.from_numpy(array.copy())
-                for name, array in question.arrays[CODEBOOK].items()
-            }
-            codebook = Codebook(tables, "")
+            codebook = Codebook(tensors_of(question.arrays[CODEBOOK]), "")
             records = self._records(job.vocabularies)
             made = _prepared(records, self.folder, job, codebook, key)
             self._work = key, made
         return self._work[1]
-
-
-class _Work(NamedTuple):
-    """What a job's messages are answered with."""
-
-    job: Job
-    built: Assembled
-    like: MetaParams  # parameters as they are expected
-    training_task: MakeTask
-    evaluation_task: MakeTask
-    states: ClientStates  # of this job's clients
-
-
-ANSWERS: dict[str, Callable[..., Message]] = {
-    TRAIN: Node._trained,
-    EVALUATE: Node._evaluated,
-}
 
 
 def _prepared(

@@ -4,8 +4,6 @@
 one folder and writes the records of the node in another.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

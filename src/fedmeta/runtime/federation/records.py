@@ -4,8 +4,6 @@ All arrays are one, of bytes: Flower stores and sends each by requests of its ow
 for the tensors of some clients' updates takes longer than the clients do.
 """
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

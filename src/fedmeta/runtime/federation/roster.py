@@ -1,7 +1,5 @@
 """Which nodes are there, and which clients each of them holds."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Mapping, Sequence

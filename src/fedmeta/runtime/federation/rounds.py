@@ -5,13 +5,11 @@ the order of the cohort, and without the clients whose node is lost, slow or sen
 cannot be used.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -47,6 +45,16 @@ LIFETIMES = 2
 AFTER = "after"  # client -> round: `Federation.updates`
 ALL = "all clients of node"  # in place of a client's name
 LOST = object()  # in place of a result
+
+
+class _Asked(NamedTuple):
+    """A question over clients, and how answers to it are read."""
+
+    job: Job
+    question: Message
+    read: Read
+    called: str  # in the log
+    at_once: int  # clients of a node in one message
 
 
 class Federation:
@@ -98,9 +106,9 @@ class Federation:
         work = {"round_number": round_number, AFTER: after, "settled": settled}
         question = _question(TRAIN, job, codebook, meta, work)
         bytes_ = self.terms.megabytes * 1e6
-        called, at_once = f"round {round_number}", int(bytes_ // tree_nbytes(like)) or 1
-        least = self.terms.least
-        yield from self._over(cohort, job, question, read, at_once, called, least)
+        at_once = int(bytes_ // tree_nbytes(like)) or 1
+        asked = _Asked(job, question, read, f"round {round_number}", at_once)
+        yield from self._over(cohort, asked, self.terms.least)
 
     def scores(
         self,
@@ -123,13 +131,11 @@ class Federation:
                 return (
                     {**rows.pop(), "client_id": f"{ALL} {held.node}"} if rows else None
                 )
-            told: dict[str, Any] = {row["client_id"]: row for row in rows}[client]
-            return told
+            return {row["client_id"]: row for row in rows}[client]
 
         question = _question(EVALUATE, job, codebook, meta, {"name": name})
-        called, at_once = f"evaluation of {name}", len(clients)
-        least = self.terms.least
-        found = dict(self._over(clients, job, question, read, at_once, called, least))
+        asked = _Asked(job, question, read, f"evaluation of {name}", len(clients))
+        found = dict(self._over(clients, asked, self.terms.least))
         yield from (found[c] for c in clients if found.get(c) is not None)
 
     def summary(self, job: Job, clients: Sequence[ClientId]) -> Summary:
@@ -147,31 +153,22 @@ class Federation:
             return summary
 
         question = Message(QUERY, {JOB: job._asdict(), WORK: {}}, {})
-        called, at_once = "counts for the encoding", len(clients)
-        found = self._over(clients, job, question, read, at_once, called, 1.0)
-        return added(summary for _, summary in found)
+        asked = _Asked(job, question, read, "counts for the encoding", len(clients))
+        return added(summary for _, summary in self._over(clients, asked, 1.0))
 
     def _over(
-        self,
-        clients: Sequence[ClientId],
-        job: Job,
-        question: Message,
-        read: Read,
-        at_once: int,
-        called: str,
-        least: float,  # share of the clients
+        self, clients: Sequence[ClientId], asked: _Asked, least: float
     ) -> Iterator[tuple[ClientId, Any]]:
         """Yield results in the order of the clients, as many as there have to be.
 
-        Clients without a result are asked for again only where too few have one.
+        Clients without a result are asked for again only where less than the share
+        ``least`` of all has one.
         """
         needed = math.ceil(least * len(clients))
         good, missing = 0, list(clients)
         while missing:
-            held = {c: held for held in self.roster.held(job, 1) for c in held.clients}
-            sent = _Sent(self, question, missing, held, at_once, called)
-            missing = []
-            for client, result in sent.results(read):
+            once, missing = self._once(missing, asked), []
+            for client, result in once:
                 if result is LOST:
                     missing.append(client)
                 else:
@@ -182,88 +179,64 @@ class Federation:
             log.warning(
                 "%s: %d of %d clients have answered, and %d are needed: waiting for"
                 " nodes",
-                called,
+                asked.called,
                 good,
                 len(clients),
                 needed,
             )
             self.roster.pause()
 
-
-class _Sent:
-    """A question on its way to the nodes of some clients, and the answers."""
-
-    def __init__(
-        self,
-        federation: Federation,
-        question: Message,
-        clients: Sequence[ClientId],
-        held: Mapping[ClientId, Held],
-        at_once: int,
-        called: str,
-    ) -> None:
-        self.federation, self.clients, self.called = federation, clients, called
-        self.end = time.monotonic() + federation.terms.deadline
-        self.groups = list(_groups(clients, held, at_once))
-        self.receipts = federation.link.send(
-            [(held.node, _asking(question, group)) for held, group in self.groups],
-            LIFETIMES * federation.terms.deadline,
-        )
-        self.place = {c: i for i, (_, group) in enumerate(self.groups) for c in group}
-        self.answers: dict[int, Message | str] = {}
-
-    def results(self, read: Read) -> Iterator[tuple[ClientId, Any]]:
+    def _once(
+        self, clients: Sequence[ClientId], asked: _Asked
+    ) -> Iterator[tuple[ClientId, Any]]:
         """Yield each client with its result, or `LOST`.
 
         An answer is fetched when its first client's turn comes, and let go after its
         last's: the others wait where they are.
         """
-        for client in self.clients:
-            if client not in self.place:
-                log.warning(
-                    "%s: the node of client %s is not there", self.called, client
-                )
+        nodes, called = self.roster.held(asked.job, 1), asked.called
+        holders = {client: held for held in nodes for client in held.clients}
+        end = time.monotonic() + self.terms.deadline
+        groups = list(_groups(clients, holders, asked.at_once))
+        receipts = self.link.send(
+            [(held.node, _asking(asked.question, group)) for held, group in groups],
+            LIFETIMES * self.terms.deadline,
+        )
+        place = {c: i for i, (_, group) in enumerate(groups) for c in group}
+        answers: dict[int, Message | str] = {}
+        for client in clients:
+            if client not in place:
+                log.warning("%s: the node of client %s is not there", called, client)
                 yield client, LOST
                 continue
-            place = self.place[client]
-            held, group = self.groups[place]
+            at = place[client]
+            held, group = groups[at]
             if client == group[0]:
-                self.answers[place] = self._answer(place)
-            answer = self.answers[place]
+                answers[at] = self.roster.waited(receipts[at], end)
+                if isinstance(answers[at], str):
+                    log.warning(
+                        "%s: node %d is left out, with %d clients: %s",
+                        called,
+                        held.node,
+                        len(group),
+                        answers[at],
+                    )
+            answer = answers[at]
             if client == group[-1]:
-                del self.answers[place]
-            yield (
-                client,
-                LOST
-                if isinstance(answer, str)
-                else self._read(read, answer, client, held),
-            )
-
-    def _answer(self, place: int) -> Message | str:
-        answer = self.federation.roster.waited(self.receipts[place], self.end)
-        if isinstance(answer, str):
-            held, group = self.groups[place]
-            log.warning(
-                "%s: node %d is left out, with %d clients: %s",
-                self.called,
-                held.node,
-                len(group),
-                answer,
-            )
-        return answer
-
-    def _read(self, read: Read, answer: Message, client: ClientId, held: Held) -> Any:
-        try:
-            return read(answer, client, held)
-        except (ValueError, KeyError, TypeError, RuntimeError) as error:
-            log.warning(
-                "%s: node %d: what it says of client %s is refused: %s",
-                self.called,
-                held.node,
-                client,
-                error,
-            )
-            return LOST
+                del answers[at]
+            result = LOST
+            if not isinstance(answer, str):
+                try:
+                    result = asked.read(answer, client, held)
+                except (ValueError, KeyError, TypeError, RuntimeError) as error:
+                    log.warning(
+                        "%s: node %d: what it says of client %s is refused: %s",
+                        called,
+                        held.node,
+                        client,
+                        error,
+                    )
+            yield client, result
 
 
 def _groups(

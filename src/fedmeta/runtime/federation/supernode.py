@@ -8,8 +8,6 @@ SuperNode that was killed counts as there for a minute, in which Flower refuses 
 with the same key, and that ends: here it waits.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

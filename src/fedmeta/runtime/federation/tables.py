@@ -5,8 +5,6 @@ Made by a process of its own, since that takes pandas:
 input.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

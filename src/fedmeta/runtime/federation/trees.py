@@ -1,7 +1,5 @@
 """Trees of parameters as named arrays, and back in the order of a known tree."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -14,6 +12,11 @@ from fedmeta.runtime.federation.messages import Arrays
 def arrays_of(tree: dict[str, Any]) -> Arrays:
     """The leaves of a tree by their paths, such as "theta/dense.weight"."""
     return {name: leaf.detach().cpu().numpy() for name, leaf in flatten(tree)}
+
+
+def tensors_of(arrays: Arrays) -> dict[str, torch.Tensor]:
+    """Copies: NumPy reads what it was sent without the right to write there."""
+    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
 
 def tree_like(like: MetaParams, arrays: Arrays) -> MetaParams:
@@ -31,8 +34,4 @@ def tree_like(like: MetaParams, arrays: Arrays) -> MetaParams:
         wanted = tuple(leaf.shape), str(leaf.dtype).removeprefix("torch.")
         if found != wanted:
             raise ValueError(f"{name} is {found[1]} of shape {found[0]}, not {wanted}")
-    # Copied: NumPy reads what it was sent without the right to write there.
-    tree: MetaParams = unflatten(
-        {n: torch.from_numpy(arrays[n].copy()) for n in leaves}
-    )
-    return tree
+    return unflatten(tensors_of({name: arrays[name] for name in leaves}))
