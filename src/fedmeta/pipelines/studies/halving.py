@@ -16,21 +16,14 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.checkpoints import Checkpoint, EarlierCheckpoints
 from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.core.cost import analytic_flops
-from fedmeta.data.encoding import Codebook
-from fedmeta.data.federated import FederatedDataset
 from fedmeta.identity import Settings
 from fedmeta.options import check_algorithm
 from fedmeta.pipelines.checks import Block, check_model, check_private, checked_by
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.options import TuningOptions
 from fedmeta.pipelines.training.nodes import train
-from fedmeta.pipelines.training.setup import (
-    Data,
-    Setup,
-    made_with,
-    prepare,
-    settings_of,
-)
+from fedmeta.pipelines.training.setup import Plan, made_with
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +86,7 @@ def tune(
     benchmark: Benchmark,
     names: list[str],
     reference: str,
-    records: FederatedDataset,
-    clients: pd.DataFrame,
-    client_split: dict,
-    support_query: pd.DataFrame,
-    codebook: Codebook,
+    data: Data,
     earlier: EarlierCheckpoints,
     partition: PartitionOptions,
     training: TrainingOptions,
@@ -122,20 +111,15 @@ def tune(
         ValueError: for a configuration whose client update costs more than
             ``tuning.work_limit`` times the reference's.
     """
-    data = Data(records, clients, client_split, support_query, codebook)
+    plan = Plan(benchmark, data, training, model, [*names, reference], algorithms)
     trained, watched = names[0], data.part("validation")
     candidates = configurations(trained, algorithms, tuning.configurations[trained])
     tables: list[pd.DataFrame] = []
     settings = {
-        **settings_of(
-            benchmark, data, training, model, [*names, reference], algorithms
-        ),
+        **plan.settings(),
         **identity.settings(tuning=tuning.of(names)),
         **identity.code(tune),
     }
-
-    def prepared(name: str, blocks: Blocks) -> Setup:
-        return prepare(benchmark, data, training, model, [name], blocks)
 
     def judged(checkpoint: Checkpoint, blocks: Blocks) -> pd.DataFrame:
         """Judge a finished training, reusing judgements that its checkpoint has."""
@@ -159,7 +143,7 @@ def tune(
         for name, words, own, iterate in wanted:
             key = name, words, iterate, _adapted_with(name, own)
             if key not in known:
-                setup = prepared(name, own)
+                setup = plan._replace(names=[name], blocks=own).prepare()
                 scores = pd.DataFrame(setup.evaluated(name, iterates[iterate], watched))
                 hits = scores["accuracy_sum_after"].sum() / scores["num_query"].sum()
                 known[key] = dict(zip(KEYS, key, strict=True)) | {
@@ -171,8 +155,9 @@ def tune(
 
     def work(name: str, blocks: Blocks) -> float:
         """Operations of all training clients' updates in a round."""
-        setup = prepared(name, blocks)
-        sizes = support_query[support_query["client_id"].isin(data.part("train"))]
+        setup = plan._replace(names=[name], blocks=blocks).prepare()
+        sizes = data.support_query
+        sizes = sizes[sizes["client_id"].isin(data.part("train"))]
         return sum(
             analytic_flops(
                 setup.algorithms[name].work(row.num_support, row.num_query),
@@ -208,11 +193,7 @@ def tune(
             for checkpoint, *_ in train(
                 benchmark,
                 [trained],
-                records,
-                clients,
-                client_split,
-                support_query,
-                codebook,
+                data,
                 earlier,
                 partition,
                 loop,
