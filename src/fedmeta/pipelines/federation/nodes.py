@@ -41,8 +41,8 @@ def ask(
     records = _united(held, selection)
     rows = [(c, *range_) for node in held for c, range_ in node.clients.items()]
     clients = pd.DataFrame(rows, columns=["client_id", "start", "stop"])
-    clients = clients.astype({"client_id": "str"}).sort_values("client_id")
-    clients = clients.reset_index(drop=True)
+    clients = clients.astype({"client_id": "str"})
+    clients = clients.sort_values("client_id", ignore_index=True)
     made_with = identity.settings(selection=selection)
     clients.attrs["settings"] = {"data.records": records.checksum, **made_with}
     log.info("%d nodes hold %d clients", len(held), len(clients))

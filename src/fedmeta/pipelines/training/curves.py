@@ -69,7 +69,10 @@ class Curves:
                 scores = pd.DataFrame(setup.evaluated(name, state.meta, watched))
                 row = {**seen, **_means(scores), **probed, **spent}
                 self._rows[name + suffix].append(row)
-                self._add(name + suffix, state.round, scores)
+                scores.insert(0, "round", state.round)
+                before = self._clients.get(name + suffix)
+                both = pd.concat([before, scores], ignore_index=True)
+                self._clients[name + suffix] = both
         history = {name: pd.DataFrame(rows) for name, rows in self._rows.items()}
         return history, dict(self._clients)
 
@@ -97,11 +100,6 @@ class Curves:
         row = self._rows[self._names[-1]][-1]
         before, after = (row[f"validation_accuracy_{w}"] for w in ("before", "after"))
         return 100 * before, 100 * after
-
-    def _add(self, name: str, number: int, scores: pd.DataFrame) -> None:
-        scores.insert(0, "round", number)
-        held = [self._clients[name]] if name in self._clients else []
-        self._clients[name] = pd.concat([*held, scores], ignore_index=True)
 
     def _probed(self, state: ServerState) -> dict[str, float]:
         if self._probe is None:

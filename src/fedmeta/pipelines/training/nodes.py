@@ -25,7 +25,7 @@ from fedmeta.pipelines.progress import Clock, lasts
 from fedmeta.pipelines.training.averaging import IterateAverage
 from fedmeta.pipelines.training.costs import prices, spent_before, summed
 from fedmeta.pipelines.training.curves import Curves
-from fedmeta.pipelines.training.keeping import Keeping
+from fedmeta.pipelines.training.keeping import states_of, with_states
 from fedmeta.pipelines.training.privacy import Privacy
 from fedmeta.pipelines.training.resuming import (
     resumable,
@@ -121,8 +121,9 @@ def _checkpoints(
         if trained.split_invariant
         else ""
     )
-    folder = earlier.states(identity.fingerprint(settings))
-    kept = Keeping(called, trained, setup, data, folder)
+    states = states_of(
+        trained, plan, setup, earlier.states(identity.fingerprint(settings))
+    )
     curves = Curves(plan, setup, partition)
     skips, skipped = training.nonfinite_updates == "skip", 0
 
@@ -145,14 +146,16 @@ def _checkpoints(
                 shared,
                 validation=validation,
                 timing=clock.at(state.round),
-                states=kept.rounds,
+                states=None if states is None else states.rounds,
             )
         )
 
     average = IterateAverage(training.rounds)
-    checkpoint = kept.resumable(
+    checkpoint = with_states(
+        called,
         resumable(called, plan, earlier, partition, settings, shared, average),
         training.rounds,
+        states,
     )
     spent = spent_before(start)
     clock = Clock(called, training.rounds, checkpoint.timing if checkpoint else ())
@@ -168,7 +171,6 @@ def _checkpoints(
         average.resume(checkpoint, setup.placed)
     else:
         tell_others(called, earlier, {**settings, ROUNDS: training.rounds})
-        kept.clear()
         state = trained.init(
             start.learned["theta"] if start else setup.model.init(training.seed)
         )
@@ -177,7 +179,8 @@ def _checkpoints(
     if not tree_leaves(trained.sent(state.meta)):  # rounds would change nothing
         yield judged(state._replace(round=training.rounds), nan)
         return
-    make_task = kept.given(make_task, state)
+    if states and trained.client_state:
+        make_task = states.given(make_task, trained.client_state(state.meta))
     price = prices(
         setup.model,
         trained,
@@ -195,7 +198,7 @@ def _checkpoints(
             (cohort_of(t) for t in range(state.round + 1, training.rounds + 1)),
             setup.updates(make_task),
             skips,
-            kept.keep,
+            None if states is None else states.keep,
         ),
         state.round,
     ):
@@ -209,7 +212,8 @@ def _checkpoints(
             clock.validated(number, *curves.last_accuracies())
             privacy.tell(number)
             yield checkpoint
-            kept.settle(number)
+            if states:
+                states.settle(number)
 
 
 def _at_start(checkpoint: Checkpoint, start: Checkpoint | None) -> Iterator[Checkpoint]:
