@@ -7,6 +7,7 @@ best of them on to those of the next, and so on (Jamieson and Talwalkar 2016, ar
 
 import logging
 from collections.abc import Iterator
+from itertools import product
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -117,7 +118,12 @@ def tune(
     tables: list[pd.DataFrame] = []
     settings = {
         **plan.settings(),
-        **identity.settings(tuning=tuning.of(names)),
+        **identity.settings(
+            tuning={
+                **tuning.model_dump(),
+                "configurations": {n: tuning.configurations[n] for n in names},
+            }
+        ),
         **identity.code(tune),
     }
 
@@ -126,31 +132,27 @@ def tune(
         found = {"last": checkpoint.state.meta, "average": checkpoint.average}
         # Where nothing is learned in rounds there is no average.
         iterates = {name: meta for name, meta in found.items() if meta is not None}
-        wanted = [
-            (name, words, own, iterate)
-            for name in names
-            for words, own in (
-                [("as trained", blocks)]
-                if name == trained
-                else configurations(name, blocks, tuning.configurations[name])
-            )
-            for iterate in iterates
-        ]
         held = checkpoint.history.get(JUDGED, pd.DataFrame(columns=[*KEYS, "rounds"]))
         held = held[held["rounds"] == checkpoint.state.round]
         known = {tuple(map(row.get, KEYS)): row for row in held.to_dict("records")}
         rows = []
-        for name, words, own, iterate in wanted:
-            key = name, words, iterate, _adapted_with(name, own)
-            if key not in known:
-                setup = plan._replace(names=[name], blocks=own).prepare()
-                scores = pd.DataFrame(setup.evaluated(name, iterates[iterate], watched))
-                hits = scores["accuracy_sum_after"].sum() / scores["num_query"].sum()
-                known[key] = dict(zip(KEYS, key, strict=True)) | {
-                    "rounds": checkpoint.state.round,
-                    "accuracy": 100 * float(hits),
-                }
-            rows.append(known[key])
+        for name in names:
+            tried = (
+                [Configuration("as trained", blocks)]
+                if name == trained
+                else configurations(name, blocks, tuning.configurations[name])
+            )
+            for (words, own), (iterate, meta) in product(tried, iterates.items()):
+                key = name, words, iterate, _adapted_with(name, own)
+                if key not in known:
+                    setup = plan._replace(names=[name], blocks=own).prepare()
+                    scores = pd.DataFrame(setup.evaluated(name, meta, watched))
+                    hits = scores["accuracy_sum_after"].sum()
+                    known[key] = dict(zip(KEYS, key, strict=True)) | {
+                        "rounds": checkpoint.state.round,
+                        "accuracy": 100 * float(hits / scores["num_query"].sum()),
+                    }
+                rows.append(known[key])
         return pd.DataFrame(rows)
 
     def work(name: str, blocks: Blocks) -> float:

@@ -1,7 +1,6 @@
 """What a training takes over from earlier ones, and what it says of that."""
 
 import logging
-from collections.abc import Iterable
 
 from fedmeta import identity
 from fedmeta.checkpoints import Checkpoint, EarlierCheckpoints
@@ -44,28 +43,10 @@ def resumable(
     checkpoint = earlier.own(identity.fingerprint(settings), rounds)
     if plan.training.iterate == "average":
         checkpoint = average.completable(called, checkpoint)
-    if checkpoint is None and shared:
-        finished = earlier.alike(shared, rounds)
-        checkpoint = adopted(finished, plan.names, partition, settings)
-    return checkpoint
-
-
-def adopted(
-    finished: Iterable[Checkpoint],
-    names: list[str],
-    partition: PartitionOptions,
-    settings: Settings,
-) -> Checkpoint | None:
-    """Return the same training under another support fraction, with this one's curves.
-
-    Args:
-        finished: runs under any support fraction.
-        names: of the algorithms that it serves.
-        partition: with the support fraction of this run.
-        settings: of this run.
-    """
-    keys = {name: name + under(partition.support_fraction) for name in names}
-    for found in finished:
+    if checkpoint is not None or not shared:
+        return checkpoint
+    keys = {name: name + under(partition.support_fraction) for name in plan.names}
+    for found in earlier.alike(shared, rounds):
         if found.history.keys() >= set(keys.values()):
             log.info("%s: trained before, under another support fraction", [*keys][0])
             return found._replace(
