@@ -144,7 +144,7 @@ def _field(hint: Any) -> Any:
         return Union[*map(_field, args)]
     if origin not in (None, Literal):  # a tuple, a sequence
         return origin[*map(_field, args)]
-    if _is_named_tuple(hint):
+    if isinstance(hint, type) and hasattr(hint, "_fields"):  # a named tuple
         return Annotated[
             Any,
             PlainValidator(
@@ -152,10 +152,6 @@ def _field(hint: Any) -> Any:
             ),
         ]
     return hint
-
-
-def _is_named_tuple(hint: Any) -> bool:
-    return isinstance(hint, type) and hasattr(hint, "_fields")
 
 
 def optimizer_from(value: Any) -> Optimizer:

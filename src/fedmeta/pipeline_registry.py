@@ -3,7 +3,7 @@
 Written out as a dictionary: Kedro's `find_pipelines` does not allow composed names.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from kedro.pipeline import Node, Pipeline
 
@@ -43,15 +43,19 @@ def register_pipelines() -> dict[str, Pipeline]:
         pipelines[f"{benchmark}_data"] = data
         for name, run in runs.items():
             pipelines[f"{benchmark}_{name}"] = data + run
-        name, home = f"{benchmark}_fedmeta", f"{benchmark}_rivals"
-        if name not in studies:
-            pipelines[name] = _compared(benchmark, benchmark, COMPARED, data, runs)
-            all_of_them = COMPARED + RIVALS
-            pipelines[home] = _compared(home, benchmark, all_of_them, data, runs)
+        if f"{benchmark}_fedmeta" not in studies:
+            home = f"{benchmark}_rivals"
+            study = comparison.study(benchmark, benchmark, COMPARED, data, runs)
+            pipelines[f"{benchmark}_fedmeta"] = create_pipeline(study)
+            study = comparison.study(home, benchmark, COMPARED + RIVALS, data, runs)
+            pipelines[home] = create_pipeline(study)
         if is_taking_part():
             pipelines |= _on_nodes(benchmark, runs)
     pipelines |= studies
-    pipelines = {name: _tagged(pipeline) for name, pipeline in pipelines.items()}
+    pipelines = {
+        name: Pipeline([node.tag(_tags(node)) for node in pipeline.nodes])
+        for name, pipeline in pipelines.items()
+    }
     pipelines["__default__"] = pipelines["femnist_fedmeta"]
     return pipelines
 
@@ -62,33 +66,18 @@ def _on_nodes(benchmark: str, runs: Mapping[str, Pipeline]) -> dict[str, Pipelin
         f"{benchmark}_{name}_federation": data + federation.remote(benchmark, run)
         for name, run in runs.items()
     }
-    compared = _compared(benchmark, benchmark, FEDERATED, data, runs)
+    study = comparison.study(benchmark, benchmark, FEDERATED, data, runs)
+    compared = create_pipeline(study)
     found[f"{benchmark}_federation"] = federation.remote(benchmark, compared)
     return found
 
 
-def _compared(
-    home: str,
-    benchmark: str,
-    algorithms: Sequence[str],
-    data: Pipeline,
-    runs: Mapping[str, Pipeline],
-) -> Pipeline:
-    """Everything from raw data to the report of some algorithms."""
-    trained = sum((runs[name] for name in algorithms), Pipeline([]))
-    return create_pipeline(comparison.study(home, benchmark, algorithms, data, trained))
-
-
-def _tagged(pipeline: Pipeline) -> Pipeline:
-    """With tags to filter by: benchmark or study, algorithm, and stage.
+def _tags(node: Node) -> list[str]:
+    """Tags to filter by: benchmark or study, algorithm, and stage.
 
     The stage is the package that a node's function is in, the others are parts of the
     names of what it makes, such as "femnist.maml.history".
     """
-    return Pipeline([node.tag(_tags(node)) for node in pipeline.nodes])
-
-
-def _tags(node: Node) -> list[str]:
     benchmark, *algorithm, _ = node.outputs[0].split(".")
     stage = node.func.__module__.removeprefix("fedmeta.").removeprefix("pipelines.")
     return [benchmark, *algorithm, stage.partition(".")[0]]

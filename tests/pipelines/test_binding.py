@@ -7,6 +7,7 @@ from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 
 from fedmeta.pipelines.binding import bind, node
+from fedmeta.pipelines.data import Data
 
 
 class Checkpoint:
@@ -41,3 +42,21 @@ def test_inputs_follow_from_the_names_of_arguments():
     other = node(tell, "out", "home", "x", {"records": "theirs"}, name="say")
     assert "theirs" in other.inputs and "params:home.partition" in other.inputs
     assert other.name == "x.say_home"
+
+
+def test_prepared_data_are_put_together():
+    def judge(benchmark, data, users): ...
+
+    parts = ["records", "clients", "client_split", "support_query", "codebook"]
+    made = node(bind(judge, benchmark="b"), "out", "study", "x", data="d")
+    assert made.inputs == [*(f"d.{part}" for part in parts), "params:study.users"]
+
+    def count(undivided):
+        yield undivided, undivided._asdict()
+
+    whole = node(bind(count), ["data", "parts"], "home", "x")
+    parts.remove("support_query")
+    assert whole.inputs == [f"home.{part}" for part in parts]
+    ((data, found),) = whole.func(**dict(zip(parts, "rcsb", strict=True)))
+    assert data == Data("r", "c", "s", None, "b")
+    assert found["support_query"] is None

@@ -13,6 +13,7 @@ from fedmeta.core.algorithms import blocks_of
 from fedmeta.core.trees import is_finite
 from fedmeta.core.types import Divergence
 from fedmeta.datasets import CheckpointDataset, EarlierCheckpointsDataset
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.divergence import remedy
 from fedmeta.pipelines.evaluation.nodes import evaluate
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
@@ -60,7 +61,7 @@ def trained(data, folder, name, training=TRAINING, start=None, blocks=BLOCKS):
     for chunk in nodes.train(
         BENCHMARKS["femnist"],
         names,
-        **data,
+        Data(**data),
         earlier=EarlierCheckpointsDataset(path).load(),
         partition=PARTITION,
         training=training,
@@ -78,7 +79,7 @@ def judged(data, checkpoint, name, blocks=BLOCKS):
         BENCHMARKS["femnist"],
         [name],
         name,
-        **data,
+        Data(**data),
         checkpoint=checkpoint,
         training=TRAINING,
         model=MODEL,
@@ -195,7 +196,7 @@ def test_its_scores_have_no_row_and_say_so(data, tmp_path, name):
     personal = personalise(
         BENCHMARKS["femnist"],
         name,
-        **data,
+        Data(**data),
         checkpoint=checkpoint,
         training=TRAINING,
         model=MODEL,

@@ -17,6 +17,7 @@ from test_training import (
 from fedmeta import identity
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.data.partition import partition_examples, split_clients
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.evaluation.nodes import evaluate
 from fedmeta.pipelines.preparation.nodes import divide, encode, select, split
 from fedmeta.pipelines.training import nodes
@@ -120,7 +121,7 @@ def evaluated(data, checkpoint, training=TRAINING, **changes):
         BENCHMARK,
         ["maml"],
         "maml",
-        **data,
+        Data(**data),
         checkpoint=checkpoint,
         training=training,
         model=MODEL,

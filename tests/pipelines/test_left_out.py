@@ -5,9 +5,9 @@ from test_metrics import PARTITION, TRAINING, scored, trained
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.datasets import EarlierCheckpointsDataset
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.preparation.nodes import divide
 from fedmeta.pipelines.training import nodes
-from fedmeta.pipelines.training.setup import Data
 
 FEMNIST = BENCHMARKS["femnist"]
 MODEL = {"channels": [2, 3], "hidden": 5, "classes": 4, "image_size": 8}
@@ -85,7 +85,7 @@ def run(left, folder, name, training):
     return nodes.train(
         FEMNIST,
         [name],
-        **left,
+        Data(**left),
         earlier=EarlierCheckpointsDataset(str(folder / "x.safetensors")).load(),
         partition=IN_ORDER,
         training=training,

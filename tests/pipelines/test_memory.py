@@ -17,6 +17,7 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.data.federated import ClientRecords, read_packed, write_packed
 from fedmeta.data.partition import partition_examples, split_clients
 from fedmeta.datasets import EarlierCheckpointsDataset
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.training import nodes
 
 ROUNDS, EVERY = 24, 6
@@ -52,11 +53,13 @@ def held(folder: Path) -> tuple[list[float], int]:
     training = nodes.train(
         BENCHMARKS["femnist"],
         ["maml"],
-        records,
-        clients,
-        split_clients(records.client_ids, [0.5, 0.4, 0.1], 0),
-        partition_examples(clients, 0.4, 0),
-        codebook(records, clients),
+        Data(
+            records,
+            clients,
+            split_clients(records.client_ids, [0.5, 0.4, 0.1], 0),
+            partition_examples(clients, 0.4, 0),
+            codebook(records, clients),
+        ),
         EarlierCheckpointsDataset(str(folder / "maml.safetensors")).load(),
         PARTITION,
         TRAINING.model_copy(

@@ -14,12 +14,14 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.evaluation import metrics_of
 from fedmeta.core.gradients import masked_sum
 from fedmeta.datasets import CheckpointDataset, EarlierCheckpointsDataset
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.evaluation.nodes import evaluate
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.nodes import personalise
 from fedmeta.pipelines.studies.options import PersonalisationOptions
 from fedmeta.pipelines.training import nodes
-from fedmeta.reporting.report import Data, render
+from fedmeta.reporting.report import Data as Page
+from fedmeta.reporting.report import render
 from fedmeta.reporting.results import Run, tidy
 from fedmeta.reporting.shown import printable, shown
 from fedmeta.reporting.wording import headline_columns
@@ -70,7 +72,7 @@ def trained(data, folder, benchmark=BENCHMARK, model=MODEL, rounds=2):
     for checkpoint, history, _ in nodes.train(
         benchmark,
         ["maml"],
-        **data,
+        Data(**data),
         earlier=EarlierCheckpointsDataset(path).load(),
         partition=PARTITION,
         training=TRAINING.model_copy(update={"rounds": rounds}),
@@ -86,7 +88,7 @@ def scored(data, checkpoint, benchmark=BENCHMARK, model=MODEL):
         benchmark,
         ["maml"],
         "maml",
-        **data,
+        Data(**data),
         checkpoint=checkpoint,
         training=TRAINING.model_copy(update={"rounds": checkpoint.rounds}),
         model=model,
@@ -141,7 +143,7 @@ def test_it_is_in_the_tables_the_page_and_the_terminal(run):
     headline = shown(table[headline_columns(table)])
     place = headline.titles.index("Surprise after")
     assert headline.bodies[0][1][0][place].text == f"{mean:.3f}"
-    page = render(report, Data("FEMNIST", "sample", True, True, {}, []))
+    page = render(report, Page("FEMNIST", "sample", True, True, {}, []))
     for title in ("Surprise after", "Surprise before", "Mean client surprise after"):
         assert title in page
     assert f"{mean:.3f}" in page
@@ -156,7 +158,7 @@ def test_it_is_in_the_scores_of_studies(data, run):
     table = personalise(
         BENCHMARK,
         "it",
-        **data,
+        Data(**data),
         checkpoint=checkpoint._replace(settings={}),
         training=TRAINING,
         model=MODEL,

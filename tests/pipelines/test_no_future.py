@@ -17,6 +17,7 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.data.federated import read_packed, write_packed
 from fedmeta.data.select import select_clients
 from fedmeta.data.tasks import TASK_STREAM, Episode, stream, task_maker
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.options import PartitionOptions
 from fedmeta.pipelines.recommendation.counting import COUNTING
 from fedmeta.pipelines.recommendation.users import divided, services_used
@@ -128,9 +129,10 @@ def test_a_test_user_is_judged_by_what_came_before(folder, own, fraction, place)
     encoding = BENCHMARK.encoding(book)
 
     def seen(records, clients, book):
-        splits = divided(clients, ["user"], OPTIONS, fraction)
-        (user,) = users_of(records, clients, splits, encoding)
-        mixed = services_used(records, clients, splits, encoding)("user")
+        data = Data(records, clients, {"test": ["user"]}, None, book)
+        own = divided(data, OPTIONS, fraction)
+        (user,) = users_of(own, encoding)
+        mixed = services_used(own, encoding)("user")
         scores = {name: COUNTING[name](user, book, SLOTS) for name in COUNTING}
         return user, mixed, scores
 
@@ -164,12 +166,13 @@ def test_the_slots_of_a_test_user_are_those_of_her_support(folder, own, place):
     if "user" not in set(clients["client_id"]):
         return
     encoding = BENCHMARK.encoding(codebook_of(records, clients))
-    split = divided(clients, ["user"], OPTIONS, 0.3)
-    (user,) = users_of(records, clients, split, encoding)
+    data = Data(records, clients, {"test": ["user"]}, None, None)
+    data = divided(data, OPTIONS, 0.3)
+    (user,) = users_of(data, encoding)
     last = user.support[-1]
     until = str(np.datetime64(int(user.columns["time"][last]), "s"))
     others, _ = prepared(folder, TRAINING, changed(rows, until))
-    (other,) = users_of(others, clients, split, encoding)
+    (other,) = users_of(data._replace(records=others), encoding)
     before, after = (features(encoding, u, user.support) for u in (user, other))
     assert torch.equal(before, after)
 
@@ -182,7 +185,8 @@ def test_an_episode_of_training_knows_nothing_later(folder, own, sampling, whole
     if "user" not in set(clients["client_id"]):
         return
     encoding = BENCHMARK.encoding(codebook_of(records, clients))
-    split = divided(clients, ["user"], OPTIONS, 0.5)
+    data = Data(records, clients, {"test": ["user"]}, None, None)
+    split = divided(data, OPTIONS, 0.5).support_query
     episode = Episode(500, 0.6, sampling)
     time = records.columns("user")["time"]
     drawn = episode.draw(len(time), stream(1, TASK_STREAM, crc32(b"user"), 5))

@@ -19,9 +19,10 @@ from torch.nn import functional as F
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.data.partition import partition_examples
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.options import ProbeOptions
 from fedmeta.pipelines.training.costs import COSTS
-from fedmeta.pipelines.training.setup import Data, prepare, training_task_maker
+from fedmeta.pipelines.training.setup import Plan
 
 BENCHMARK = BENCHMARKS["femnist"]
 SHORT = TRAINING.model_copy(update={"rounds": 2})
@@ -121,7 +122,8 @@ def test_who_trains_on_all_records_does_not_ask_which_are_support(
 def test_in_one_place_is_on_records_of_training_clients_alone(data):
     setup = prepared(data, IN_ONE_PLACE)
     place = setup.device
-    make_task = training_task_maker(BENCHMARK, Data(**data), IN_ONE_PLACE, 1, place)
+    plan = Plan(BENCHMARK, Data(**data), IN_ONE_PLACE, MODEL)
+    make_task = plan.training_task_maker(1, place)
     owner = {}
     for client in data["clients"].itertuples():
         columns, rows = data["records"].columns(client.client_id), range(client.stop)
@@ -205,7 +207,8 @@ def watched(data, folder, **probe):
 
 def prepared(data, training):
     blocks = {"fedavg": BLOCKS["fedavg"]}
-    return prepare(BENCHMARK, Data(**data), training, MODEL, ["fedavg"], blocks)
+    plan = Plan(BENCHMARK, Data(**data), training, MODEL, ["fedavg"], blocks)
+    return plan.prepare()
 
 
 def examples_of(data):

@@ -18,9 +18,10 @@ from fedmeta.pipelines.ingestion.nodes import DRAWN
 from fedmeta.pipelines.reporting import source_words
 from fedmeta.pipelines.training import nodes
 from fedmeta.session import RENAMED, TrainingDiverged, registered
-from fedmeta.studies import OTHERS, STUDIES
+from fedmeta.studies import STUDIES, TUNINGS
 
 PIPELINES = register_pipelines()
+OTHERS = ["recommendation_fedmeta", *TUNINGS]
 # benchmarks whose main pipeline makes the paper's comparison
 COMPARING = [name for name in BENCHMARKS if f"{name}_fedmeta" not in OTHERS]
 TRAINED = [name for name in COMPARED if ALGORITHMS[name].trained_as is None]

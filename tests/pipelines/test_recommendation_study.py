@@ -11,6 +11,7 @@ from test_project import run, session
 from fedmeta.benchmarks.recommendation.features import encoding
 from fedmeta.checkpoints import read_checkpoint
 from fedmeta.data.encoding import Codebook
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.options import PartitionOptions
 from fedmeta.pipelines.recommendation.counting import COUNTING
 from fedmeta.pipelines.recommendation.methods import FEDERATED, METHODS
@@ -95,12 +96,13 @@ def options(**changes):
 
 def test_what_is_learnt_from_comes_before_what_is_asked():
     clients = pd.DataFrame({"client_id": ["a", "b"], "start": [0, 3], "stop": [10, 9]})
-    table = divided(clients, ["b"], options(query_fraction=0.2), 0.5)
+    data = Data(None, clients, {"test": ["b"]}, None, None)
+    table = divided(data, options(query_fraction=0.2), 0.5).support_query
     assert table["client_id"].tolist() == ["b"]
     assert table["order"].iloc[0] == [0, 1, 2, 4, 5]
     for changes in ({"query_fraction": None}, {"strategy": "random"}):
         with pytest.raises(ValueError, match="the study needs 'order'"):
-            divided(clients, ["b"], options(**{"query_fraction": 0.2} | changes), 0.5)
+            divided(data, options(**{"query_fraction": 0.2} | changes), 0.5)
 
 
 def test_an_encoding_of_the_codebook_above():

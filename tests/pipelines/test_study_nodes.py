@@ -6,6 +6,7 @@ from test_training import BLOCKS, MODEL, TRAINING, run
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.datasets import PackedDataset
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.evaluation.nodes import evaluate
 from fedmeta.pipelines.studies.nodes import measure, personalise, repartition_users
 from fedmeta.pipelines.studies.options import (
@@ -40,7 +41,7 @@ def personalised(data, checkpoint, **options):
     return personalise(
         FEMNIST,
         "it",
-        **data,
+        Data(**data),
         checkpoint=checkpoint,
         training=SHORT,
         model=MODEL,
@@ -71,7 +72,7 @@ def test_personalising_is_the_fine_tuning_of_evaluation(data, checkpoint, scores
         FEMNIST,
         ["fedavg", "fedavg_meta"],
         "fedavg_meta",
-        **data,
+        Data(**data),
         checkpoint=checkpoint._replace(settings={}),  # watched with another tuning
         training=SHORT,
         model=MODEL,
@@ -127,22 +128,14 @@ def test_options_of_a_division_are_checked_before_it_works(data):
 
 def test_pairs_of_training_users_are_measured(data):
     split = {"train": ["c03", "c01", "c02"], "test": ["c00"], "checksum": "its own"}
-    pairs = measure(
-        FEMNIST,
-        data["records"],
-        data["clients"],
-        split,
-        data["codebook"],
-        DistanceOptions(sample=4, seed=0),
-    )
+    undivided = Data(**{**data, "client_split": split, "support_query": None})
+    pairs = measure(FEMNIST, undivided, DistanceOptions(sample=4, seed=0))
     wanted = [("c01", "c02"), ("c01", "c03"), ("c02", "c03")]
     assert list(zip(pairs["first"], pairs["second"], strict=True)) == wanted
     assert pairs["label_tv"].between(0, 1).all()
     assert pairs["feature_w1"].gt(0).all()
     other = DistanceOptions(sample=4, seed=1)
-    again = measure(
-        FEMNIST, data["records"], data["clients"], split, data["codebook"], other
-    )
+    again = measure(FEMNIST, undivided, other)
     pd.testing.assert_series_equal(pairs["label_tv"], again["label_tv"])
     assert (pairs["feature_w1"] != again["feature_w1"]).any()
 

@@ -11,6 +11,7 @@ from fedmeta.core.algorithms import ALGORITHMS, blocks_of
 from fedmeta.core.trees import tree_nbytes
 from fedmeta.data.partition import partition_examples
 from fedmeta.datasets import CheckpointDataset, EarlierCheckpointsDataset
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.training import nodes
 from fedmeta.pipelines.training.costs import COSTS, spent_before
@@ -87,7 +88,7 @@ def chunks(
     for chunk in nodes.train(
         BENCHMARKS["femnist"],
         names,
-        **data,
+        Data(**data),
         earlier=EarlierCheckpointsDataset(path).load(),
         partition=partition,
         training=training,

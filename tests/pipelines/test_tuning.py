@@ -8,9 +8,11 @@ from fedmeta import identity
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import blocks_of
 from fedmeta.datasets import CheckpointDataset, EarlierCheckpointsDataset
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.studies import halving, tuning
 from fedmeta.pipelines.studies.options import TuningOptions
 from fedmeta.pipelines.training.pipeline import trained_with
+from fedmeta.pipelines.training.setup import Setup
 
 RATES = [{"local": {"name": "adam", "lr": lr}} for lr in (0.001, 0.01, 0.1)]
 RECIPES = [
@@ -31,7 +33,7 @@ def tuned(data, folder, name="fedavg", tuning=TUNING, names=None, **changed):
         BENCHMARKS["femnist"],
         names,
         "maml",
-        **data,
+        Data(**data),
         earlier=EarlierCheckpointsDataset(path).load(),
         partition=PARTITION,
         training=TRAINING,
@@ -100,7 +102,7 @@ def judging(judged):
 
     A training that resumes looks at one for the names of the metrics.
     """
-    genuine = halving.Setup.evaluated
+    genuine = Setup.evaluated
 
     def evaluated(setup, name, meta, clients):
         judged.extend([name] * (len(clients) > 1))
@@ -111,14 +113,14 @@ def judging(judged):
 
 def test_nothing_is_trained_or_judged_twice(data, found, monkeypatch):
     table, folder = found
-    monkeypatch.setattr(halving.Setup, "evaluated", judging(judged := []))
+    monkeypatch.setattr(Setup, "evaluated", judging(judged := []))
     pd.testing.assert_frame_equal(tuned(data, folder), table, check_dtype=False)
     assert not judged
 
 
 def test_other_options_of_adaptation_are_judged_again(data, tmp_path, monkeypatch):
     """A configuration is called by what it changes, be it nothing."""
-    monkeypatch.setattr(halving.Setup, "evaluated", judging(judged := []))
+    monkeypatch.setattr(Setup, "evaluated", judging(judged := []))
     blocks = {"fedavg": [{}], "fedavg_meta": [{}]}
     tuning = TUNING.model_copy(update={"configurations": blocks})
     first = tuned(data, tmp_path, tuning=tuning, fedavg_meta=RECIPES[0])

@@ -8,16 +8,15 @@ from typing import Any
 from kedro.pipeline import Node
 
 from fedmeta.configuration import PARAMETERS
+from fedmeta.pipelines.data import Data
 
 # Arguments that are datasets of their name. Others are blocks of options of theirs.
-DATASETS = (
-    "raw_files",
-    "records",
-    "clients",
-    "client_split",
-    "support_query",
-    "codebook",
-)
+DATASETS = ("raw_files", *Data._fields)
+# Arguments of type `Data` -> the datasets that they are made of.
+GATHERED = {
+    "data": Data._fields,
+    "undivided": tuple(n for n in Data._fields if n != "support_query"),
+}
 
 
 def node(
@@ -63,20 +62,29 @@ def bind(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
     Kedro-Viz shows the source, where it would show none of a `functools.partial`; as
     in one, what is fixed is in ``keywords``.
 
-    The chunks of a generator are let go once Kedro has saved them.
+    An argument of `GATHERED` is put together from its datasets, which are arguments in
+    its place. The chunks of a generator are let go once Kedro has saved them.
     """
 
     def call(**inputs: Any) -> Any:
+        for name in GATHERED.keys() & signature.parameters.keys():
+            parts = {part: inputs.pop(part) for part in GATHERED[name]}
+            inputs[name] = Data(**{"support_query": None, **parts})
         return function(**fixed, **inputs)
 
     def generate(**inputs: Any) -> Iterator[Any]:
-        for chunk in function(**fixed, **inputs):
+        for chunk in call(**inputs):
             yield _Outputs(chunk) if isinstance(chunk, tuple) else chunk
 
     bound: Any = generate if inspect.isgeneratorfunction(function) else call
     bound = update_wrapper(bound, function)
     signature = inspect.signature(function)
-    free = [p for name, p in signature.parameters.items() if name not in fixed]
+    free = [
+        parameter.replace(name=part)
+        for name, parameter in signature.parameters.items()
+        if name not in fixed
+        for part in GATHERED.get(name, [name])
+    ]
     bound.__signature__ = signature.replace(parameters=free)
     bound.keywords = fixed
     if hasattr(function, "check"):  # of its options: `fedmeta.pipelines.checks`

@@ -169,12 +169,9 @@ def check_users(users: Block, **_: Any) -> None:
 def _blocks(node: Node, parameters: Mapping[str, Any]) -> dict[str, Block]:
     """The parameters of a node by argument."""
     given = node._inputs  # by argument, which `node.inputs` does not tell
-    names = {
-        argument: dataset.removeprefix(PARAMETERS)
-        for argument, dataset in given.items()
-        if dataset.startswith(PARAMETERS)
-    }
     return {
         argument: Block(name, value_of(parameters, name))
-        for argument, name in names.items()
+        for argument, dataset in given.items()
+        if dataset.startswith(PARAMETERS)
+        for name in [dataset.removeprefix(PARAMETERS)]
     }

@@ -192,7 +192,7 @@ def study(
     benchmark: str,
     algorithms: Sequence[str],
     data: Pipeline,
-    trained: Pipeline,
+    runs: Mapping[str, Pipeline],
 ) -> Study:
     """The comparison of some algorithms on a benchmark.
 
@@ -201,10 +201,11 @@ def study(
         benchmark: a name in `BENCHMARKS`.
         algorithms: names in `ALGORITHMS`.
         data: the graph that prepares the benchmark's clients.
-        trained: the graph of the trainings, with their scores.
+        runs: the graph of each training, with its scores.
     """
     entry, records = BENCHMARKS[benchmark], f"{benchmark}.records"
     clients = Clients(benchmark, entry, records, lambda: data)
+    trained = sum((runs[name] for name in algorithms), Pipeline([]))
     variants = {
         name: Variant(name, factors={"label": label_of(name)}) for name in algorithms
     }

@@ -4,11 +4,11 @@ Each question has a reading that this project took and others beside it, of whic
 training differs from it in nothing else. All accuracies are of validation clients.
 """
 
+from collections.abc import Mapping
 from math import isnan, nan
 
 import pandas as pd
 
-from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.studies import experiment
 from fedmeta.pipelines.studies.experiment import Experiment, Variant, clients_of
@@ -50,11 +50,12 @@ READINGS = {
     "uniform_alpha": ("meta_sgd", ALPHA, "uniform from 0.005 to 0.1"),
 }
 LOOPS = {"resampled": "drawn_anew"}  # readings with a round loop of their own
-BASELINE, MAML = (ALGORITHMS[name].label for name in ("fedavg_meta", "maml"))
+BASELINE, MAML = label_of("fedavg_meta"), label_of("maml")
 TAKEN = {algorithm: name for name, (algorithm, *_) in reversed(READINGS.items())}
+FEMNIST = clients_of("femnist")
 EXPERIMENT = Experiment(
     HOME,
-    clients_of("femnist"),
+    FEMNIST,
     {
         name: Variant(
             algorithm,
@@ -69,16 +70,11 @@ EXPERIMENT = Experiment(
 
 def report(results: Results, recipes: pd.DataFrame) -> Report:
     """What each reading gave, before and after adaptation; recipes of fine-tuning."""
-    own = (
-        results.source == EXPERIMENT.clients.benchmark.label
-    )  # else the paper has no number
-    published = EXPERIMENT.clients.benchmark.table2.get(
-        recipes["support_fraction"].iloc[0], {}
-    )
-    paper = {
-        a: published.get(ALGORITHMS[a].label, nan) if own else nan
-        for a in (*TAKEN, "fedavg")
-    }
+    published: Mapping[str, float] = {}
+    if results.source == FEMNIST.benchmark.label:  # else the paper has no number
+        fraction = recipes["support_fraction"].iloc[0]
+        published = FEMNIST.benchmark.table2.get(fraction, {})
+    paper = {a: published.get(label_of(a), nan) for a in (*TAKEN, "fedavg")}
     found = {name: results.where(reading=name) for name in READINGS}
     before, after = (
         {name: m.at_end(r, column) * 100 for name, r in found.items()}
@@ -183,7 +179,7 @@ A line leads from accuracy before adaptation to the dot, accuracy after it; the 
 upright is the reading that was taken."""
 STUDY = Study(
     HOME,
-    EXPERIMENT.clients.benchmark,
+    FEMNIST.benchmark,
     [EXPERIMENT],
     report=report,
     tables=("accuracy", "recipes"),
@@ -191,12 +187,12 @@ STUDY = Study(
     notes=["All accuracies are of validation clients; no test client is looked at."],
     more=[
         lambda: node(
-            bind(fine_tune, benchmark=EXPERIMENT.clients.benchmark),
+            bind(fine_tune, benchmark=FEMNIST.benchmark),
             f"{HOME}.report.fine_tuning_table",
             HOME,
             "report",
             {"checkpoint": f"{HOME}.fedavg.checkpoint"},
-            data=EXPERIMENT.clients.home,
+            data=FEMNIST.home,
         )
     ],
     further={"recipes": f"{HOME}.report.fine_tuning_table"},

@@ -1,6 +1,6 @@
 """A study: trainings that differ in factors, and how their results become a report."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -190,14 +190,10 @@ def _options(inputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _agreed(held: Iterable[Settings]) -> Settings:
+def _agreed(held: Collection[Settings]) -> Settings:
     """Settings that none has with another value."""
-    found: Settings = {}
-    apart: set[str] = set()
-    for settings in held:
-        apart |= set(identity.conflicts(settings, found))
-        found |= settings
-    return {name: value for name, value in found.items() if name not in apart}
+    found = {name: value for settings in held for name, value in settings.items()}
+    return {n: v for n, v in found.items() if all(s.get(n, v) == v for s in held)}
 
 
 def table_of(dataset: str) -> str:

@@ -4,13 +4,12 @@ import pandas as pd
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.checkpoints import Checkpoint
-from fedmeta.data.encoding import Codebook
-from fedmeta.data.federated import FederatedDataset
 from fedmeta.identity import ROUNDS
 from fedmeta.pipelines.checks import check_algorithms, checked_by
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.divergence import scores, warn_nonfinite
 from fedmeta.pipelines.options import TrainingOptions
-from fedmeta.pipelines.training.setup import Data, judged_with, prepare, settings_of
+from fedmeta.pipelines.training.setup import Plan, judged_with
 
 
 @checked_by(check_algorithms)
@@ -18,11 +17,7 @@ def evaluate(
     benchmark: Benchmark,
     names: list[str],
     name: str,
-    records: FederatedDataset,
-    clients: pd.DataFrame,
-    client_split: dict,
-    support_query: pd.DataFrame,
-    codebook: Codebook,
+    data: Data,
     checkpoint: Checkpoint,
     training: TrainingOptions,
     model: dict,
@@ -35,12 +30,10 @@ def evaluate(
     Raises:
         ValueError: if the checkpoint is of another training, or of fewer rounds.
     """
-    data = Data(records, clients, client_split, support_query, codebook)
-    wanted = settings_of(benchmark, data, training, model, names, algorithms)
-    wanted[ROUNDS] = training.rounds
+    plan = Plan(benchmark, data, training, model, names, algorithms)
+    wanted = {**plan.settings(), ROUNDS: training.rounds}
     origin = judged_with(checkpoint.reached, wanted, name, evaluate)
-    setup = prepare(benchmark, data, training, model, names, algorithms)
-    rows = setup.evaluated(name, checkpoint.learned, data.part("test"))
+    rows = plan.prepare().evaluated(name, checkpoint.learned, data.part("test"))
     table = scores(rows, f"test clients evaluated for {name}", checkpoint.diverged)
     warn_nonfinite(table, name)
     table.attrs |= origin

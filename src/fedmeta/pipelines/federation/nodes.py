@@ -15,7 +15,6 @@ from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
 from fedmeta.data.names import alike
 from fedmeta.data.remote import RemoteRecords, from_json
-from fedmeta.data.summaries import Summary
 from fedmeta.data.vocabularies import CLASSES, LISTS, united
 from fedmeta.pipelines.checks import check_encoding, check_selection, checked_by
 from fedmeta.pipelines.preparation.nodes import encode
@@ -41,8 +40,8 @@ def ask(
     records = _united(held, selection)
     rows = [(c, *range_) for node in held for c, range_ in node.clients.items()]
     clients = pd.DataFrame(rows, columns=["client_id", "start", "stop"])
-    clients = clients.astype({"client_id": "str"}).sort_values("client_id")
-    clients = clients.reset_index(drop=True)
+    clients = clients.astype({"client_id": "str"})
+    clients = clients.sort_values("client_id", ignore_index=True)
     made_with = identity.settings(selection=selection)
     clients.attrs["settings"] = {"data.records": records.checksum, **made_with}
     log.info("%d nodes hold %d clients", len(held), len(clients))
@@ -59,11 +58,7 @@ def learn(
 ) -> Codebook:
     """As `encode`, by what nodes count over their training clients."""
     job = Job(version(), name_of(benchmark), records.selection)
-
-    def ask(training: Sequence[str]) -> Summary:
-        return current().summary(job, training)
-
-    asked = replace(records, ask=ask)
+    asked = replace(records, ask=lambda training: current().summary(job, training))
     return encode(benchmark, asked, clients, client_split, encoding)
 
 

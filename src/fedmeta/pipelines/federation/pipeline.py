@@ -11,17 +11,13 @@ from fedmeta.pipelines.federation.nodes import ask, learn
 def create_pipeline(benchmark: str) -> Pipeline:
     """What nodes hold -> clients, their split, support and query sets, Table 1."""
     clients, codebook = f"{benchmark}.clients", f"{benchmark}.codebook"
+    entry, records = BENCHMARKS[benchmark], f"{benchmark}.records"
     asked = {ask: [_records_of(benchmark), clients], learn: codebook}
     own = [
-        node(
-            bind(function, benchmark=BENCHMARKS[benchmark]),
-            made,
-            benchmark,
-            "federation",
-        )
+        node(bind(function, benchmark=entry), made, benchmark, "federation")
         for function, made in asked.items()
     ]
-    prepared = preparation.create_pipeline(benchmark).nodes
+    prepared = preparation.create_pipeline(benchmark, entry, records).nodes
     others = [n for n in prepared if not {clients, codebook} & {*n.outputs}]
     return remote(benchmark, Pipeline([*own, *others]))
 

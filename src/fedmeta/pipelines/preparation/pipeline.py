@@ -3,7 +3,6 @@
 from kedro.pipeline import Pipeline
 
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.preparation.nodes import (
     describe,
@@ -14,27 +13,23 @@ from fedmeta.pipelines.preparation.nodes import (
 )
 
 
-def create_pipeline(
-    benchmark: str, entry: Benchmark | None = None, records: str | None = None
-) -> Pipeline:
+def create_pipeline(home: str, benchmark: Benchmark, records: str) -> Pipeline:
     """Packed records -> clients, their split, support and query sets, Table 1.
 
     Args:
-        benchmark: under which name datasets and parameters are.
-        entry: what it is; None: that of this name in `BENCHMARKS`.
-        records: a dataset of another name; None: the benchmark's.
+        home: under which name datasets and parameters are.
+        benchmark: what the clients are of.
+        records: the dataset that they are from.
     """
-    entry = entry or BENCHMARKS[benchmark]
     functions = {
-        "clients": bind(select, benchmark=entry),
-        "statistics": bind(describe, benchmark=entry),
+        "clients": bind(select, benchmark=benchmark),
+        "statistics": bind(describe, benchmark=benchmark),
         "client_split": split,
-        "support_query": bind(divide, benchmark=entry),
-        "codebook": bind(encode, benchmark=entry),
+        "support_query": bind(divide, benchmark=benchmark),
+        "codebook": bind(encode, benchmark=benchmark),
     }
     found = []
     for made, function in functions.items():
-        read = {"records": records} if records and made != "client_split" else {}
-        output = f"{benchmark}.{made}"
-        found.append(node(function, output, benchmark, "preparation", read))
+        read = {} if function is split else {"records": records}
+        found.append(node(function, f"{home}.{made}", home, "preparation", read))
     return Pipeline(found)

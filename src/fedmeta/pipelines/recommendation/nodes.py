@@ -7,6 +7,7 @@ the hits `top1` and `top4`, and the sum `loss_sum` where a method has a loss. St
 """
 
 import logging
+from collections import UserDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,20 +19,14 @@ from fedmeta import identity
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.types import Batch, ClientId
-from fedmeta.data.encoding import Codebook, Examples
-from fedmeta.data.federated import FederatedDataset
+from fedmeta.data.encoding import Examples
 from fedmeta.identity import ROUNDS
 from fedmeta.pipelines.checks import check_model, checked_by
-from fedmeta.pipelines.divergence import (
-    scores,
-    warn_nonfinite,
-)
+from fedmeta.pipelines.data import Data
+from fedmeta.pipelines.divergence import scores, warn_nonfinite
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.progress import progress
-from fedmeta.pipelines.recommendation.options import (
-    StepOptions,
-    StudyOptions,
-)
+from fedmeta.pipelines.recommendation.options import StepOptions, StudyOptions
 from fedmeta.pipelines.recommendation.users import (
     TestUser,
     divided,
@@ -39,13 +34,7 @@ from fedmeta.pipelines.recommendation.users import (
     test_users,
 )
 from fedmeta.pipelines.training.machine import cores
-from fedmeta.pipelines.training.setup import (
-    Data,
-    judged_with,
-    made_with,
-    prepare,
-    settings_of,
-)
+from fedmeta.pipelines.training.setup import Plan, judged_with, made_with
 from fedmeta.recommenders.ranking import top_k_hits
 from fedmeta.recommenders.together import train_together
 
@@ -57,10 +46,7 @@ SUMMED = ("accuracy", "top4", "loss")  # of what `Model.score` returns
 def score_counted(
     benchmark: Benchmark,
     name: str,
-    records: FederatedDataset,
-    clients: pd.DataFrame,
-    client_split: dict,
-    codebook: Codebook,
+    undivided: Data,
     partition: PartitionOptions,
     study: StudyOptions,
 ) -> pd.DataFrame:
@@ -69,19 +55,18 @@ def score_counted(
     # for which this module is loaded too, need not wait for.
     from fedmeta.pipelines.recommendation.counting import COUNTING  # noqa: PLC0415
 
-    data = Data(records, clients, client_split, None, codebook)
     settings = {
-        **judged_on(data, partition, study),
+        **judged_on(undivided, partition, study),
         **identity.code(score_counted, benchmark.encoding),
     }
-    encoding = benchmark.encoding(codebook)
+    encoding = benchmark.encoding(undivided.codebook)
     slots = encoding.sizes["classes"]
 
     def scored() -> Iterator[dict[str, Any]]:
         for fraction in study.support_fractions:
-            splits = divided(clients, client_split["test"], partition, fraction)
-            for user in test_users(records, clients, splits, encoding):
-                scores = COUNTING[name](user, codebook, slots)
+            own = divided(undivided, partition, fraction)
+            for user in test_users(own, encoding):
+                scores = COUNTING[name](user, undivided.codebook, slots)
                 labels = user.columns["label"][user.query]
                 hits = top_k_hits(scores, labels, (1, 4)).sum(axis=0)
                 yield _row(user, fraction, 0, *hits)
@@ -95,10 +80,7 @@ def score_counted(
 def score_trained(
     benchmark: Benchmark,
     name: str,
-    records: FederatedDataset,
-    clients: pd.DataFrame,
-    client_split: dict,
-    codebook: Codebook,
+    undivided: Data,
     partition: PartitionOptions,
     study: StudyOptions,
     training: TrainingOptions,
@@ -106,9 +88,8 @@ def score_trained(
     options: StepOptions,
 ) -> pd.DataFrame:
     """Scores of a model trained on each test user's support alone."""
-    data = Data(records, clients, client_split, None, codebook)
     settings = {
-        **judged_on(data, partition, study),
+        **judged_on(undivided, partition, study),
         **identity.settings(
             training={"seed": training.seed},
             model={**identity.named(benchmark.model), **model},
@@ -116,16 +97,13 @@ def score_trained(
         ),
         **identity.code(score_trained, benchmark.model, benchmark.encoding),
     }
-    encoding = benchmark.encoding(codebook)
+    encoding = benchmark.encoding(undivided.codebook)
     network = benchmark.model(**encoding.sizes, **model)
 
     def scored() -> Iterator[dict[str, Any]]:
         for fraction in study.support_fractions:
-            splits = divided(clients, client_split["test"], partition, fraction)
-            users = {
-                user.client: user
-                for user in test_users(records, clients, splits, encoding)
-            }
+            own = divided(undivided, partition, fraction)
+            users = {user.client: user for user in test_users(own, encoding)}
             trained = train_together(
                 _Supports(users, encoding.examples),
                 classes=encoding.sizes["classes"],
@@ -153,11 +131,7 @@ def score_federated(
     benchmark: Benchmark,
     name: str,
     algorithm: str,
-    records: FederatedDataset,
-    clients: pd.DataFrame,
-    client_split: dict,
-    support_query: pd.DataFrame,
-    codebook: Codebook,
+    data: Data,
     checkpoint: Checkpoint,
     partition: PartitionOptions,
     study: StudyOptions,
@@ -166,10 +140,10 @@ def score_federated(
     options: dict[str, Any],
 ) -> pd.DataFrame:
     """Scores of a federated method, adapted to each test user's support."""
-    data = Data(records, clients, client_split, support_query, codebook)
     blocks = {algorithm: options}
+    plan = Plan(benchmark, data, training, model, [algorithm], blocks)
     wanted = {
-        **settings_of(benchmark, data, training, model, [algorithm], blocks, name),
+        **plan.settings(called=name),
         **judged_on(data, partition, study),
         ROUNDS: training.rounds,
     }
@@ -178,10 +152,8 @@ def score_federated(
 
     def scored() -> Iterator[dict[str, Any]]:
         for fraction in study.support_fractions:
-            splits = divided(clients, client_split["test"], partition, fraction)
-            own = data._replace(support_query=splits)
-            setup = prepare(benchmark, own, training, model, [algorithm], blocks)
-            tested = own.part("test")
+            own = divided(data, partition, fraction)
+            setup, tested = plan._replace(data=own).prepare(), own.part("test")
             for row in setup.evaluated(algorithm, checkpoint.learned, tested):
                 yield {
                     "client_id": row["client_id"],
@@ -201,21 +173,16 @@ def score_federated(
     return table
 
 
-class _Supports(Mapping[ClientId, tuple[Tensor, Tensor]]):
+class _Supports(UserDict[ClientId, Any]):
     """Support records as tensors, made when asked for: all at once are large."""
 
     def __init__(self, users: Mapping[ClientId, TestUser], examples: Examples) -> None:
-        self._users, self._examples = users, examples
+        super().__init__(users)
+        self._examples = examples
 
     def __getitem__(self, client: ClientId) -> tuple[Tensor, Tensor]:
-        user = self._users[client]
+        user = self.data[client]
         return self._examples(user.columns, user.support)
-
-    def __iter__(self) -> Iterator[ClientId]:
-        return iter(self._users)
-
-    def __len__(self) -> int:
-        return len(self._users)
 
 
 def _row(

@@ -12,16 +12,15 @@ from fedmeta.checkpoints import Checkpoint, EarlierCheckpoints
 from fedmeta.core.algorithms.common import theta_only
 from fedmeta.core.optimizers import adam
 from fedmeta.core.types import ClientId, Diverged
-from fedmeta.data.encoding import Codebook
-from fedmeta.data.federated import FederatedDataset
 from fedmeta.identity import Settings
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.divergence import marked, remedy, warn_nonfinite
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.progress import Clock, lasts
 from fedmeta.pipelines.recommendation.options import StudyOptions, UnifiedOptions
 from fedmeta.pipelines.recommendation.users import divided, judged_on, services_used
 from fedmeta.pipelines.training.machine import cores
-from fedmeta.pipelines.training.setup import Data, judged_with, made_with
+from fedmeta.pipelines.training.setup import judged_with, made_with
 from fedmeta.recommenders import unified as mixed
 
 log = logging.getLogger(__name__)
@@ -30,11 +29,7 @@ log = logging.getLogger(__name__)
 @lasts("options", "steps")
 def pretrain(
     benchmark: Benchmark,
-    records: FederatedDataset,
-    clients: pd.DataFrame,
-    client_split: dict,
-    support_query: pd.DataFrame,
-    codebook: Codebook,
+    data: Data,
     earlier: EarlierCheckpoints,
     training: TrainingOptions,
     options: UnifiedOptions,
@@ -46,10 +41,9 @@ def pretrain(
     Yields:
         (checkpoint, history) every ``report_every`` steps.
     """
-    data = Data(records, clients, client_split, support_query, codebook)
     settings = {**data.settings(), **_unified(benchmark, training, options)}
-    users = _numbers(clients)
-    encoding = benchmark.encoding(codebook)
+    users = _numbers(data.clients)
+    encoding = benchmark.encoding(data.codebook)
 
     def chunk(checkpoint: Checkpoint) -> tuple[Checkpoint, pd.DataFrame]:
         history = checkpoint.history["unified"]
@@ -72,7 +66,7 @@ def pretrain(
             training.seed,
             features=encoding.sizes["features"],
             users=len(users),
-            services=len(json.loads(records.metadata["services"])),
+            services=len(json.loads(data.records.metadata["services"])),
             hidden=options.hidden,
         )
         state, rows = theta_only(adam(options.learning_rate))(params), []
@@ -86,7 +80,7 @@ def pretrain(
     steps = mixed.pretrain(
         state,
         data.part("train"),
-        services_used(records, clients, support_query, encoding),
+        services_used(data, encoding),
         users,
         steps=options.steps,
         batch_size=options.batch_size,
@@ -112,10 +106,7 @@ def pretrain(
 
 def score_unified(
     benchmark: Benchmark,
-    records: FederatedDataset,
-    clients: pd.DataFrame,
-    client_split: dict,
-    codebook: Codebook,
+    undivided: Data,
     checkpoint: Checkpoint,
     partition: PartitionOptions,
     study: StudyOptions,
@@ -123,25 +114,26 @@ def score_unified(
     options: UnifiedOptions,
 ) -> pd.DataFrame:
     """Scores of the mixed network, fine-tuned to each test user's support."""
-    data = Data(records, clients, client_split, None, codebook)
     wanted = {
-        **judged_on(data, partition, study),
+        **judged_on(undivided, partition, study),
         **_unified(benchmark, training, options),
         "unified.steps": options.steps,
         "unified.fine_tuning_steps": options.fine_tuning_steps,
     }
     origin = judged_with(_reached(checkpoint), wanted, "unified", score_unified)
-    encoding = benchmark.encoding(codebook)
+    encoding = benchmark.encoding(undivided.codebook)
     tables = []
     found = checkpoint.diverged
-    tested = client_split["test"] if found is None else client_split["test"][:1]
+    if found is not None:  # one is enough for the columns
+        one = {"test": undivided.client_split["test"][:1]}
+        undivided = undivided._replace(client_split=one)
     for fraction in study.support_fractions:
-        splits = divided(clients, tested, partition, fraction)
+        own = divided(undivided, partition, fraction)
         scores = mixed.scores(
             checkpoint.state.meta["theta"],
-            splits.drop(columns="order").assign(support_fraction=fraction),
-            services_used(records, clients, splits, encoding),
-            _numbers(clients),
+            own.support_query.drop(columns="order").assign(support_fraction=fraction),
+            services_used(own, encoding),
+            _numbers(own.clients),
             steps=options.fine_tuning_steps,
             batch_size=options.batch_size,
             lr=options.learning_rate,

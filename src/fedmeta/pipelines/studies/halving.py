@@ -7,6 +7,7 @@ best of them on to those of the next, and so on (Jamieson and Talwalkar 2016, ar
 
 import logging
 from collections.abc import Iterator
+from itertools import product
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -16,21 +17,14 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.checkpoints import Checkpoint, EarlierCheckpoints
 from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.core.cost import analytic_flops
-from fedmeta.data.encoding import Codebook
-from fedmeta.data.federated import FederatedDataset
 from fedmeta.identity import Settings
 from fedmeta.options import check_algorithm
 from fedmeta.pipelines.checks import Block, check_model, check_private, checked_by
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.options import TuningOptions
 from fedmeta.pipelines.training.nodes import train
-from fedmeta.pipelines.training.setup import (
-    Data,
-    Setup,
-    made_with,
-    prepare,
-    settings_of,
-)
+from fedmeta.pipelines.training.setup import Plan, made_with
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +87,7 @@ def tune(
     benchmark: Benchmark,
     names: list[str],
     reference: str,
-    records: FederatedDataset,
-    clients: pd.DataFrame,
-    client_split: dict,
-    support_query: pd.DataFrame,
-    codebook: Codebook,
+    data: Data,
     earlier: EarlierCheckpoints,
     partition: PartitionOptions,
     training: TrainingOptions,
@@ -122,57 +112,54 @@ def tune(
         ValueError: for a configuration whose client update costs more than
             ``tuning.work_limit`` times the reference's.
     """
-    data = Data(records, clients, client_split, support_query, codebook)
+    plan = Plan(benchmark, data, training, model, [*names, reference], algorithms)
     trained, watched = names[0], data.part("validation")
     candidates = configurations(trained, algorithms, tuning.configurations[trained])
     tables: list[pd.DataFrame] = []
     settings = {
-        **settings_of(
-            benchmark, data, training, model, [*names, reference], algorithms
+        **plan.settings(),
+        **identity.settings(
+            tuning={
+                **tuning.model_dump(),
+                "configurations": {n: tuning.configurations[n] for n in names},
+            }
         ),
-        **identity.settings(tuning=tuning.of(names)),
         **identity.code(tune),
     }
-
-    def prepared(name: str, blocks: Blocks) -> Setup:
-        return prepare(benchmark, data, training, model, [name], blocks)
 
     def judged(checkpoint: Checkpoint, blocks: Blocks) -> pd.DataFrame:
         """Judge a finished training, reusing judgements that its checkpoint has."""
         found = {"last": checkpoint.state.meta, "average": checkpoint.average}
         # Where nothing is learned in rounds there is no average.
         iterates = {name: meta for name, meta in found.items() if meta is not None}
-        wanted = [
-            (name, words, own, iterate)
-            for name in names
-            for words, own in (
-                [("as trained", blocks)]
-                if name == trained
-                else configurations(name, blocks, tuning.configurations[name])
-            )
-            for iterate in iterates
-        ]
         held = checkpoint.history.get(JUDGED, pd.DataFrame(columns=[*KEYS, "rounds"]))
         held = held[held["rounds"] == checkpoint.state.round]
         known = {tuple(map(row.get, KEYS)): row for row in held.to_dict("records")}
         rows = []
-        for name, words, own, iterate in wanted:
-            key = name, words, iterate, _adapted_with(name, own)
-            if key not in known:
-                setup = prepared(name, own)
-                scores = pd.DataFrame(setup.evaluated(name, iterates[iterate], watched))
-                hits = scores["accuracy_sum_after"].sum() / scores["num_query"].sum()
-                known[key] = dict(zip(KEYS, key, strict=True)) | {
-                    "rounds": checkpoint.state.round,
-                    "accuracy": 100 * float(hits),
-                }
-            rows.append(known[key])
+        for name in names:
+            tried = (
+                [Configuration("as trained", blocks)]
+                if name == trained
+                else configurations(name, blocks, tuning.configurations[name])
+            )
+            for (words, own), (iterate, meta) in product(tried, iterates.items()):
+                key = name, words, iterate, _adapted_with(name, own)
+                if key not in known:
+                    setup = plan._replace(names=[name], blocks=own).prepare()
+                    scores = pd.DataFrame(setup.evaluated(name, meta, watched))
+                    hits = scores["accuracy_sum_after"].sum()
+                    known[key] = dict(zip(KEYS, key, strict=True)) | {
+                        "rounds": checkpoint.state.round,
+                        "accuracy": 100 * float(hits / scores["num_query"].sum()),
+                    }
+                rows.append(known[key])
         return pd.DataFrame(rows)
 
     def work(name: str, blocks: Blocks) -> float:
         """Operations of all training clients' updates in a round."""
-        setup = prepared(name, blocks)
-        sizes = support_query[support_query["client_id"].isin(data.part("train"))]
+        setup = plan._replace(names=[name], blocks=blocks).prepare()
+        sizes = data.support_query
+        sizes = sizes[sizes["client_id"].isin(data.part("train"))]
         return sum(
             analytic_flops(
                 setup.algorithms[name].work(row.num_support, row.num_query),
@@ -208,11 +195,7 @@ def tune(
             for checkpoint, *_ in train(
                 benchmark,
                 [trained],
-                records,
-                clients,
-                client_split,
-                support_query,
-                codebook,
+                data,
                 earlier,
                 partition,
                 loop,

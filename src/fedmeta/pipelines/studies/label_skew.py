@@ -32,7 +32,7 @@ def create_pipeline() -> Pipeline:
     return (
         SOURCE.create_pipeline().to_outputs(*read.values())
         + Pipeline([dealt])
-        + preparation.create_pipeline(HOME, BENCHMARK)
+        + preparation.create_pipeline(HOME, BENCHMARK, SKEWED.records)
     )
 
 

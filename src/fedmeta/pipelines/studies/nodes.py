@@ -10,7 +10,6 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.evaluation import evaluate_fine_tuning
 from fedmeta.data.distances import client_distances
-from fedmeta.data.encoding import Codebook
 from fedmeta.data.federated import ClientRecords, FederatedDataset
 from fedmeta.data.partition import checksum
 from fedmeta.data.repartition import DIVISIONS, repartition
@@ -18,6 +17,7 @@ from fedmeta.datasets import PackedSource
 from fedmeta.identity import ROUNDS
 from fedmeta.options import checked, optimizer_from
 from fedmeta.pipelines.checks import check_model, check_users, checked_by
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.divergence import marked, scores, warn_nonfinite
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.options import (
@@ -26,13 +26,7 @@ from fedmeta.pipelines.studies.options import (
     RecipesOptions,
     UserOptions,
 )
-from fedmeta.pipelines.training.setup import (
-    Data,
-    judged_with,
-    made_with,
-    prepare,
-    settings_of,
-)
+from fedmeta.pipelines.training.setup import Plan, judged_with, made_with
 
 
 @checked_by(check_users)
@@ -62,24 +56,20 @@ def repartition_users(
 
 def measure(
     benchmark: Benchmark,
-    records: FederatedDataset,
-    clients: pd.DataFrame,
-    client_split: dict,
-    codebook: Codebook,
+    undivided: Data,
     distances: DistanceOptions,
 ) -> pd.DataFrame:
     """How far apart the training users' data are, pair by pair."""
-    data = Data(records, clients, client_split, None, codebook)
     pairs = client_distances(
-        records,
-        clients,
-        sorted(client_split["train"]),
+        undivided.records,
+        undivided.clients,
+        sorted(undivided.client_split["train"]),
         benchmark.labels,
-        benchmark.encoding(codebook).examples,
+        benchmark.encoding(undivided.codebook).examples,
         sample=distances.sample,
         seed=distances.seed,
     )
-    settings = {**data.settings(), **identity.settings(distances=distances)}
+    settings = {**undivided.settings(), **identity.settings(distances=distances)}
     settings |= identity.code(measure, benchmark.encoding, benchmark.labels)
     pairs.attrs = made_with(settings)
     return pairs
@@ -89,11 +79,7 @@ def measure(
 def personalise(
     benchmark: Benchmark,
     name: str,
-    records: FederatedDataset,
-    clients: pd.DataFrame,
-    client_split: dict,
-    support_query: pd.DataFrame,
-    codebook: Codebook,
+    data: Data,
     checkpoint: Checkpoint,
     training: TrainingOptions,
     model: dict,
@@ -113,14 +99,14 @@ def personalise(
     Raises:
         ValueError: if the checkpoint is of another training, or of fewer rounds.
     """
-    data = Data(records, clients, client_split, support_query, codebook)
+    plan = Plan(benchmark, data, training, model)
     wanted = {
-        **settings_of(benchmark, data, training, model, [], {}),
+        **plan.settings(),
         **identity.settings(personalisation=personalisation),
         ROUNDS: training.rounds,
     }
     origin = judged_with(checkpoint.reached, wanted, name, personalise)
-    setup = prepare(benchmark, data, training, model, [], {})
+    setup = plan.prepare()
     rows = evaluate_fine_tuning(
         setup.model,
         setup.placed(checkpoint.learned),
@@ -142,11 +128,7 @@ def personalise(
 @checked_by(check_model)
 def fine_tune(
     benchmark: Benchmark,
-    records: FederatedDataset,
-    clients: pd.DataFrame,
-    client_split: dict,
-    support_query: pd.DataFrame,
-    codebook: Codebook,
+    data: Data,
     checkpoint: Checkpoint,
     training: TrainingOptions,
     model: dict,
@@ -168,11 +150,7 @@ def fine_tune(
         personal = personalise(
             benchmark,
             words,
-            records,
-            clients,
-            client_split,
-            support_query,
-            codebook,
+            data,
             checkpoint,
             training,
             model,

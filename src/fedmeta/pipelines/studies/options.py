@@ -1,7 +1,6 @@
 """Options of the studies, beyond those of every training."""
 
-from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any
 
 from pydantic import (
     Field,
@@ -78,8 +77,3 @@ class TuningOptions(Options):
     # By algorithm: options in place of those of its block. Those of an algorithm that
     # shares another's training say how clients adapt.
     configurations: dict[str, list[dict[str, Any]]]
-
-    def of(self, names: Iterable[str]) -> Self:
-        """The part that concerns some of the algorithms."""
-        own = {name: self.configurations[name] for name in names}
-        return self.model_copy(update={"configurations": own})

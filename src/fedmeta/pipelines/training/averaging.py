@@ -31,7 +31,7 @@ class IterateAverage:
 
     def add(self, state: ServerState) -> None:
         """Add the parameters after one more round."""
-        if self._is_continued_by(state.round):
+        if self._count == state.round - self._before - 1:  # no round is missing
             self._count += 1
             self._mean = running_mean(self._mean, state.meta, self._count)
 
@@ -71,6 +71,3 @@ class IterateAverage:
         if checkpoint.state.round > self._before and self.follows(checkpoint):
             self._mean = placed(checkpoint.average)
             self._count = checkpoint.averaged
-
-    def _is_continued_by(self, number: int) -> bool:
-        return self._count == number - self._before - 1

@@ -1,14 +1,17 @@
 """Histories of a training: a row an evaluated round."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
 from fedmeta.core.evaluation import meta_gradient_norm, metrics_of
-from fedmeta.core.types import ClientId, ServerState
-from fedmeta.pipelines.options import ProbeOptions
+from fedmeta.core.types import ServerState
+from fedmeta.data.errors import DataError
+from fedmeta.pipelines.options import PartitionOptions
+from fedmeta.pipelines.preparation.nodes import divide
 from fedmeta.pipelines.training.costs import COSTS
-from fedmeta.pipelines.training.setup import Setup
+from fedmeta.pipelines.training.resuming import under
+from fedmeta.pipelines.training.setup import Plan, Setup
 
 
 class Curves:
@@ -17,27 +20,26 @@ class Curves:
     Beside each, what it is computed from: the scores of every watched client at every
     evaluation.
 
+    Validation clients are watched under every support fraction that is asked for.
+
     Args:
-        setups: with the watched clients' data; those of another support fraction
-            under what is added to the names of their histories.
-        names: of the algorithms.
-        watched: validation clients of each of these.
-        trained: training clients, on whom the probe is taken.
-        probe: what else to record; None: nothing.
+        plan: of the training.
+        setup: of it.
+        partition: with the support fraction of this run.
     """
 
-    def __init__(
-        self,
-        setups: Mapping[str, Setup],
-        names: Sequence[str],
-        watched: Mapping[str, Sequence[ClientId]],
-        trained: Sequence[ClientId],
-        probe: ProbeOptions | None,
-    ) -> None:
-        self._setups, self._names, self._watched = dict(setups), names, watched
-        self._trained, self._probe = trained, probe
+    def __init__(self, plan: Plan, setup: Setup, partition: PartitionOptions) -> None:
+        self._names, self._probe = plan.names, plan.training.probe
+        self._trained = plan.data.part("train")
+        first = slice(plan.training.evaluation_clients)
+        # What another support fraction adds to the names of histories -> of whom.
+        self._watched = {"": (setup, plan.data.part("validation")[first])}
+        if setup.algorithms[self._names[0]].split_invariant:
+            for suffix, other in _under_others(plan, partition):
+                watched = other.data.part("validation")[first]
+                self._watched[suffix] = other.prepare(), watched
         self._rows: dict[str, list[dict[str, float]]] = {
-            name + suffix: [] for suffix in setups for name in names
+            name + suffix: [] for suffix in self._watched for name in self._names
         }
         self._clients: dict[str, pd.DataFrame] = {}
 
@@ -61,14 +63,16 @@ class Curves:
         """
         common = {"round": state.round, **trained}
         probed = self._probed(state)
-        for suffix, setup in self._setups.items():
-            watched = self._watched[suffix]
+        for suffix, (setup, watched) in self._watched.items():
             seen = {**common, "validation_clients": len(watched)}
             for name in self._names:
                 scores = pd.DataFrame(setup.evaluated(name, state.meta, watched))
                 row = {**seen, **_means(scores), **probed, **spent}
                 self._rows[name + suffix].append(row)
-                self._add(name + suffix, state.round, scores)
+                scores.insert(0, "round", state.round)
+                before = self._clients.get(name + suffix)
+                both = pd.concat([before, scores], ignore_index=True)
+                self._clients[name + suffix] = both
         history = {name: pd.DataFrame(rows) for name, rows in self._rows.items()}
         return history, dict(self._clients)
 
@@ -83,9 +87,9 @@ class Curves:
         }
         self._clients = dict(validation)
         # A curve cannot begin in the middle.
-        self._setups = {
-            suffix: setup
-            for suffix, setup in self._setups.items()
+        self._watched = {
+            suffix: watched
+            for suffix, watched in self._watched.items()
             if self._names[0] + suffix in history
         }
         last = self._rows[self._names[0]][-1]
@@ -97,15 +101,10 @@ class Curves:
         before, after = (row[f"validation_accuracy_{w}"] for w in ("before", "after"))
         return 100 * before, 100 * after
 
-    def _add(self, name: str, number: int, scores: pd.DataFrame) -> None:
-        scores.insert(0, "round", number)
-        held = [self._clients[name]] if name in self._clients else []
-        self._clients[name] = pd.concat([*held, scores], ignore_index=True)
-
     def _probed(self, state: ServerState) -> dict[str, float]:
         if self._probe is None:
             return {}
-        setup = self._setups[""]
+        setup, _ = self._watched[""]
         norm = meta_gradient_norm(
             setup.model.loss,
             state.meta,
@@ -117,6 +116,25 @@ class Curves:
             chunk=setup.chunk,
         )
         return {"meta_gradient_norm": norm}
+
+
+def _under_others(
+    plan: Plan, partition: PartitionOptions
+) -> Iterator[tuple[str, Plan]]:
+    """The training with validation clients' data under other support fractions."""
+    data = plan.data
+    validation = data.client_split["validation"]
+    clients = data.clients[data.clients["client_id"].isin(validation)]
+    for fraction in sorted(
+        {*plan.training.support_fractions} - {partition.support_fraction}
+    ):
+        other = partition.model_copy(update={"support_fraction": fraction})
+        try:
+            divided = divide(plan.benchmark, data.records, clients, other)
+        except DataError:  # a gap that leaves nobody: its own run says so
+            continue
+        own = data._replace(support_query=divided)
+        yield under(fraction), plan._replace(data=own)
 
 
 def _means(table: pd.DataFrame) -> dict[str, float]:

@@ -46,19 +46,17 @@ def choose_backend(training: TrainingOptions, device: torch.device) -> Backend:
     Raises:
         ValueError: where dask's workers, which compute on CPUs, are to use a GPU.
     """
-    suits = {"cpu": "threaded", "cuda": "vectorized"}[device.type]
-    name = suits if training.backend == "auto" else training.backend
+    name = training.backend
+    if name == "auto":
+        name = "threaded" if device.type == "cpu" else "vectorized"
     if name == "dask" and device.type != "cpu":
         raise ValueError("backend dask computes on CPUs: give device=cpu with it")
     if name == "threaded":
         torch.set_num_threads(1)
-    at_once = (
-        training.clients_at_once
-        or {
-            "cpu": min(cores(), training.clients_per_round),
-            "cuda": training.clients_per_round,
-        }[device.type]
-    )
+    most = training.clients_per_round
+    if device.type == "cpu":
+        most = min(cores(), most)
+    at_once = training.clients_at_once or most
     return {
         "sequential": sequential,
         "threaded": threaded(at_once),

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from math import nan
 from typing import Any
 
-import pandas as pd
 from torch import Tensor
 
 from fedmeta import identity
@@ -15,33 +14,25 @@ from fedmeta.core.algorithms import options_of
 from fedmeta.core.engine import run_rounds
 from fedmeta.core.trees import tree_leaves
 from fedmeta.core.types import ClientId, Diverged, ServerState
-from fedmeta.data.encoding import Codebook
-from fedmeta.data.federated import FederatedDataset
 from fedmeta.data.ids import Ids
 from fedmeta.data.tasks import poisson_cohort, sample_cohort
 from fedmeta.identity import ROUNDS, Settings
 from fedmeta.pipelines.checks import check_algorithms, checked_by
+from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.divergence import inherited, marked, remedy
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.progress import Clock, lasts
 from fedmeta.pipelines.training.averaging import IterateAverage
 from fedmeta.pipelines.training.costs import prices, spent_before, summed
-from fedmeta.pipelines.training.keeping import Keeping
+from fedmeta.pipelines.training.curves import Curves
+from fedmeta.pipelines.training.keeping import states_of, with_states
 from fedmeta.pipelines.training.privacy import Privacy
 from fedmeta.pipelines.training.resuming import (
     resumable,
     tell_others,
     tell_resumed,
 )
-from fedmeta.pipelines.training.setup import (
-    Data,
-    Setup,
-    made_with,
-    prepare,
-    settings_of,
-    training_task_maker,
-)
-from fedmeta.pipelines.training.watched import curves_of
+from fedmeta.pipelines.training.setup import Plan, Setup, made_with
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +42,7 @@ log = logging.getLogger(__name__)
 def train(
     benchmark: Benchmark,
     names: list[str],
-    records: FederatedDataset,
-    clients: pd.DataFrame,
-    client_split: dict,
-    support_query: pd.DataFrame,
-    codebook: Codebook,
+    data: Data,
     earlier: EarlierCheckpoints,
     partition: PartitionOptions,
     training: TrainingOptions,
@@ -83,10 +70,8 @@ def train(
         ``evaluate_every`` rounds and after the last: Kedro saves them as they come.
         The scores have a row a watched client and evaluation: `Curves.extended`.
     """
-    data = Data(records, clients, client_split, support_query, codebook)
-    settings = settings_of(
-        benchmark, data, training, model, names, algorithms, called, start
-    )
+    plan = Plan(benchmark, data, training, model, names, algorithms)
+    settings = plan.settings(called, start)
     called = called or names[-1]
 
     def chunk(checkpoint: Checkpoint) -> tuple[Any, ...]:
@@ -100,17 +85,7 @@ def train(
 
     try:
         for checkpoint in _checkpoints(
-            benchmark,
-            names,
-            data,
-            earlier,
-            partition,
-            training,
-            model,
-            settings,
-            start,
-            called,
-            algorithms,
+            plan, earlier, partition, settings, start, called
         ):
             yield chunk(checkpoint)
     except Diverged as error:
@@ -123,42 +98,33 @@ def train(
 
 
 def _checkpoints(
-    benchmark: Benchmark,
-    names: list[str],
-    data: Data,
+    plan: Plan,
     earlier: EarlierCheckpoints,
     partition: PartitionOptions,
-    training: TrainingOptions,
-    model: dict,
     settings: Settings,
     start: Checkpoint | None,
     called: str,
-    algorithms: dict[str, dict],
 ) -> Iterator[Checkpoint]:
     """Checkpoints of a training, at least one.
 
     Raises:
         Diverged: after the last finite checkpoint.
     """
-    setup = prepare(benchmark, data, training, model, names, algorithms)
+    setup, data, training = plan.prepare(), plan.data, plan.training
     train_clients = data.part("train")
     privacy = Privacy(called, training, len(train_clients), start)
-    trained = privacy.protected(setup.algorithms[names[0]])
+    trained = privacy.protected(setup.algorithms[plan.names[0]])
     cohort_of = _cohorts(train_clients, training)
-    make_task = training_task_maker(
-        benchmark, data, training, trained.passes, setup.device
-    )
+    make_task = plan.training_task_maker(trained.passes, setup.device)
     shared = (
         identity.fingerprint({**settings, **data.without_partition()})
         if trained.split_invariant
         else ""
     )
-
-    folder = earlier.states(identity.fingerprint(settings))
-    kept = Keeping(called, trained, setup, data, folder)
-    curves = curves_of(
-        benchmark, names, data, setup, partition, training, model, algorithms
+    states = states_of(
+        trained, plan, setup, earlier.states(identity.fingerprint(settings))
     )
+    curves = Curves(plan, setup, partition)
     skips, skipped = training.nonfinite_updates == "skip", 0
 
     def judged(state: ServerState, train_loss: float) -> Checkpoint:
@@ -180,16 +146,16 @@ def _checkpoints(
                 shared,
                 validation=validation,
                 timing=clock.at(state.round),
-                states=kept.rounds,
+                states=None if states is None else states.rounds,
             )
         )
 
     average = IterateAverage(training.rounds)
-    checkpoint = kept.resumable(
-        resumable(
-            called, names, earlier, training, partition, settings, shared, average
-        ),
+    checkpoint = with_states(
+        called,
+        resumable(called, plan, earlier, partition, settings, shared, average),
         training.rounds,
+        states,
     )
     spent = spent_before(start)
     clock = Clock(called, training.rounds, checkpoint.timing if checkpoint else ())
@@ -197,7 +163,7 @@ def _checkpoints(
         yield checkpoint._replace(rounds=training.rounds, diverged=None)
         if checkpoint.diverged and checkpoint.diverged.round <= training.rounds:
             raise Diverged(checkpoint.diverged)
-        tell_resumed(called, checkpoint, names[-1], setup, data)
+        tell_resumed(called, checkpoint, plan, setup)
         if checkpoint.state.round == training.rounds:
             return
         state = _moved(checkpoint.state, setup)
@@ -205,7 +171,6 @@ def _checkpoints(
         average.resume(checkpoint, setup.placed)
     else:
         tell_others(called, earlier, {**settings, ROUNDS: training.rounds})
-        kept.clear()
         state = trained.init(
             start.learned["theta"] if start else setup.model.init(training.seed)
         )
@@ -214,12 +179,13 @@ def _checkpoints(
     if not tree_leaves(trained.sent(state.meta)):  # rounds would change nothing
         yield judged(state._replace(round=training.rounds), nan)
         return
-    make_task = kept.given(make_task, state)
+    if states and trained.client_state:
+        make_task = states.given(make_task, trained.client_state(state.meta))
     price = prices(
         setup.model,
         trained,
         state,
-        _sizes(data.clients, data.support_query, training),
+        _sizes(data, training),
         make_task(train_clients[0], 0),
         setup.compression,
     )
@@ -232,7 +198,7 @@ def _checkpoints(
             (cohort_of(t) for t in range(state.round + 1, training.rounds + 1)),
             setup.updates(make_task),
             skips,
-            kept.keep,
+            None if states is None else states.keep,
         ),
         state.round,
     ):
@@ -246,7 +212,8 @@ def _checkpoints(
             clock.validated(number, *curves.last_accuracies())
             privacy.tell(number)
             yield checkpoint
-            kept.settle(number)
+            if states:
+                states.settle(number)
 
 
 def _at_start(checkpoint: Checkpoint, start: Checkpoint | None) -> Iterator[Checkpoint]:
@@ -275,18 +242,19 @@ def _cohorts(
 
 
 def _sizes(
-    clients: pd.DataFrame, support_query: pd.DataFrame, training: TrainingOptions
+    data: Data, training: TrainingOptions
 ) -> Callable[[ClientId], tuple[int, int]]:
     """Support and query records of a client in a round."""
     if training.pooled is not None:
         pooled, half = training.pooled, training.pooled // 2
         return lambda client: (half, pooled - half)
     if (episode := training.episode) is not None:
-        used = Ids(clients["client_id"])
-        records = (clients["stop"] - clients["start"]).to_numpy()
+        used = Ids(data.clients["client_id"])
+        records = (data.clients["stop"] - data.clients["start"]).to_numpy()
         return lambda client: episode.size(int(records[used.row(client)]))
-    divided = Ids(support_query["client_id"])
-    sides = [support_query[name].to_numpy() for name in ("num_support", "num_query")]
+    table = data.support_query
+    divided = Ids(table["client_id"])
+    sides = [table[name].to_numpy() for name in ("num_support", "num_query")]
 
     def sizes(client: ClientId) -> tuple[int, int]:
         row = divided.row(client)

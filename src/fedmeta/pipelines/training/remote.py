@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
-
-from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.registry import name_of
 from fedmeta.core.types import ClientId, ClientOutput, MetaParams
 from fedmeta.data.encoding import Codebook, checksum
 from fedmeta.data.errors import DataError
 from fedmeta.data.ids import Ids
-from fedmeta.data.remote import RemoteRecords
 from fedmeta.data.states import LastRounds
 from fedmeta.data.vocabularies import LISTS
-from fedmeta.pipelines.options import TrainingOptions
 from fedmeta.runtime.federation.current import current
 from fedmeta.runtime.federation.job import Job
 from fedmeta.runtime.federation.rounds import Federation
 from fedmeta.runtime.on_worker import version
+
+if TYPE_CHECKING:
+    from fedmeta.pipelines.training.setup import Plan
 
 
 class OnNodes(NamedTuple):
@@ -47,21 +45,14 @@ class OnNodes(NamedTuple):
         return self.federation.scores(self.job, self.codebook, name, meta, clients)
 
 
-def on_nodes(
-    benchmark: Benchmark,
-    records: RemoteRecords,
-    support_query: pd.DataFrame,
-    codebook: Codebook,
-    training: TrainingOptions,
-    model: Mapping[str, Any],
-    names: Sequence[str],
-    blocks: Mapping[str, Mapping[str, Any]],
-) -> OnNodes:
+def on_nodes(plan: Plan) -> OnNodes:
     """The job of a training for the nodes that hold its clients.
 
     Raises:
         DataError: for options that need the records in one place.
     """
+    training, table = plan.training, plan.data.support_query
+    records: Any = plan.data.records  # `RemoteRecords`
     for option in ("pooled", "probe"):
         if getattr(training, option) is not None:
             raise DataError(
@@ -70,22 +61,22 @@ def on_nodes(
             )
     divided = {
         name.removeprefix("partition."): value
-        for name, value in support_query.attrs["settings"].items()
+        for name, value in table.attrs["settings"].items()
         if name.startswith("partition.") and name != "partition.clients"
     }
     job = Job(
         version(),
-        name_of(benchmark),
+        name_of(plan.benchmark),
         records.selection,
         divided,
-        model,
-        list(names),
-        {name: dict(block) for name, block in blocks.items()},
-        checksum(codebook),
+        plan.model,
+        plan.names,
+        plan.blocks,
+        checksum(plan.data.codebook),
         training.model_dump(mode="json", include={"seed", "resample", "episode"}),
         training.compression,
         training.chunk,
         {name: records.metadata[name] for name in LISTS if name in records.metadata},
     )
-    kept = LastRounds(Ids(support_query["client_id"]))
-    return OnNodes(current(), job, codebook, kept)
+    kept = LastRounds(Ids(table["client_id"]))
+    return OnNodes(current(), job, plan.data.codebook, kept)

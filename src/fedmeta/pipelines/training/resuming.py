@@ -1,14 +1,14 @@
 """What a training takes over from earlier ones, and what it says of that."""
 
 import logging
-from collections.abc import Iterable
 
 from fedmeta import identity
 from fedmeta.checkpoints import Checkpoint, EarlierCheckpoints
+from fedmeta.core.evaluation import metrics_of
 from fedmeta.identity import Settings
-from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
+from fedmeta.pipelines.options import PartitionOptions
 from fedmeta.pipelines.training.averaging import IterateAverage
-from fedmeta.pipelines.training.setup import Data, Setup
+from fedmeta.pipelines.training.setup import Plan, Setup
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +20,8 @@ def under(fraction: float) -> str:
 
 def resumable(
     called: str,
-    names: list[str],
+    plan: Plan,
     earlier: EarlierCheckpoints,
-    training: TrainingOptions,
     partition: PartitionOptions,
     settings: Settings,
     shared: str,
@@ -32,40 +31,22 @@ def resumable(
 
     Args:
         called: the training, in the log.
-        names: of the algorithms that it serves.
+        plan: of it.
         earlier: checkpoints of earlier runs.
-        training: its round loop.
         partition: with the support fraction of this run.
         settings: of this run.
         shared: fingerprint of the training under any support fraction; "": it depends
             on that.
         average: which needs all rounds that it is of.
     """
-    checkpoint = earlier.own(identity.fingerprint(settings), training.rounds)
-    if training.iterate == "average":
+    rounds = plan.training.rounds
+    checkpoint = earlier.own(identity.fingerprint(settings), rounds)
+    if plan.training.iterate == "average":
         checkpoint = average.completable(called, checkpoint)
-    if checkpoint is None and shared:
-        finished = earlier.alike(shared, training.rounds)
-        checkpoint = adopted(finished, names, partition, settings)
-    return checkpoint
-
-
-def adopted(
-    finished: Iterable[Checkpoint],
-    names: list[str],
-    partition: PartitionOptions,
-    settings: Settings,
-) -> Checkpoint | None:
-    """Return the same training under another support fraction, with this one's curves.
-
-    Args:
-        finished: runs under any support fraction.
-        names: of the algorithms that it serves.
-        partition: with the support fraction of this run.
-        settings: of this run.
-    """
-    keys = {name: name + under(partition.support_fraction) for name in names}
-    for found in finished:
+    if checkpoint is not None or not shared:
+        return checkpoint
+    keys = {name: name + under(partition.support_fraction) for name in plan.names}
+    for found in earlier.alike(shared, rounds):
         if found.history.keys() >= set(keys.values()):
             log.info("%s: trained before, under another support fraction", [*keys][0])
             return found._replace(
@@ -90,14 +71,13 @@ def tell_others(called: str, earlier: EarlierCheckpoints, settings: Settings) ->
         )
 
 
-def tell_resumed(
-    called: str, checkpoint: Checkpoint, name: str, setup: Setup, data: Data
-) -> None:
+def tell_resumed(called: str, checkpoint: Checkpoint, plan: Plan, setup: Setup) -> None:
     """Log the round that training resumes from, and metrics that older points lack."""
     log.info("%s: resuming after round %d", called, checkpoint.state.round)
-    history, watched = checkpoint.history[name], data.part("validation")[0]
-    metrics = setup.metrics(setup.placed(checkpoint.state.meta), watched)
-    new = [m for m in metrics if f"validation_{m}_after" not in history]
+    watched = plan.data.part("validation")[:1]
+    scores = next(setup.evaluated(plan.names[0], checkpoint.state.meta, watched))
+    history = checkpoint.history[plan.names[-1]]
+    new = [m for m in metrics_of(scores) if f"validation_{m}_after" not in history]
     if new:
         log.info(
             "%s: points up to round %d were recorded without %s; later points and the"
