@@ -65,6 +65,7 @@ TARGETS = (70, 74, 78, 80, 82, 84, 86, 88, 90)  # %, of validation accuracy
 UNITS = {"bytes_total": 1e9, "flops": 1e12, "flops_counted": 1e12}
 WHOLE = ["rounds", "best_validation_round"]
 FAIRNESS = {
+    "algorithm": "algorithm",
     "mean": "mean, %",
     "sd": "standard deviation",
     "worst_tenth": "worst tenth, mean, %",
@@ -136,24 +137,28 @@ def tables(report: Path) -> dict[str, pd.DataFrame]:
     whole = dict.fromkeys(WHOLE, "Int64")
     accuracy = read_table(report / "accuracy.csv", dtype=whole)
     overhead = read_table(report / "overhead.csv", dtype=whole)
-    fairness = read_table(report / "fairness.csv", index_col="algorithm")
-    # data/<stage>/<store>/<benchmark>/<run>: Table 1 does not depend on the run
-    statistics = read_table(report.parent / "statistics.csv")
+    fairness = read_table(report / "fairness.csv")
     for column, unit in UNITS.items():
         overhead[column] /= unit
     return {
-        "accuracy": with_intervals(accuracy)[list(ACCURACY)]
-        .rename(columns=ACCURACY)
-        .round(2),
-        "overhead": overhead[list(OVERHEAD)].rename(columns=OVERHEAD).round(2),
-        "fairness": fairness[list(FAIRNESS)]
-        .rename(columns=FAIRNESS)
-        .round(2)
-        .reset_index(),
+        "accuracy": titled(with_intervals(accuracy), ACCURACY),
+        "overhead": titled(overhead, OVERHEAD),
+        "fairness": titled(fairness, FAIRNESS),
         "targets": targets(read_table(report / "targets.csv")),
-        "statistics": statistics.drop(columns="quantity").round(2),
+        "statistics": statistics_of(report),
         "history": histories(report, accuracy["source"].iloc[0]),
     }
+
+
+def titled(table: pd.DataFrame, titles: dict[str, str]) -> pd.DataFrame:
+    """Some columns under other names, rounded for reading."""
+    return table[list(titles)].rename(columns=titles).round(2)
+
+
+def statistics_of(report: Path) -> pd.DataFrame:
+    """Table 1, which does not depend on the run: it lies beside the runs' folders."""
+    statistics = read_table(report.parent / "statistics.csv")
+    return statistics.drop(columns="quantity").round(2)
 
 
 def targets(table: pd.DataFrame) -> pd.DataFrame:
@@ -218,10 +223,7 @@ def scores(reports: list[Path]) -> Scores:
     """The test clients' scores of each algorithm in several runs, by client."""
     found = {
         name: [
-            read_table(
-                _outputs(report, report.parent.name) / f"{name}_scores.csv",
-                index_col="client_id",
-            )
+            read_table(_outputs(report) / f"{name}_scores.csv", index_col="client_id")
             for report in reports
         ]
         for name in COMPARED
@@ -240,8 +242,7 @@ def study(report: Path) -> dict[str, pd.DataFrame]:
         name: _named(read_table(report / f"{name}.csv", dtype=whole))
         for name in ("table3", "users")
     }
-    statistics = read_table(report.parent / "statistics.csv")
-    return {**found, "statistics": statistics.drop(columns="quantity").round(2)}
+    return {**found, "statistics": statistics_of(report)}
 
 
 def reproduction(report: Path, prefix: str) -> dict[str, pd.DataFrame]:
@@ -306,12 +307,12 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
         elif measure in STUDY:
             titles[column] = STUDY[measure].format(support)
     table["steps"] = table["steps"].replace(0, pd.NA)
-    return table[list(titles)].rename(columns=titles).round(2)
+    return titled(table, titles)
 
 
 def histories(report: Path, source: str) -> pd.DataFrame:
     """All curves in one table, a row an algorithm and evaluated round."""
-    folder = _outputs(report, report.parent.name)
+    folder = _outputs(report)
     return pd.concat(
         [
             read_table(folder / f"{name}_history.csv")
@@ -322,10 +323,10 @@ def histories(report: Path, source: str) -> pd.DataFrame:
     )
 
 
-def _outputs(report: Path, home: str) -> Path:
+def _outputs(report: Path) -> Path:
     """The folder of histories and scores of the run that a report is of."""
-    data, (store, _, run) = report.parents[3], report.parts[-3:]
-    return data / "07_model_output" / store / home / run
+    # data/08_reporting/<store>/<benchmark>/<run>
+    return report.parents[3].joinpath("07_model_output", *report.parts[-3:])
 
 
 if __name__ == "__main__":

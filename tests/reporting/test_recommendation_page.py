@@ -27,10 +27,8 @@ DATA = Data(
     stands_in=True,
     parameters={"meta": {"test_steps": 100}},
     notes=["17 duplicate records were dropped."],
-    statistics=shown(
-        pd.DataFrame({"quantity": ["users"], "paper": [9369]}), plain=True
-    ),
 )
+STATISTICS = shown(pd.DataFrame({"quantity": ["users"], "paper": [9369]}), plain=True)
 
 
 def reported(scores, paper=True, methods=METHODS):
@@ -38,8 +36,9 @@ def reported(scores, paper=True, methods=METHODS):
     return report_on(results(scores, HISTORIES, methods, source), SIZES)
 
 
-def page(scores, paper=True, methods=METHODS, **changes):
-    return render(reported(scores, paper, methods), DATA._replace(**changes))
+def page(scores, paper=True, methods=METHODS, statistics=STATISTICS, **changes):
+    made = reported(scores, paper, methods)._replace(statistics=statistics)
+    return render(made, DATA._replace(**changes))
 
 
 @pytest.fixture(scope="module")

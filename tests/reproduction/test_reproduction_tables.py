@@ -100,7 +100,7 @@ def test_gains(results):
     # of the means over all seeds; for a verdict, of the seeds that both have
     assert key == ("FedMeta(MAML)", 0.2) and float(gain) == pytest.approx(12)
     assert gain.by_seed.to_dict() == {0: pytest.approx(10)}
-    table = wide(gain_cells(found, [0.2], {}), ["gain"], "FEMNIST")
+    table = wide(gain_cells(found, [0.2], {}), "FEMNIST")
     assert table.set_index("algorithm")["gain_20"].to_dict() == {
         "FedMeta(MAML)": pytest.approx(12),
         "FedMeta(Meta-SGD)": pytest.approx(np.nan, nan_ok=True),

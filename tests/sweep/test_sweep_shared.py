@@ -96,14 +96,12 @@ def test_cells_with_other_data_or_the_same_results_wait(tmp_path):
         cell(tmp_path, 3, seed=1, p=0.2),  # another
         cell(tmp_path, 4, seed=0, p=0.2),  # the files of the first
     ]
-    content = {}
-    for one in cells:
+    prepared = []
+    for one, result in zip(cells, "abca", strict=True):
         prepare(data, one)
-        content[one.number] = data.content(one)
-    results = {1: "a", 2: "b", 3: "c", 4: "a"}
-    found = waves(
-        cells, lambda c: content[c.number], lambda c: [Path(results[c.number])]
-    )
+        one.results = {Path(result)}
+        prepared.append((one, data.content(one)))
+    found = waves(prepared)
     assert [[c.number for c in wave] for wave in found] == [[1, 2], [3], [4]]
 
 

@@ -1,6 +1,6 @@
-"""Kinds of figures of lines: curves with bands, and densities.
+"""Curves with bands.
 
-Each draws named values under the labels that it is given, and knows of no study.
+Named values are drawn under the labels that are given; no study is known here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 from fedmeta.reporting import style as s
-from fedmeta.reporting.fairness import GRID, density
 from fedmeta.reporting.measures import over_seeds
 from fedmeta.reporting.results import Results
 from fedmeta.reporting.style import Keywords
@@ -139,59 +138,6 @@ def curves(
             s.write_beside(panel, told, panel.get_xlim()[0], target, va="bottom")
         seen.add(own)
     _legend(figure, list(groups.values()), labelled=not room)
-    return figure
-
-
-def densities(
-    groups: Mapping[str, Mapping[str, tuple[np.ndarray, str]]],
-    title: str,
-    x: str,
-    nothing: str = "nothing was measured",
-) -> Figure:
-    """How values in [0, 1] are spread, a panel a group with a legend of its own.
-
-    A Gaussian kernel density with Scott's bandwidth; values that are all equal have
-    none and become an upright line. Triangles mark means.
-
-    Args:
-        groups: values, and words that stand beside their label, such as of a
-            divergence, by the panels' titles and the labels.
-    """
-    count = max(len(groups), 1)
-    size = (9, 4.6) if count == 1 else (11.5, 4.9)
-    figure, drawn = s.panels(groups, title, size, x, nothing, share_y=True)
-    everything = [v for found in groups.values() for v, _ in found.values() if len(v)]
-    lowest = min((np.quantile(v, 0.01) for v in everything), default=1.0)
-    uprights_alone = all(density(values) is None for values in everything)
-    for panel, _, found in drawn:
-        colours = s.colours_of(found)
-        for label, (values, words) in found.items():
-            style: Keywords = {"color": colours[label], "linewidth": 2}
-            if not len(values):
-                if words:
-                    panel.plot([], label=f"{label} {words}", **style)
-                continue
-            mean = values.mean()
-            style["label"] = f"{label} {words}".strip() + f", mean {mean:.1%}"
-            if (curve := density(values)) is None:
-                panel.axvline(mean, **style)
-            else:
-                panel.plot(GRID, curve, **style)
-            foot: Keywords = {"clip_on": False, "color": colours[label]}
-            foot["transform"] = panel.get_xaxis_transform()
-            panel.plot(mean, 0, "^", markersize=8, **foot)
-        if panel.lines:
-            below: Keywords = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}
-            columns = 3 if count == 1 else 1
-            panel.legend(frameon=False, fontsize=s.SMALL_SIZE, ncols=columns, **below)
-        else:
-            s.say(panel, nothing)
-        if uprights_alone:
-            panel.set_yticks([])
-        panel.set_xlim(max(0.0, np.floor(10 * lowest - 0.5) / 10), 1)
-        panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        panel.set_ylim(bottom=0)
-    figure.supylabel("density of clients", fontsize=s.LABEL_SIZE)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The kinds of figures beside curves: dots, heat maps, bars and scatter.
+"""The kinds of figures beside curves: dots, heat maps and scatter.
 
 Each draws named values under the labels that it is given, and knows of no study.
 """
@@ -19,42 +19,6 @@ from fedmeta.reporting.measures import Value
 from fedmeta.reporting.style import Keywords
 
 SCALE = "cividis"  # even steps of lightness, the same to any colour vision
-
-
-class Bar(NamedTuple):
-    """A bar; without a value there are only its words."""
-
-    value: float
-    words: str
-
-
-def bars(groups: Mapping[str, Mapping[str, Bar]], title: str) -> Figure:
-    """Horizontal bars with words at their ends, a panel a group, each to its scale.
-
-    Args:
-        groups: bars by the panels' titles and their labels, the same in all.
-    """
-    labels = list(next(iter(groups.values())))
-    size = (11.5, 1.5 + 0.42 * max(len(labels), 1))
-    figure, drawn = s.panels(groups, title, size, share_y=True)
-    colours = s.colours_of(labels)
-    for panel, _, found in drawn:
-        for place, (label, (value, words)) in enumerate(found.items()):
-            measured = np.isfinite(value)
-            if measured:
-                panel.barh(place, value, height=0.62, color=colours[label])
-            style = {} if measured else {"color": "#777777", "style": "italic"}
-            s.write_beside(panel, words, value if measured else 0, place, **style)
-        longest = max((bar.value for bar in found.values() if bar.value > 0), default=1)
-        wordy = any(len(bar.words) >= 20 for bar in found.values())
-        panel.set_xlim(0, longest * (1.9 if wordy else 1.35))
-        panel.set_xticks([])
-        panel.grid(visible=False)
-        panel.spines["bottom"].set_visible(False)
-        panel.tick_params(axis="y", length=0)
-        panel.set_yticks(range(len(labels)), labels)
-        panel.set_ylim(len(labels) - 0.4, -0.6)  # the first on top
-    return figure
 
 
 class Points(NamedTuple):

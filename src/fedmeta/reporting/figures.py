@@ -5,13 +5,15 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from fedmeta.reporting import curves as c
-from fedmeta.reporting.fairness import client_accuracies
-from fedmeta.reporting.figure_kinds import Bar, Points, Scatter, bars, scatter
+from fedmeta.reporting import style as s
+from fedmeta.reporting.fairness import GRID, client_accuracies, density
+from fedmeta.reporting.figure_kinds import Points, Scatter, scatter
 from fedmeta.reporting.measures import AFTER, BEFORE
 from fedmeta.reporting.results import Results
-from fedmeta.reporting.style import colours_of
+from fedmeta.reporting.style import Keywords
 from fedmeta.reporting.tables import REACHED
 from fedmeta.reporting.wording import bytes_text, flops_text, label_of, percent
 
@@ -38,24 +40,23 @@ def accuracy_curves(results: Results, target: float | None = None) -> Figure:
 
 def loss_curves(results: Results) -> Figure:
     """Loss by round: above on validation clients, below on those being trained."""
+    watched = _by_support(results)
+    trained = {
+        title: {label: found for label, found in group.items() if _works(found)}
+        for title, group in watched.items()
+    }
+    after, before = (f"validation_loss_{when}" for when in ("after", "before"))
     groups: dict[str, c.Lines] = {}
     axes: dict[str, c.Axis] = {}
-    for who, column, beside in (
-        ("validation", "validation_loss_after", "validation_loss_before"),
-        ("training clients", "train_loss", None),
+    for who, found in (
+        ("validation", c.by_round(watched, after, beside=before)),
+        ("training clients", c.by_round(trained, "train_loss")),
     ):
-        groups_of = _by_support(results)
-        if column == "train_loss":
-            groups_of = {
-                title: {label: found for label, found in group.items() if _works(found)}
-                for title, group in groups_of.items()
-            }
-        found = c.by_round(groups_of, column, beside=beside)
-        named = {", ".join(filter(None, [who, k])): v for k, v in found.items()}
+        named = {f"{who}, {title}": lines for title, lines in found.items()}
         groups |= named
         axes |= dict.fromkeys(named, c.LOSS._replace(title=f"{who}\n{c.LOSS.title}"))
     title = f"Loss by round · {results.source}"
-    return c.curves(groups, title, axes or c.LOSS, rows=2 if len(groups) > 2 else 1)  # noqa: PLR2004
+    return c.curves(groups, title, axes or c.LOSS, rows=2 if len(groups) > 2 else 1)
 
 
 def _works(results: Results) -> bool:
@@ -69,6 +70,10 @@ def client_density(results: Results) -> Figure:
 
     The clients of all seeds together: each is counted once a seed. Where a seed's
     training diverged, those of the others alone would say too much.
+
+    A Gaussian kernel density with Scott's bandwidth, a panel a support fraction with a
+    legend of its own; accuracies that are all equal have none and become an upright
+    line. Triangles mark means.
     """
     groups = {
         title: {
@@ -82,9 +87,48 @@ def client_density(results: Results) -> Figure:
         }
         for title, group in _by_support(results).items()
     }
-    title = f"Accuracy of each test client after adaptation · {results.source}"
-    x = "share of the client's query records right"
-    return c.densities(groups, title, x, "no test client")
+    alone, nothing = len(groups) < 2, "no test client"
+    figure, drawn = s.panels(
+        groups,
+        f"Accuracy of each test client after adaptation · {results.source}",
+        (9, 4.6) if alone else (11.5, 4.9),
+        "share of the client's query records right",
+        nothing,
+        share_y=True,
+    )
+    everything = [v for found in groups.values() for v, _ in found.values() if len(v)]
+    lowest = min((np.quantile(v, 0.01) for v in everything), default=1.0)
+    uprights_alone = all(density(values) is None for values in everything)
+    for panel, _, found in drawn:
+        colours = s.colours_of(found)
+        for label, (values, words) in found.items():
+            style: Keywords = {"color": colours[label], "linewidth": 2}
+            if not len(values):
+                if words:
+                    panel.plot([], label=f"{label} {words}", **style)
+                continue
+            mean = values.mean()
+            style["label"] = f"{label}, mean {mean:.1%}"
+            if (curve := density(values)) is None:
+                panel.axvline(mean, **style)
+            else:
+                panel.plot(GRID, curve, **style)
+            foot: Keywords = {"clip_on": False, "color": colours[label]}
+            foot["transform"] = panel.get_xaxis_transform()
+            panel.plot(mean, 0, "^", markersize=8, **foot)
+        if panel.lines:
+            below: Keywords = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}
+            columns = 3 if alone else 1
+            panel.legend(frameon=False, fontsize=s.SMALL_SIZE, ncols=columns, **below)
+        else:
+            s.say(panel, nothing)
+        if uprights_alone:
+            panel.set_yticks([])
+        panel.set_xlim(max(0.0, np.floor(10 * lowest - 0.5) / 10), 1)
+        panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        panel.set_ylim(bottom=0)
+    figure.supylabel("density of clients", fontsize=s.LABEL_SIZE)
+    return figure
 
 
 def adaptation_effect(results: Results) -> Figure:
@@ -94,7 +138,7 @@ def adaptation_effect(results: Results) -> Figure:
     diverged it is said.
     """
     found = {label_of(k): v for k, v in results.by("algorithm").items()}
-    colours, panels = colours_of(found), {}
+    colours, panels = s.colours_of(found), {}
     for label, own in found.items():
         both = client_accuracies(own)
         before, after = both["before"], both["after"]
@@ -111,30 +155,52 @@ def adaptation_effect(results: Results) -> Figure:
 def overhead_bars(overhead: pd.DataFrame, source: str) -> Figure:
     """Rounds, traffic and compute until the target is reached (paper, Fig. 3).
 
+    Horizontal bars with words at their ends, a panel a cost, each to its scale. Where
+    the target was not reached there are only words.
+
     Args:
         overhead: the result of ``overhead_table``.
     """
-
-    def bar(row: pd.Series, column: str, text: Callable[[float], str]) -> Bar:
-        if row["outcome"] != REACHED:
-            best = row["best_accuracy"] if column == "rounds" else np.nan
-            known = "" if np.isnan(best) else f" (best {best:.1f} %)"
-            return Bar(np.nan, f"{row['outcome']}{known}")
-        apart = row["flops_difference"] if column == "flops" else np.nan
-        counted = "" if np.isnan(apart) else f"  (counted {apart:+.1f} %)"
-        return Bar(float(row[column]), f"{text(row[column])}{counted}")
-
-    target = overhead["target"].iloc[0] if len(overhead) else np.nan
-    return bars(
-        {
-            title: {
-                row["algorithm"]: bar(row, column, text)
-                for _, row in overhead.iterrows()
-            }
-            for column, title, text in COSTS
-        },
+    labels = list(overhead["algorithm"])
+    target = overhead["target"].iloc[0] if labels else np.nan
+    figure, drawn = s.panels(
+        {title: (column, text) for column, title, text in COSTS},
         f"Cost of reaching {target:g} % validation accuracy · {source}",
+        (11.5, 1.5 + 0.42 * max(len(labels), 1)),
+        share_y=True,
     )
+    colours = s.colours_of(labels)
+    for panel, _, (column, text) in drawn:
+        bars = [_cost(row, column, text) for _, row in overhead.iterrows()]
+        for place, (label, (value, words)) in enumerate(zip(labels, bars, strict=True)):
+            measured = np.isfinite(value)
+            if measured:
+                panel.barh(place, value, height=0.62, color=colours[label])
+            style = {} if measured else {"color": "#777777", "style": "italic"}
+            s.write_beside(panel, words, value if measured else 0, place, **style)
+        longest = max((value for value, _ in bars if value > 0), default=1)
+        wordy = any(len(words) >= 20 for _, words in bars)
+        panel.set_xlim(0, longest * (1.9 if wordy else 1.35))
+        panel.set_xticks([])
+        panel.grid(visible=False)
+        panel.spines["bottom"].set_visible(False)
+        panel.tick_params(axis="y", length=0)
+        panel.set_yticks(range(len(labels)), labels)
+        panel.set_ylim(len(labels) - 0.4, -0.6)  # the first on top
+    return figure
+
+
+def _cost(
+    row: pd.Series, column: str, text: Callable[[float], str]
+) -> tuple[float, str]:
+    """A cost of a row of ``overhead_table``, nan if not reached, and its words."""
+    if row["outcome"] != REACHED:
+        best = row["best_accuracy"] if column == "rounds" else np.nan
+        known = "" if np.isnan(best) else f" (best {best:.1f} %)"
+        return np.nan, f"{row['outcome']}{known}"
+    apart = row["flops_difference"] if column == "flops" else np.nan
+    counted = "" if np.isnan(apart) else f"  (counted {apart:+.1f} %)"
+    return float(row[column]), f"{text(row[column])}{counted}"
 
 
 def cost_curves(targets: pd.DataFrame, source: str) -> Figure:

@@ -72,8 +72,6 @@ class Data(NamedTuple):
     # the run's parameters, nested as they are in the configuration
     parameters: Mapping[str, Any]
     notes: Sequence[str]  # sentences on how the data were prepared
-    # the paper's data beside this run's, if there is such a table
-    statistics: Shown | None = None
 
 
 def render(report: Report, data: Data) -> str:

@@ -165,7 +165,4 @@ def spaced(heights: Sequence[float], gap: float) -> list[float]:
             placed[i] += push
         if placed:
             placed[0], placed[-1] = max(placed[0], 0.02), min(placed[-1], 1.0)
-    result = [0.0] * len(placed)
-    for i, height in zip(order, placed, strict=True):
-        result[i] = height
-    return result
+    return [height for _, height in sorted(zip(order, placed, strict=True))]

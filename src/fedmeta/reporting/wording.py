@@ -154,7 +154,6 @@ mean_top([0-9]+)_[0-9.]+ | Mean Top-{} | {:.2f}
 p10_top1_[0-9.]+ | 10th percentile | {:.2f}
 beats_mru_[0-9.]+ | Beats MRU | {:.0f} %
 algorithm | Algorithm | text
-source | Data | text
 setting | Users | text
 method | Method | text
 parameters | Parameters | plain

@@ -194,51 +194,35 @@ def less_traffic(traffic: Costs, goal: str) -> Claim:
     return _claim(f"{claim} than FedAvg", found)
 
 
-def fewest_operations(flops: Costs, said: Said, goal: str) -> Claim:
-    """(g) One algorithm, which depends on the data, needs the fewest operations.
+def as_said(
+    flops: Costs, traffic: Costs, variances: Costs, said: Said, goal: str
+) -> list[Claim]:
+    """(g) to (j): what depends on the data, as the paper says of these.
 
     Args:
         flops: to the target; infinite where it was not reached.
-        said: what the paper says.
+        traffic: likewise, bytes.
+        variances: of the clients' accuracies, in squared points.
+        said: what the paper says; of variances perhaps nothing.
         goal: the target in words.
     """
-    cheapest = label_of(said.cheapest)
+    cheapest, more = label_of(said.cheapest), said.first_order_sends
     drawn = (BASELINE, FOMAML, *FEDMETA)  # in the paper's Figure 3
-    claim = f"(g) {cheapest} reaches {goal} with the fewest operations"
     others = [label for label in drawn if label != cheapest]
-    return _less(claim, flops, [cheapest], others, flops_text)
-
-
-def fewer_operations(flops: Costs, goal: str) -> Claim:
-    """(h) FOMAML needs fewer operations than MAML. Takes what (g) does."""
-    claim = f"(h) {FOMAML} reaches {goal} with fewer operations than {MAML}"
-    return _less(claim, flops, [FOMAML], [MAML], flops_text)
-
-
-def traffic_of_first_order(traffic: Costs, said: Said, goal: str) -> Claim:
-    """(i) FOMAML sends more than MAML to the target, or less, as the paper says.
-
-    Takes what (f) and (g) do.
-    """
-    more = said.first_order_sends
-    low, high = (MAML, FOMAML) if more == "more" else (FOMAML, MAML)
-    claim = f"(i) {FOMAML} reaches {goal} with {more} traffic than {MAML}"
-    return _less(claim, traffic, [low], [high], bytes_text)
-
-
-def spread(variances: Costs, said: Said) -> list[Claim]:
-    """(j) FedMeta's accuracies vary less over clients than FedAvg's, or more.
-
-    Args:
-        variances: of the clients' accuracies, in squared points.
-        said: what the paper says; no claim where that is nothing.
-    """
-    if not said.variance:
-        return []
+    fewest = f"(g) {cheapest} reaches {goal} with the fewest operations"
+    fewer = f"(h) {FOMAML} reaches {goal} with fewer operations than {MAML}"
+    sent = f"(i) {FOMAML} reaches {goal} with {more} traffic than {MAML}"
+    spread = f"(j) FedMeta's accuracies have a {said.variance} variance over clients"
+    least, most = (MAML, FOMAML) if more == "more" else (FOMAML, MAML)
     sides: tuple[Sequence[str], ...] = FEDMETA, [BASELINE]
     low, high = sides if said.variance == "lower" else sides[::-1]
-    claim = f"(j) FedMeta's accuracies have a {said.variance} variance over clients"
-    return [_less(f"{claim} than FedAvg's", variances, low, high, "{:.0f}".format)]
+    claims = [
+        _less(fewest, flops, [cheapest], others, flops_text),
+        _less(fewer, flops, [FOMAML], [MAML], flops_text),
+        _less(sent, traffic, [least], [most], bytes_text),
+        _less(f"{spread} than FedAvg's", variances, low, high, "{:.0f}".format),
+    ]
+    return claims if said.variance else claims[:-1]
 
 
 def _less(

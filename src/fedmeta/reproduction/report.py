@@ -178,13 +178,12 @@ def html(studies: Sequence[Study]) -> str:
             Section("Does what the paper says hold here?", note=f"{ABOUT}{RULE}"),
             *(
                 Section(
-                    f"{study.name}{f' · {data.source}' * data.stands_in}",
+                    f"{study.name}{f' · {study.data.source}' * study.data.stands_in}",
                     claims=study.report.claims,
                     level=3,
                 )
                 for study in studies
                 if study.report.claims
-                for data in [study.data]
             ),
             *(part for study in studies for part in _sections(study, alone)),
             *([Section("Not in this report", commands=not_run)] if not_run else []),

@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import unquote, urlparse
 
 import pandas as pd
@@ -36,13 +37,6 @@ EARLIER = {  # columns of scores recorded before a sum was called by its metric
     for earlier, metric in (("correct", "accuracy"), ("loss", "loss"))
     for when in ("before", "after")
 }
-
-
-class _Report(NamedTuple):
-    run_id: str
-    artifacts: str
-    ended: int
-    compared: str  # the names of the records, with commas
 
 
 class Recorded:
@@ -152,22 +146,20 @@ class Recorded:
             name: Of the file.
         """
         among = Path(unquote(run.record)).name
-        reports = [r for r in self._reports if among in r.compared.split(", ")]
-        newest = max(reports, key=lambda report: report.ended, default=run)
-        return self.table(newest, f"report/{name}")
+        reports = [
+            report.info
+            for report in self._reports
+            if among in report.data.tags[REPORTED].split(", ")
+        ]
+        if reports:
+            newest = max(reports, key=lambda info: info.end_time or 0)
+            run = SimpleNamespace(run_id=newest.run_id, artifacts=newest.artifact_uri)
+        return self.table(run, f"report/{name}")
 
     @cached_property
-    def _reports(self) -> list["_Report"]:
+    def _reports(self) -> list[Any]:
         ids = [e.experiment_id for e in self._client.search_experiments()]
-        return [
-            _Report(
-                run.info.run_id,
-                run.info.artifact_uri,
-                run.info.end_time or 0,
-                run.data.tags[REPORTED],
-            )
-            for run in self._search(ids, f"tags.{REPORTED} LIKE '%'")
-        ]
+        return list(self._search(ids, f"tags.{REPORTED} LIKE '%'"))
 
     def _search(self, ids: Iterable[str], wanted: str = "") -> Iterator[Any]:
         token = None

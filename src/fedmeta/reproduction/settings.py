@@ -28,8 +28,7 @@ class Other(NamedTuple):
     """Runs that were left out."""
 
     algorithms: tuple[str, ...]  # whose they are
-    # what is different in them: name -> (theirs, that of the runs taken)
-    differs: dict[str, tuple[str, str]]
+    differs: str  # what is different in them, in words
     runs: int  # how many
 
 
@@ -65,13 +64,8 @@ class Chosen(NamedTuple):
             notes.append(f"{open_} did not finish, or still go on.")
         for other in self.others:
             who = ", ".join(map(label_of, other.algorithms))
-            theirs, ours = (
-                {name: pair[side] for name, pair in other.differs.items()}
-                for side in (0, 1)
-            )
-            differs = in_words(other.differs, theirs, ours)
             runs = counted(other.runs, "run")
-            notes.append(f"Left out: {runs} of {who} with {differs}.")
+            notes.append(f"Left out: {runs} of {who} with {other.differs}.")
         if self.others:
             notes.append(
                 "kedro reproduce --where NAME=VALUE takes the runs with another value."
@@ -161,9 +155,11 @@ def _others(
     for algorithm, setting in left_out:
         main = settings.get(algorithm, common)
         names = sorted(conflicts(setting, main))
-        differs = tuple((name, (setting[name], main[name])) for name in names)
-        groups.setdefault(differs, []).append(algorithm)
+        # the words alone do not tell two other versions of the code apart
+        values = tuple((setting[name], main[name]) for name in names)
+        way = in_words(names, setting, main), values
+        groups.setdefault(way, []).append(algorithm)
     return [
-        Other(tuple(dict.fromkeys(names)), dict(differs), len(names))
-        for differs, names in groups.items()
+        Other(tuple(dict.fromkeys(algorithms)), differs, len(algorithms))
+        for (differs, _), algorithms in groups.items()
     ]

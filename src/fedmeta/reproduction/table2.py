@@ -5,6 +5,7 @@ clients' query records (micro), gains in points.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -26,8 +27,8 @@ from fedmeta.studies.comparison import LOSSES
 
 NOT_RUN = "missing"
 MEASURES = ["after", "after_sd", "before", "before_sd", "macro_after", "macro_after_sd"]
-# By title, the measure whose highest is marked, or "", and the text of a row's cell.
-Texts = dict[str, tuple[str, Callable[[pd.Series], str]]]
+# By title, the measure, how a row's is written, and whether the highest is marked.
+Columns = dict[str, tuple[str, Callable[[pd.Series, str], str], bool]]
 OVERHEAD = ["support_fraction", "algorithm", "outcome", "best_accuracy", "rounds"]
 OVERHEAD += ["bytes_total", "flops", "communication_reduction"]
 
@@ -58,18 +59,18 @@ def table2_report(
     won = gain_cells(found, fractions, paper)
     at = results.by("support_fraction")
     costs = {p: overhead_table(r, target) for p, r in at.items()} if target else {}
-    names = [*MEASURES, "n", "diverged", *(["paper", "difference"] if paper else [])]
-    tables = {
-        "table2": wide(cells, names, results.source),
-        "gains": wide(won, ["gain", "paper"] if paper else ["gain"], results.source),
+    tables = {"table2": wide(cells, results.source), "gains": wide(won, results.source)}
+    signed = partial(_written, sign="+")
+    ours: Columns = {"ours": ("after", _with_sd, True)}
+    ours |= {"paper": ("paper", _written, True), "diff.": ("difference", signed, False)}
+    gained: Columns = {
+        "ours": ("gain", signed, False),
+        "paper": ("paper", signed, False),
     }
-    theirs: Texts = {"paper": ("paper", _written("paper"))} if paper else {}
-    apart: Texts = {"diff.": ("", _written("difference", "+"))} if paper else {}
-    stated: Texts = {"paper": ("", _written("paper", "+"))} if paper else {}
     words = {
-        "table2": by_support(cells, {"ours": ("after", _with_sd), **theirs, **apart}),
-        "before": by_support(cells, {"before": ("", lambda r: _with_sd(r, "before"))}),
-        "gains": by_support(won, {"ours": ("", _written("gain", "+")), **stated}),
+        "table2": by_support(cells, ours),
+        "before": by_support(cells, {"before": ("before", _with_sd, False)}),
+        "gains": by_support(won, gained),
     }
     if costs:
         cost = pd.concat(t.assign(support_fraction=p) for p, t in costs.items())
@@ -108,11 +109,13 @@ def table2_report(
         title = "Figure 3: cost of the target accuracy"
         sections.append(Section(title, COST, words["overhead"], bars))
 
+    def measured(of: Callable[[Results], m.Value]) -> c.Costs:
+        return {p: by_label(at[p], of) if p in at else {} for p in fractions}
+
     def spent(*columns: str) -> c.Costs:
-        return {
-            p: cost_to(at[p], target, *columns) if target and p in at else {}
-            for p in fractions
-        }
+        if not target:
+            return {p: {} for p in fractions}
+        return measured(lambda cell: cost_to(cell, target, *columns))
 
     goal, flops = c.goal(target), spent("flops")
     checked = [
@@ -126,12 +129,7 @@ def table2_report(
         traffic = spent("bytes_down", "bytes_up")
         checked += [
             c.less_traffic(traffic, goal),
-            c.fewest_operations(flops, said, goal),
-            c.fewer_operations(flops, goal),
-            c.traffic_of_first_order(traffic, said, goal),
-            *c.spread(
-                {p: variances(at[p]) if p in at else {} for p in fractions}, said
-            ),
+            *c.as_said(flops, traffic, measured(_variance), said, goal),
         ]
     return Report("Table 2", "", tables, sections, checked), words
 
@@ -140,36 +138,34 @@ def accuracies(results: Results) -> Accuracies:
     """Accuracies after adaptation of every cell, by seed, as the paper's table is."""
     return {
         p: {
-            label_of(name): value
-            for name, cell in at.by("algorithm").items()
-            if (value := m.accuracy(cell, stage="after")).diverged or not value.missing
+            label: value
+            for label, value in by_label(at, partial(m.accuracy, stage="after")).items()
+            if value.diverged or not value.missing
         }
         for p, at in results.by("support_fraction").items()
     }
 
 
-def cost_to(results: Results, target: float, *columns: str) -> dict[str, m.Value]:
-    """Columns of the history, summed, when the target was first reached, by label.
+def by_label(
+    results: Results, measured: Callable[[Results], m.Value]
+) -> dict[str, m.Value]:
+    """What was measured of each algorithm."""
+    cells = results.by("algorithm").items()
+    return {label_of(name): measured(cell) for name, cell in cells}
+
+
+def cost_to(cell: Results, target: float, *columns: str) -> m.Value:
+    """Columns of the history, summed, when the target was first reached.
 
     A value a seed; infinite where it never was.
     """
-    found = {}
-    for name, cell in results.by("algorithm").items():
-        spent = m.reaching(cell, target, *columns)
-        found[label_of(name)] = m.Value(spent.by_seed.fillna(np.inf), cell.diverged)
-    return found
-
-
-def variances(results: Results) -> dict[str, m.Value]:
-    """Variance over clients of accuracies after adaptation, by label."""
-    return {
-        label_of(name): _variance(cell)
-        for name, cell in results.by("algorithm").items()
-    }
+    spent = m.reaching(cell, target, *columns)
+    return m.Value(spent.by_seed.fillna(np.inf), cell.diverged)
 
 
 @m.measure
 def _variance(run: Results) -> float:
+    """Over clients, of their accuracies after adaptation."""
     return spread(client_accuracies(run)["after"].to_numpy())["variance"]
 
 
@@ -184,7 +180,7 @@ def accuracy_cells(
     Returns:
         `MEASURES`: means and sample standard deviations, missing for one seed or where
         the training of a seed diverged; ``n`` seeds, of which ``diverged``, and
-        ``training``, which says so; ``paper`` and ``difference``.
+        ``training``, which says so; ``paper`` and ``difference``, if there is a paper.
     """
 
     def measured(found: Results) -> dict:
@@ -202,8 +198,10 @@ def accuracy_cells(
     cells = cells.reindex(columns=[*MEASURES, "n", "diverged", "training"])
     cells = cells.rename(label_of, level="algorithm")
     cells[["n", "diverged"]] = cells[["n", "diverged"]].fillna(0).astype(int)
-    cells["paper"] = [paper.get(p, {}).get(label, np.nan) for label, p in cells.index]
-    return cells.assign(difference=cells["after"] - cells["paper"])
+    if paper:
+        stated = [paper.get(p, {}).get(label, np.nan) for label, p in cells.index]
+        cells["paper"], cells["difference"] = stated, cells["after"] - stated
+    return cells
 
 
 def gain_cells(
@@ -213,7 +211,9 @@ def gain_cells(
     keys = pd.MultiIndex.from_product(
         [c.FEDMETA, fractions], names=["algorithm", "support_fraction"]
     )
-    both = {"gain": c.gains(found), "paper": c.gains(c.published(paper))}
+    both = {"gain": c.gains(found)}
+    if paper:
+        both["paper"] = c.gains(c.published(paper))
     return pd.DataFrame(
         {
             k: [float(g[key]) if key in g else np.nan for key in keys]
@@ -223,34 +223,36 @@ def gain_cells(
     )
 
 
-def wide(cells: pd.DataFrame, names: Sequence[str], source: str) -> pd.DataFrame:
+def wide(cells: pd.DataFrame, source: str) -> pd.DataFrame:
     """A row an algorithm, columns by support fraction: ``after_20`` and so on."""
     labels, fractions = (cells.index.unique(level) for level in (0, 1))
-    table = cells[list(names)].unstack().loc[labels]
+    names = [name for name in cells if name != "training"]
+    table = cells[names].unstack().loc[labels]
     table = table[[(name, p) for p in fractions for name in names]]
     table.columns = [column(name, p) for name, p in table]
     table.insert(0, "source", source)
     return table.reset_index()
 
 
-def by_support(cells: pd.DataFrame, columns: Texts) -> Shown:
-    """A row an algorithm, columns grouped by support fraction."""
+def by_support(cells: pd.DataFrame, columns: Columns) -> Shown:
+    """A row an algorithm, columns grouped by support fraction, those that there are."""
     labels, fractions = (cells.index.unique(level) for level in (0, 1))
     highest = cells.groupby("support_fraction").max(numeric_only=True)
+    there = {title: how for title, how in columns.items() if how[0] in cells}
 
-    def cell(label: str, p: float, best: str, text: Callable) -> Cell:
+    def cell(label: str, p: float, name: str, text: Callable, best: bool) -> Cell:
         row = cells.loc[(label, p)]
-        return Cell(text(row), bool(best) and row[best] == highest.loc[p, best])
+        return Cell(text(row, name), best and row[name] == highest.loc[p, name])
 
-    places = list(product(fractions, columns.values()))
+    places = list(product(fractions, there.values()))
     rows = [
         [Cell(label), *(cell(label, p, *how) for p, how in places)] for label in labels
     ]
-    groups = [("", 1), *((f"{percent(p)} support", len(columns)) for p in fractions)]
-    return Shown(["Algorithm", *list(columns) * len(fractions)], [("", rows)], groups)
+    groups = [("", 1), *((f"{percent(p)} support", len(there)) for p in fractions)]
+    return Shown(["Algorithm", *list(there) * len(fractions)], [("", rows)], groups)
 
 
-def _with_sd(row: pd.Series, name: str = "after") -> str:
+def _with_sd(row: pd.Series, name: str) -> str:
     """ "88.46 ± 0.25 (3)": mean, standard deviation, number of seeds."""
     if pd.isna(row[name]):
         return NOT_RUN if pd.isna(row["training"]) else row["training"]
@@ -259,12 +261,9 @@ def _with_sd(row: pd.Series, name: str = "after") -> str:
     return f"{row[name]:.2f}{spread} ({row['n']:g})"
 
 
-def _written(name: str, sign: str = "") -> Callable[[pd.Series], str]:
-    def text(row: pd.Series) -> str:
-        value = round(row[name], 2) + 0.0  # never -0.0
-        return MISSING if pd.isna(value) else f"{value:{sign}.2f}"
-
-    return text
+def _written(row: pd.Series, name: str, sign: str = "") -> str:
+    value = round(row[name], 2) + 0.0  # never -0.0
+    return MISSING if pd.isna(value) else f"{value:{sign}.2f}"
 
 
 TABLE2 = """

@@ -165,7 +165,6 @@ def compose(
             records.stands_in and study.benchmark.published,
             options,
             [*study.notes, *report.notes],
-            report.statistics,
         ),
     )
     return (

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from kedro.framework.project import settings
 from kedro.io import CatalogConfigResolver
@@ -27,7 +28,8 @@ from fedmeta.sweep.grid import Given, nested
 IN_MEMORY = {"{default}": {"type": "kedro.io.MemoryDataset"}}  # what is no entry
 
 
-class Cell(NamedTuple):
+@dataclass
+class Cell:
     """One run of the pipeline, with the configuration that it will find."""
 
     project: Path
@@ -36,11 +38,30 @@ class Cell(NamedTuple):
     parameters: dict[str, Any]  # that the pipeline reads, by name
     entries: dict[str, dict[str, Any]]  # dataset -> its catalog entry
     store: str  # the folder under data/*
+    # files that it writes, beside those of the data part
+    results: set[Path] = field(default_factory=set)
+    # that determine its results; empty until its data are known
+    settings: Settings = field(default_factory=dict)
+    error: str = ""  # why it failed, or cannot run
 
     @property
     def home(self) -> Path:
         """Of the records of sweeps."""
         return self.project / "data" / "08_reporting" / self.store / "sweeps"
+
+    @property
+    def record_path(self) -> Path:
+        """Path of the file that marks the cell as finished."""
+        return self.home / f"{identity.fingerprint(self.settings)[:16]}.json"
+
+    def record(self) -> dict[str, Any] | None:
+        """The record of the cell, if it has finished before."""
+        return read_record(self.record_path) if self.settings else None
+
+    def is_finished(self) -> bool:
+        """Whether its record and all its results exist."""
+        written = all(path.exists() for path in self.results)
+        return written and self.record() is not None
 
     def files(self, names: Iterable[str]) -> dict[str, Path]:
         """Where datasets are kept, for those that are."""
@@ -137,11 +158,6 @@ def settings_of(
         **{f"data.{name}": checksum for name, checksum in data.items()},
         **code,
     }
-
-
-def record_path(cell: Cell, settings: Settings) -> Path:
-    """Path of the file that marks a cell as finished."""
-    return cell.home / f"{identity.fingerprint(settings)[:16]}.json"
 
 
 def all_records(cell: Cell) -> Iterator[Settings]:

@@ -8,7 +8,7 @@ a result that is the other's too.
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -19,8 +19,6 @@ from pluggy import PluginManager
 
 from fedmeta.data.files import file_sha256
 from fedmeta.sweep.cells import Cell
-
-RECORDS = "records"  # the dataset of a benchmark that has a checksum
 
 
 def data_part(pipeline: Pipeline, registered: Mapping[str, Pipeline]) -> Pipeline:
@@ -34,8 +32,10 @@ class DataPart:
 
     def __init__(self, nodes: Pipeline) -> None:
         self.pipeline = nodes
-        records = [n for n in nodes.all_outputs() if is_records(n)]
-        self.ingestion = nodes.to_outputs(*records) if records else Pipeline([])
+        outputs = nodes.all_outputs()
+        # the packed records of each benchmark, which have a checksum
+        self.records = [n for n in outputs if n.rpartition(".")[2] == "records"]
+        self.ingestion = nodes.to_outputs(*self.records)
         self._now: dict[Path, str] = {}  # file -> hash of its content
         self._made: dict[str, dict[Path, str]] = {}  # key of a node -> what it wrote
 
@@ -116,35 +116,24 @@ class Remaining(SequentialRunner):
             super()._run(rest, catalog, hook_manager, run_id)
 
 
-def waves(
-    cells: Iterable[Cell],
-    content: Callable[[Cell], Mapping[Path, str]],
-    results: Callable[[Cell], Iterable[Path]],
-) -> list[list[Cell]]:
+def waves(cells: Iterable[tuple[Cell, Mapping[Path, str]]]) -> list[list[Cell]]:
     """Group cells into waves; cells of a wave may run at once.
 
     Args:
-        cells: in the order in which they are to run, as far as possible.
-        content: hashes of a cell's data files.
-        results: the other files that it writes.
+        cells: in the order in which they are to run, as far as possible, each with the
+            hashes of its data files.
     """
     found: list[list[Cell]] = []
     held: list[tuple[dict[Path, str], set[Path]]] = []  # of each wave
-    for cell in cells:
-        data, written = content(cell), set(results(cell))
+    for cell, data in cells:
         for wave, (there, taken) in zip(found, held, strict=True):
             same = all(there.get(path, hash_) == hash_ for path, hash_ in data.items())
-            if same and not written & taken:
+            if same and not cell.results & taken:
                 wave.append(cell)
                 there.update(data)
-                taken.update(written)
+                taken.update(cell.results)
                 break
         else:
             found.append([cell])
-            held.append((dict(data), written))
+            held.append((dict(data), set(cell.results)))
     return found
-
-
-def is_records(dataset: str) -> bool:
-    """Whether a dataset is the packed records of a benchmark."""
-    return dataset.rpartition(".")[2] == RECORDS

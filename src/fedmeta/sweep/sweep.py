@@ -4,9 +4,8 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from kedro.framework.project import pipelines
@@ -18,7 +17,6 @@ from rich.table import Table
 from fedmeta import identity
 from fedmeta.configuration import Source
 from fedmeta.data.federated import read_packed
-from fedmeta.identity import Settings
 from fedmeta.pipelines.progress import duration
 from fedmeta.session import Session, registered
 from fedmeta.sweep import cells, execute
@@ -27,7 +25,7 @@ from fedmeta.sweep.cluster import cluster
 from fedmeta.sweep.execute import Execute, Outcome, Task
 from fedmeta.sweep.grid import Given, label, nested, run_command, typed
 from fedmeta.sweep.processes import pool
-from fedmeta.sweep.shared import DataPart, data_part, is_records, waves
+from fedmeta.sweep.shared import DataPart, data_part, waves
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +75,7 @@ def sweep(
             found.close(console, time.monotonic() - began)
             raise
     found.close(console, time.monotonic() - began)
-    return not found.errors
+    return not found.failed
 
 
 class _Cells:
@@ -91,11 +89,15 @@ class _Cells:
         self.data = DataPart(data_part(pipeline, dict(pipelines.items())))
         self.all = cells.read_cells(project, pipeline, source, grid)
         results = pipeline.all_outputs() - self.data.pipeline.all_outputs()
-        self.results = {c.number: set(c.files(results).values()) for c in self.all}
+        for cell in self.all:
+            cell.results = set(cell.files(results).values())
         self.code = cells.code_of(pipeline)
-        self.settings: dict[int, Settings] = {}  # by the number of a cell
-        self.errors: dict[int, str] = {}
         self.left: list[Cell] = []  # to be run
+
+    @property
+    def failed(self) -> list[Cell]:
+        """The cells that failed, or cannot run."""
+        return [cell for cell in self.all if cell.error]
 
     def identify(self, run: bool) -> None:
         """Determine which cells are finished, which needs packed data."""
@@ -103,10 +105,10 @@ class _Cells:
             with self._survived(cell):
                 if run:
                     self._prepare(cell, self.data.ingestion)
-                self.settings[cell.number] = cells.settings_of(
+                cell.settings = cells.settings_of(
                     cell, self.name, self._checksums(cell), self.code
                 )
-                if not self._is_finished(cell):
+                if not cell.is_finished():
                     self.left.append(cell)
         self._tell_changed()
 
@@ -121,10 +123,9 @@ class _Cells:
             )
         changed = [r for r in records if r and not self.code.items() <= r.items()]
         for cell in self.left:
-            wanted = self.settings[cell.number]
-            names, record = identity.nearest(changed, wanted)
+            names, record = identity.nearest(changed, cell.settings)
             if names and all(name.startswith("code.") for name in names):
-                words = identity.in_words(names, record, wanted)
+                words = identity.in_words(names, record, cell.settings)
                 log.info("%s: finished before, with %s", label(cell.given), words)
 
     def outcomes(
@@ -152,7 +153,7 @@ class _Cells:
         if outcome.error is None:
             log.info("%s: finished after %s; %s", task.name, took, far)
         else:
-            self.errors[task.number] = outcome.error
+            self.all[task.number - 1].error = outcome.error
             log.error("%s: failed after %s; %s", task.name, took, far)
             log.error("%s", outcome.error)
 
@@ -166,20 +167,20 @@ class _Cells:
         writers: dict[Path, Cell] = {}  # the first cell that writes a file
         names: dict[str, None] = {}  # in which the cells that write it differ
         for cell in self.all:
-            state, record = "to run", self._record(cell)
-            if cell.number in self.errors:
+            state, record = "to run", cell.record()
+            if cell.error:
                 state = "cannot run"
-            elif record and self._is_finished(cell):
+            elif record and cell.is_finished():
                 state = f"finished {record['began'][:16].replace('T', ' ')}"
             table.add_row(str(cell.number), *typed(cell.given).values(), state)
-            for path in self.results[cell.number]:
+            for path in cell.results:
                 first = writers.setdefault(path, cell)
                 differ = [n for n, v in cell.given.items() if v != first.given[n]]
                 names |= dict.fromkeys(differ)
         what = " ".join([self.name, *self.source.words()])
         console.print(f"{what}: {len(self.all)} cells", style="bold")
         console.print(table)
-        took = [r["seconds"] for r in map(self._record, self.all) if r]
+        took = [r["seconds"] for r in map(Cell.record, self.all) if r]
         if took and self.left:
             far = duration(sum(took) / len(took) * len(self.left))
             console.print(
@@ -195,57 +196,52 @@ class _Cells:
 
     def close(self, console: Console, seconds: float) -> None:
         """Print a summary, with commands that run failed cells again."""
-        finished = sum(map(self._is_finished, self.all))
+        finished = sum(map(Cell.is_finished, self.all))
         console.print(
             f"{finished} of {len(self.all)} cells are finished,"
-            f" {len(self.errors)} failed; {duration(seconds)}",
+            f" {len(self.failed)} failed; {duration(seconds)}",
             highlight=False,
         )
-        for cell in self.all:
-            if cell.number in self.errors:
-                again = run_command(self.name, self.source, cell.given)
-                console.print(
-                    f"\nfailed: {label(cell.given)}: {self.errors[cell.number]}\n"
-                    f"  {again}",
-                    highlight=False,
-                    soft_wrap=True,
-                )
+        for cell in self.failed:
+            again = run_command(self.name, self.source, cell.given)
+            console.print(
+                f"\nfailed: {label(cell.given)}: {cell.error}\n  {again}",
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def _one_by_one(self) -> Iterator[Task]:
         """Yield tasks that prepare their own data."""
-        nodes = {node.name for node in self.data.pipeline.nodes}
         for cell in self.left:
             stale = self.data.stale(cell, self.data.pipeline)
             self.data.forget(cell, stale)
-            yield self._task(cell, nodes - set(stale))
-            if cell.number not in self.errors:
+            yield self._task(cell, stale)
+            if not cell.error:
                 self.data.note(cell, stale)
 
     def _at_once(
         self, start: Callable[[int], Executor]
     ) -> Generator[Outcome, None, None]:
         """Prepare all data first: tasks that run at once must not write them."""
-        content: dict[int, Mapping[Path, Any]] = {}
+        prepared = []
         for cell in self.left:
             with self._survived(cell):
                 self._prepare(cell, self.data.pipeline)
-                content[cell.number] = self.data.content(cell)
-        found = waves(
-            [cell for cell in self.left if cell.number in content],
-            lambda cell: content[cell.number],
-            lambda cell: self.results[cell.number],
-        )
-        nodes = {node.name for node in self.data.pipeline.nodes}
+                prepared.append((cell, self.data.content(cell)))
+        found = waves(prepared)
         with start(max(map(len, found), default=1)) as run:
             for wave in found:
                 ready = []
                 for cell in wave:
                     with self._survived(cell):
                         self._prepare(cell, self.data.pipeline)
-                        ready.append(self._task(cell, nodes))
+                        ready.append(self._task(cell))
                 yield from run(ready)
 
-    def _task(self, cell: Cell, done: set[str]) -> Task:
+    def _task(self, cell: Cell, stale: Iterable[str] = ()) -> Task:
+        """The task of a cell, for which these nodes of the data part have to run."""
+        nodes = {node.name for node in self.data.pipeline.nodes}
+        passed_on = os.environ.keys() & execute.PASSED_ON
         return Task(
             number=cell.number,
             name=f"cell {cell.number} of {len(self.all)} ({label(cell.given)})",
@@ -254,14 +250,10 @@ class _Cells:
             pipeline=self.name,
             source=self.source,
             params=nested(cell.given),
-            done=frozenset(done),
-            settings=self.settings[cell.number],
-            record=cells.record_path(cell, self.settings[cell.number]),
-            environment={
-                name: os.environ[name]
-                for name in execute.PASSED_ON
-                if name in os.environ
-            },
+            done=frozenset(nodes.difference(stale)),
+            settings=cell.settings,
+            record=cell.record_path,
+            environment={name: os.environ[name] for name in passed_on},
         )
 
     def _prepare(self, cell: Cell, part: Pipeline) -> None:
@@ -279,20 +271,10 @@ class _Cells:
 
     def _checksums(self, cell: Cell) -> dict[str, str | None]:
         """Checksums of each benchmark's packed records."""
-        outputs = filter(is_records, self.data.pipeline.all_outputs())
         return {
             name: read_packed(path).checksum if path.is_file() else None
-            for name, path in cell.files(outputs).items()
+            for name, path in cell.files(self.data.records).items()
         }
-
-    def _record(self, cell: Cell) -> dict[str, Any] | None:
-        known = self.settings.get(cell.number)
-        return known and cells.read_record(cells.record_path(cell, known))
-
-    def _is_finished(self, cell: Cell) -> bool:
-        """Whether its record and all its results exist."""
-        written = all(path.exists() for path in self.results[cell.number])
-        return written and self._record(cell) is not None
 
     @contextlib.contextmanager
     def _survived(self, cell: Cell) -> Iterator[None]:
@@ -300,8 +282,8 @@ class _Cells:
             yield
         except Exception as error:
             details = cell.home / "preparation.log"
-            self.errors[cell.number] = execute.told(error, details)
-            log.error("%s: failed: %s", label(cell.given), self.errors[cell.number])
+            cell.error = execute.told(error, details)
+            log.error("%s: failed: %s", label(cell.given), cell.error)
 
 
 def _pool(workers: int, widest: int) -> Executor:
