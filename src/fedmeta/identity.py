@@ -96,30 +96,7 @@ TABLES = ("benchmarks.registry", "core.algorithms")
 # Hash of a module as it is -> as it was before a refactoring that changes no number;
 # "": a module that was split off another. Each line names the test that shows the same
 # bits. Without a line, changed code means other results.
-EQUIVALENT: dict[str, str] = {
-    # What travels can be less than all, and layers frozen: tests/golden.
-    "d7f2e68e845de1f9": "4ebdb24243e110ab",  # core.model
-    "c4a1c867939dc463": "bf13832591cf5877",  # models.cnn
-    "ec131c929e053307": "e5612f5753536537",  # models.mlp
-    "6ae60e4108d2327e": "ea6b6c1766ee0f7d",  # models.lstm
-    "7ecd5a0552070a66": "69406e8adaa891ac",  # models.tabular
-    # Clients may keep something between rounds: tests/golden.
-    "bc568cb56f70c382": "5e70598e11ff00d5",  # core.optimizers
-    "8a912425269be1a7": "0603a89a4af8de2b",  # core.types
-    # Messages, and rows of tables of one's own: tests/golden.
-    "fe00b7368ae441bb": "96c9c46bcdad1c17",  # benchmarks.recommendation.values
-    "563cc6adf79d4921": "616dbf0beb9a326d",  # data.names
-    "a25694ec3feaaffa": "5f1c1416a78f8f38",  # data.partition
-    "300127c43d699436": "2d2f584ec1c60022",  # data.repartition
-    # Counts that add up over nodes, and another precision by option: tests/golden.
-    "44a19a142335cf66": "845c16e8d11c8278",  # models.product
-    "25f01a5ea9b2e47c": "",  # data.summaries
-    "f043fe8c794119c5": "",  # data.vocabularies
-    "1ac6c59fcc6cfd6e": "e016faf3daa9a5ed",  # benchmarks.sent140.vectors
-    "c95c1c2d91e7ec2e": "c6d493d5c5cc8be5",  # benchmarks.images.pixels
-    # An index that equal ids share: tests/data/test_ids.py.
-    "52d8be4e30687ffe": "cd18d33cc6d8519b",  # data.ids
-}
+EQUIVALENT: dict[str, str] = {}
 
 
 def settings(**blocks: Any) -> Settings:
