@@ -20,9 +20,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from fedmeta.configuration import store_of
-from fedmeta.estimates import FIRST, Plan, read_json, stages_of, write_seconds
+from fedmeta.estimates import FIRST, Stages, read_json, stages_of, write_seconds
 from fedmeta.pipelines import progress
-from fedmeta.pipelines.progress import NODE, UNDER_WAY, Clock, Count, duration
+from fedmeta.pipelines.progress import NODE, UNDER_WAY, Clock, ItemCount, duration
 
 SECONDS = "seconds.json"  # of the stages of earlier runs, beside the reports
 LOG = "run.log"  # in the project's folder; git ignores *.log
@@ -33,7 +33,7 @@ class ShowProgress:
     """Says how long a run takes, and shows how far it is."""
 
     def __init__(self) -> None:
-        self._plan: Plan | None = None
+        self._plan: Stages | None = None
         self._home = Path()
 
     @hook_impl
@@ -50,7 +50,7 @@ class ShowProgress:
         name = ",".join(run_params["pipeline_names"] or ["__default__"])
         earlier = read_json(self._home / SECONDS)
         stages = stages_of(pipeline, catalog, self._parameters, earlier)
-        self._plan = plan = Plan(name, stages)
+        self._plan = plan = Stages(name, stages)
         progress.LISTENERS.append(self._heard)
         plan.tell()
 
@@ -74,7 +74,7 @@ class ShowProgress:
 
     on_interrupt = on_pipeline_error  # called by `fedmeta.session.Session`
 
-    def _heard(self, work: Clock | Count) -> None:
+    def _heard(self, work: Clock | ItemCount) -> None:
         if self._plan is None:
             return
         if isinstance(work, Clock):
@@ -103,10 +103,10 @@ class Display:
     def __init__(self) -> None:
         self._lock = threading.RLock()  # several trainings may be under way
         self._live: Live | None = None
-        self._plan: Plan | None = None
+        self._plan: Stages | None = None
         self._undo = ExitStack()  # leaves the terminal as it was
 
-    def update(self, plan: Plan) -> None:
+    def update(self, plan: Stages) -> None:
         """Open it for what is under way, or close it when nothing is."""
         with self._lock:
             self._plan = plan
@@ -171,8 +171,8 @@ class Display:
 DISPLAY = Display()
 
 
-def _row(work: Clock | Count) -> Iterator[Any]:
-    if isinstance(work, Count):
+def _row(work: Clock | ItemCount) -> Iterator[Any]:
+    if isinstance(work, ItemCount):
         yield work.words()
         return
     yield work.name

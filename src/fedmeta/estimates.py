@@ -62,7 +62,7 @@ class Left(NamedTuple):
         )
 
 
-class Plan:
+class Stages:
     """The stages of a run."""
 
     def __init__(self, name: str, stages: dict[str, Stage]) -> None:
@@ -150,7 +150,7 @@ def stages_of(
     return stages
 
 
-def write_seconds(path: Path, plan: Plan) -> None:
+def write_seconds(path: Path, plan: Stages) -> None:
     """Keep the seconds of stages that have ended, but for those of trainings."""
     known = {
         name: stage.pace

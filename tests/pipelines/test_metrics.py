@@ -20,8 +20,7 @@ from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.nodes import personalise
 from fedmeta.pipelines.studies.options import PersonalisationOptions
 from fedmeta.pipelines.training import nodes
-from fedmeta.reporting.report import Data as Page
-from fedmeta.reporting.report import render
+from fedmeta.reporting.report import DataNote, render
 from fedmeta.reporting.results import Run, tidy
 from fedmeta.reporting.shown import printable, shown
 from fedmeta.reporting.wording import headline_columns
@@ -143,7 +142,7 @@ def test_it_is_in_the_tables_the_page_and_the_terminal(run):
     headline = shown(table[headline_columns(table)])
     place = headline.titles.index("Surprise after")
     assert headline.bodies[0][1][0][place].text == f"{mean:.3f}"
-    page = render(report, Page("FEMNIST", "sample", True, True, {}, []))
+    page = render(report, DataNote("FEMNIST", "sample", True, True, {}, []))
     for title in ("Surprise after", "Surprise before", "Mean client surprise after"):
         assert title in page
     assert f"{mean:.3f}" in page

@@ -22,7 +22,7 @@ from fedmeta.data.partition import partition_examples
 from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.options import ProbeOptions
 from fedmeta.pipelines.training.costs import COSTS
-from fedmeta.pipelines.training.setup import Plan
+from fedmeta.pipelines.training.setup import TrainingPlan
 
 BENCHMARK = BENCHMARKS["femnist"]
 SHORT = TRAINING.model_copy(update={"rounds": 2})
@@ -122,7 +122,7 @@ def test_who_trains_on_all_records_does_not_ask_which_are_support(
 def test_in_one_place_is_on_records_of_training_clients_alone(data):
     setup = prepared(data, IN_ONE_PLACE)
     place = setup.device
-    plan = Plan(BENCHMARK, Data(**data), IN_ONE_PLACE, MODEL)
+    plan = TrainingPlan(BENCHMARK, Data(**data), IN_ONE_PLACE, MODEL)
     make_task = plan.training_task_maker(1, place)
     owner = {}
     for client in data["clients"].itertuples():
@@ -207,7 +207,7 @@ def watched(data, folder, **probe):
 
 def prepared(data, training):
     blocks = {"fedavg": BLOCKS["fedavg"]}
-    plan = Plan(BENCHMARK, Data(**data), training, MODEL, ["fedavg"], blocks)
+    plan = TrainingPlan(BENCHMARK, Data(**data), training, MODEL, ["fedavg"], blocks)
     return plan.prepare()
 
 

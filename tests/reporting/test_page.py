@@ -6,7 +6,7 @@ import pytest
 from report_samples import all_figures, found, make_report, make_scores
 from rich.console import Console
 
-from fedmeta.reporting.report import Data, flatten, render, svg_data
+from fedmeta.reporting.report import DataNote, flatten, render, svg_data
 from fedmeta.reporting.shown import printable, show, shown
 from fedmeta.reporting.tables import accuracy_table
 from fedmeta.reporting.wording import bytes_text, flops_text
@@ -20,7 +20,7 @@ def page(
     histories, scores, synthetic=True, paper=None, statistics=STATISTICS, **changes
 ):
     source = "synthetic sample" if synthetic else "FEMNIST (LEAF)"
-    data = Data(
+    data = DataNote(
         benchmark="FEMNIST",
         source=source,
         synthetic=synthetic,

@@ -13,14 +13,14 @@ from recommendation_report_samples import (
 from rich.console import Console
 
 from fedmeta.pipelines.recommendation.methods import METHODS
-from fedmeta.reporting.report import Data, render
+from fedmeta.reporting.report import DataNote, render
 from fedmeta.reporting.shown import printable, shown
 from fedmeta.studies.recommendation import BENCHMARK, grouped, report_on
 
 HISTORIES = {"meta_sgd_nn": make_history([0.1, 0.7], [0.3, 0.8])}
 
 
-DATA = Data(
+DATA = DataNote(
     benchmark="the paper's log",
     source="synthetic sample",
     synthetic=True,

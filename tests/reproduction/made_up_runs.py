@@ -11,7 +11,7 @@ import pandas as pd
 
 from fedmeta.reproduction.runs import Recorded
 from fedmeta.reproduction.settings import choose
-from fedmeta.reproduction.study import Study, read, table2_study
+from fedmeta.reproduction.study import Reproduction, read, table2_study
 
 # algorithm -> (accuracy after adaptation, before) at 20 % support
 LEVELS = {
@@ -146,7 +146,7 @@ def table2_of(
     name: str = "femnist",
     target: float | None = 0.7,
     store: Recorded | None = None,
-) -> Study:
+) -> Reproduction:
     """What `kedro reproduce` makes of the runs of an experiment."""
     runs = read(store or Store(), {"femnist": choose(rows)})
     configured = {} if target is None else {"report": {"target_accuracy": target}}

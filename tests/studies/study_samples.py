@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from outcomes import side
 
-from fedmeta.reporting.report import Data, render
+from fedmeta.reporting.report import DataNote, render
 from fedmeta.reporting.results import Results, Run, tidy
 
 
@@ -69,7 +69,7 @@ def held(report):
 
 def html_of(report):
     """The page of a report."""
-    return render(report, Data("FEMNIST", "sample", False, False, {"tau": 4}, []))
+    return render(report, DataNote("FEMNIST", "sample", False, False, {"tau": 4}, []))
 
 
 def words_in(figure):

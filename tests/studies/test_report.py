@@ -18,7 +18,7 @@ from fedmeta.reporting.measures import (
 )
 from fedmeta.reporting.measures import curve as curve_of
 from fedmeta.reporting.phrases import beats
-from fedmeta.reporting.report import Data, Report, Section, render
+from fedmeta.reporting.report import DataNote, Report, Section, render
 from fedmeta.reporting.shown import markdown, shown
 from fedmeta.reporting.verdicts import (
     AGAINST,
@@ -36,7 +36,7 @@ from fedmeta.reporting.verdicts import (
     greater,
 )
 
-DATA = Data("FEMNIST", "sample", True, True, {"meta": {"tau": 4}}, ["a note"])
+DATA = DataNote("FEMNIST", "sample", True, True, {"meta": {"tau": 4}}, ["a note"])
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 from fedmeta.configuration import Source
-from fedmeta.sweep.execute import Outcome, Task
+from fedmeta.sweep.execute import CellTask, Outcome
 
 
-def task(folder: Path, number: int, **params: object) -> Task:
+def task(folder: Path, number: int, **params: object) -> CellTask:
     """A task whose work is below."""
-    return Task(
+    return CellTask(
         number=number,
         name=f"cell {number}",
         project=folder,
@@ -26,7 +26,7 @@ def task(folder: Path, number: int, **params: object) -> Task:
     )
 
 
-def noted(task: Task) -> Outcome:
+def noted(task: CellTask) -> Outcome:
     """Says who began and who ended it, and with how many threads."""
     say(task, f"begins {task.number} {os.getpid()}")
     if task.params.get("dies"):
@@ -44,7 +44,7 @@ def noted(task: Task) -> Outcome:
     return Outcome(task, 0.0, task.params.get("error"))
 
 
-def say(task: Task, line: str) -> None:
+def say(task: CellTask, line: str) -> None:
     with (task.folder / "log").open("a") as file:  # short: written at once
         file.write(f"{line}\n")
 

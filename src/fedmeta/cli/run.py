@@ -15,7 +15,7 @@ from kedro.framework.cli.utils import KedroCliError
 from fedmeta.cli.options import parameters_given
 
 
-class Run(click.Command):
+class RunCommand(click.Command):
     """Tells Kedro's errors of options, which end without their message otherwise."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
@@ -49,7 +49,7 @@ def _known_runner(ctx: click.Context, param: click.Parameter, given: Any) -> Any
     return given
 
 
-def _adapted(command: click.Command) -> Run:
+def _adapted(command: click.Command) -> RunCommand:
     """Kedro's `run`, with lists in --params, and no warning for --pipeline."""
     run_pipelines: Any = command.callback
 
@@ -63,7 +63,9 @@ def _adapted(command: click.Command) -> Run:
     checks = {"params": parameters_given, "runner": _known_runner}
     for option in options:
         option.callback = checks.get(option.name or "", option.callback)
-    return Run(command.name, callback=callback, params=options, help=command.help)
+    return RunCommand(
+        command.name, callback=callback, params=options, help=command.help
+    )
 
 
 run = _adapted(kedro_run)

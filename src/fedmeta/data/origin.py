@@ -22,10 +22,10 @@ RECORD = ".fetched.json"  # hidden: it is no raw file
 TIMEOUT = 60  # seconds without an answer
 HERE = ("127.0.0.1", "::1", "localhost")  # nobody is on the way to these
 
-Found = Mapping[str, str]  # "sha256", "revision"
+Origin = Mapping[str, str]  # "sha256", "revision"
 
 
-def recorded(folder: Path, source: str) -> Found:
+def recorded(folder: Path, source: str) -> Origin:
     """What an earlier fetch of a source into a folder has found, or nothing.
 
     Raises:
@@ -35,7 +35,7 @@ def recorded(folder: Path, source: str) -> Found:
 
 
 def check_origin(
-    folder: Path, source: str, found: Found, given: Mapping[str, str | None]
+    folder: Path, source: str, found: Origin, given: Mapping[str, str | None]
 ) -> None:
     """Refuse what is not as given, or else as at the first fetch.
 
@@ -54,7 +54,7 @@ def check_origin(
             )
 
 
-def record_origin(folder: Path, source: str, found: Found) -> None:
+def record_origin(folder: Path, source: str, found: Origin) -> None:
     """Write down what was fetched."""
     records = {**_records(folder), source: dict(found)}
     with whole_path(folder / RECORD) as temporary:
@@ -93,7 +93,7 @@ class _Secure(HTTPRedirectHandler):
         return super().redirect_request(*args)
 
 
-def _records(folder: Path) -> dict[str, Found]:
+def _records(folder: Path) -> dict[str, Origin]:
     path = folder / RECORD
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))

@@ -22,7 +22,7 @@ from fedmeta.models.lstm_values import Weights
 
 CHARACTERS, TOKENS = 80, 25  # LEAF's windows and tweets; decide the FLOPs alone
 
-Read = Callable[[Params, Tensor], Tensor]
+ReadOut = Callable[[Params, Tensor], Tensor]
 
 
 def character_lstm(
@@ -138,7 +138,7 @@ def _network(
     widths: list[int],
     heads: dict[str, tuple[int, int]],
     initialization: str,
-    read: Read,
+    read: ReadOut,
     flops: ForwardFlops,
     top: int | None = None,
 ) -> Model:

@@ -19,9 +19,9 @@ EVERY_S = 20.0  # seconds between two lines on a training
 # Of log lines that repeat what a display shows: it drops them from the terminal.
 REPEATED = {"progress": True}
 NODE: ContextVar[str] = ContextVar("node", default="")  # that runs in this thread
-UNDER_WAY: "dict[int, Clock | Count]" = {}  # by the object's id, in order
+UNDER_WAY: "dict[int, Clock | ItemCount]" = {}  # by the object's id, in order
 # Called with what has begun, come to another round, or ended.
-LISTENERS: "list[Callable[[Clock | Count], None]]" = []
+LISTENERS: "list[Callable[[Clock | ItemCount], None]]" = []
 PART: ContextVar[str] = ContextVar("part", default="")  # of a sweep that this run is
 
 
@@ -40,7 +40,7 @@ def lasts(argument: str, option: str) -> Callable[[T], T]:
     return tie
 
 
-class Count:
+class ItemCount:
     """How many items are done, of how many where that is known."""
 
     def __init__(self, name: str, total: int | None = None) -> None:
@@ -169,7 +169,7 @@ def progress(items: Iterable[T], what: str, every_s: float = 5.0) -> Iterator[T]
 
     It says how long is to go where the items have a length.
     """
-    count = Count(what, len(items) if isinstance(items, Sized) else None)
+    count = ItemCount(what, len(items) if isinstance(items, Sized) else None)
     last = count.start
     with _under_way(count):
         for item in items:

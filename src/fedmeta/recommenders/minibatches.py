@@ -35,7 +35,7 @@ class Rows(NamedTuple):
         )[0]
 
 
-class Batch(NamedTuple):
+class PaddedBatch(NamedTuple):
     """A batch of each user, all padded with empty rows to the size of the largest."""
 
     x: Rows  # [users * rows, users * inputs], a block for each user
@@ -55,7 +55,7 @@ def draw(records: int, size: int, steps: int, rng: np.random.Generator) -> np.nd
 
 def side_by_side(
     x: Sequence[np.ndarray], y: Sequence[np.ndarray], drawn: Sequence[np.ndarray]
-) -> list[Batch]:
+) -> list[PaddedBatch]:
     """The batches of some users, step by step.
 
     Args:
@@ -76,7 +76,7 @@ def side_by_side(
         rows[:, user, size:] = first[user + 1] - 1
         classes[:, user, :size] = y[user][batches]
     return [
-        Batch(
+        PaddedBatch(
             _rows(matrix := records[numbers.ravel()]),
             _rows(matrix.tocsc()),
             torch.from_numpy(labels),

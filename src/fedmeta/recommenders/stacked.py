@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from fedmeta.core.types import Params
-from fedmeta.recommenders.minibatches import Batch
+from fedmeta.recommenders.minibatches import PaddedBatch
 
 LOG2_E = math.log2(math.e)
 # Named to the overload: finding it takes longer than the work.
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
 
-Gradient = Callable[[Params, Batch], Params]
+Gradient = Callable[[Params, PaddedBatch], Params]
 
 
 def outputs_of(y: np.ndarray, classes: int) -> Tensor:
@@ -122,14 +122,14 @@ def gradient_of(
         bits.mul_(shares / bits.sum(class_dim, keepdim=True))
         return bits.scatter_add_(class_dim, y.unsqueeze(class_dim), minus_shares)
 
-    def linear_gradient(params: Params, batch: Batch) -> Params:
+    def linear_gradient(params: Params, batch: PaddedBatch) -> Params:
         bits = (batch.x @ params["first"]).mul_(LOG2_E)  # [users * rows, outputs]
         slope = residual(bits.view(*known.shape, bits.shape[1]), batch.y)
         first = batch.x_transposed @ slope.flatten(0, 1)
         first.view(len(known), -1, first.shape[1]).mul_(of_one[:, None])
         return {"first": first}
 
-    def network_gradient(params: Params, batch: Batch) -> Params:
+    def network_gradient(params: Params, batch: PaddedBatch) -> Params:
         weight, bias = params["weight"], params["bias"]
         hidden = (batch.x @ params["first"]).relu_()
         hidden = hidden.view(*known.shape, hidden.shape[1])  # [users, rows, m]

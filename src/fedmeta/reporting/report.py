@@ -62,7 +62,7 @@ class Report(NamedTuple):
         return {name: figure for pairs in shown for name, (figure, _) in pairs}
 
 
-class Data(NamedTuple):
+class DataNote(NamedTuple):
     """What a page says of the data and the run."""
 
     benchmark: str  # the real data set's name, such as "FEMNIST"
@@ -74,7 +74,7 @@ class Data(NamedTuple):
     notes: Sequence[str]  # sentences on how the data were prepared
 
 
-def render(report: Report, data: Data) -> str:
+def render(report: Report, data: DataNote) -> str:
     """The page as HTML: style and figures inside, no request to anywhere."""
     environment = Environment(
         loader=PackageLoader("fedmeta.reporting", "templates"),

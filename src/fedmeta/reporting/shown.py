@@ -15,7 +15,7 @@ from fedmeta.reporting.wording import column_of
 HIDDEN = "source"  # a page says once what the data are
 
 
-class Cell(NamedTuple):
+class TableCell(NamedTuple):
     """A cell: its text, whether it is its column's best, and a remark below it."""
 
     text: str
@@ -28,7 +28,7 @@ class Shown(NamedTuple):
 
     titles: Sequence[str]  # the columns' headings
     # groups of rows under a heading, which may be empty
-    bodies: Sequence[tuple[str, Sequence[Sequence[Cell]]]]
+    bodies: Sequence[tuple[str, Sequence[Sequence[TableCell]]]]
     # headings over several columns: (text, how many columns); or none
     groups: Sequence[tuple[str, int]] = ()
 
@@ -67,13 +67,13 @@ def shown(
     named = alias or {}
     columns = {name: column_of(named.get(name, name), plain=plain) for name in names}
 
-    def cells(name: str) -> list[Cell]:
+    def cells(name: str) -> list[TableCell]:
         column, highest = columns[name], table[name].max() if name in best else None
         nothing = [None] * len(table)
         return [
-            Cell(column.missing)
+            TableCell(column.missing)
             if pd.isna(value)
-            else Cell(
+            else TableCell(
                 column.text(value) + ("" if pd.isna(sd) else f" ± {sd:.2f}"),
                 value == highest,
             )
@@ -112,7 +112,7 @@ def sideways(table: pd.DataFrame, by: str) -> Shown:
     names = [n for n in columns_in_sight(table) if n not in (by, HIDDEN)]
     lines = [line for _, body in across.bodies for line in body]
     rows = [
-        [Cell(title, remark=column_of(name).meaning), *cells]
+        [TableCell(title, remark=column_of(name).meaning), *cells]
         for name, title, *cells in zip(names, across.titles, *lines, strict=True)
     ]
     return Shown(["", *table[by]], [("", rows)])

@@ -9,8 +9,8 @@ from fedmeta.reporting.wording import label_of, percent
 from fedmeta.reproduction.settings import NO_RESULT, OWN, VARIED
 
 SEEDS = 3  # a standard deviation of fewer says little
-Cell = tuple[str, float, int]  # algorithm, support fraction, seed
-Line = tuple[str, str]  # what it fills, and what to type
+MissingCell = tuple[str, float, int]  # algorithm, support fraction, seed
+CommandLine = tuple[str, str]  # what it fills, and what to type
 
 
 class Given(NamedTuple):
@@ -37,8 +37,8 @@ def seed_words(seeds: Sequence[int]) -> str:
 
 
 def commands(
-    missing: Collection[Cell], benchmark: str, env: str, given: Given
-) -> list[Line]:
+    missing: Collection[MissingCell], benchmark: str, env: str, given: Given
+) -> list[CommandLine]:
     """Lines that fill the cells, after what they fill; one where a sweep can fill all.
 
     Args:

@@ -17,14 +17,14 @@ from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.data.cells import write_table
 from fedmeta.data.errors import DataError
 from fedmeta.data.files import whole_path
-from fedmeta.reporting.report import RULE, Data, Report, Section, render
+from fedmeta.reporting.report import RULE, DataNote, Report, Section, render
 from fedmeta.reporting.shown import markdown
 from fedmeta.reporting.verdicts import claims_frame
 from fedmeta.reproduction import study as reproduced
 from fedmeta.reproduction.claims import headline, paper_gains
 from fedmeta.reproduction.runs import Recorded, matching
 from fedmeta.reproduction.settings import choose
-from fedmeta.reproduction.study import Study
+from fedmeta.reproduction.study import Reproduction
 from fedmeta.tracking.uri import tracking_uri
 
 PUBLISHED = {name: b for name, b in BENCHMARKS.items() if b.published}
@@ -82,7 +82,9 @@ def reproduce(
     return write(studies, folder)
 
 
-def read_studies(recorded: Recorded, runs: pd.DataFrame, project: Path) -> list[Study]:
+def read_studies(
+    recorded: Recorded, runs: pd.DataFrame, project: Path
+) -> list[Reproduction]:
     """The results of every experiment, those on the benchmarks' own data first."""
     studies = list(reproduced.declared_studies(recorded, runs))
     runs = runs[runs["benchmark"].isin(list(PUBLISHED))]
@@ -102,7 +104,7 @@ def read_studies(recorded: Recorded, runs: pd.DataFrame, project: Path) -> list[
                 studies.append(reproduced.table3_study(name, found, given, sizes))
     labels = [benchmark.label for benchmark in PUBLISHED.values()]
 
-    def place(study: Study) -> tuple:
+    def place(study: Reproduction) -> tuple:
         related = not {"gains", "table3"} & study.report.tables.keys()
         data = study.data
         number = labels.index(data.benchmark) if data.benchmark in labels else 0
@@ -111,7 +113,7 @@ def read_studies(recorded: Recorded, runs: pd.DataFrame, project: Path) -> list[
     return sorted(studies, key=place)
 
 
-def write(studies: Sequence[Study], folder: Path) -> Path:
+def write(studies: Sequence[Reproduction], folder: Path) -> Path:
     """The page, and for every experiment a folder of tables and figures.
 
     Args:
@@ -149,7 +151,7 @@ def write(studies: Sequence[Study], folder: Path) -> Path:
     return path
 
 
-def html(studies: Sequence[Study]) -> str:
+def html(studies: Sequence[Reproduction]) -> str:
     """The page of all studies: style and figures inside, no request to anywhere."""
     # other data say nothing of the paper's range: shown where there is nothing else
     ranked = [study for study in studies if "gains" in study.report.tables]
@@ -190,7 +192,7 @@ def html(studies: Sequence[Study]) -> str:
         ],
         next=[NEXT],
     )
-    data = Data(
+    data = DataNote(
         _and(study.data.benchmark for study in studies),
         "; ".join(study.data.source for study in studies),
         alone,
@@ -209,7 +211,7 @@ def _and(names: Iterable[str]) -> str:
     return " and ".join(dict.fromkeys(names))
 
 
-def _sections(study: Study, told: bool) -> Iterator[Section]:
+def _sections(study: Reproduction, told: bool) -> Iterator[Section]:
     """A study's part of the page; whether its head has told that it is generated."""
     data, made = study.data, "These data were drawn by a program."
     if not data.synthetic:
@@ -245,7 +247,7 @@ def configuration(project: Path, env: str) -> Mapping[str, Any]:
         return {}
 
 
-def slugs(studies: Sequence[Study]) -> dict[str, str]:
+def slugs(studies: Sequence[Reproduction]) -> dict[str, str]:
     """A folder for each experiment; names that differ in other letters get numbers."""
     found: dict[str, str] = {}
     for name in dict.fromkeys(study.name for study in studies):

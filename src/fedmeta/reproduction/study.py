@@ -18,7 +18,7 @@ from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines.reporting import source_words
 from fedmeta.reporting.measures import Value
 from fedmeta.reporting.phrases import counted
-from fedmeta.reporting.report import Data, Report
+from fedmeta.reporting.report import DataNote, Report
 from fedmeta.reporting.results import TOLD, Results, Run, tidy
 from fedmeta.reporting.shown import Shown
 from fedmeta.reporting.wording import label_of, percent
@@ -34,14 +34,14 @@ from fedmeta.studies.study import table_of
 log = logging.getLogger(__name__)
 
 
-class Study(NamedTuple):
+class Reproduction(NamedTuple):
     """An experiment's results."""
 
     name: str  # the experiment's name in MLflow
     report: Report  # its tables, figures, sections and claims
-    data: Data  # what its data, settings and runs are
+    data: DataNote  # what its data, settings and runs are
     shown: dict[str, Shown]  # tables for people, by name
-    missing: list[c.Line] = []
+    missing: list[c.CommandLine] = []
     given: c.Given = c.NOTHING  # what the missing runs need beyond the configuration
     gains: list[Value] = []  # FedMeta's over FedAvg, in points
 
@@ -110,7 +110,7 @@ def read(recorded: Recorded, chosen: Mapping[str, Chosen]) -> Runs:
     return Runs(kept, histories, scores, left_out["algorithm"].tolist())
 
 
-def table2_study(name: str, runs: Runs, configured: Mapping[str, Any]) -> Study:
+def table2_study(name: str, runs: Runs, configured: Mapping[str, Any]) -> Reproduction:
     """Table 2 and Figures 2 to 5 of one experiment.
 
     Args:
@@ -142,7 +142,7 @@ def table2_study(name: str, runs: Runs, configured: Mapping[str, Any]) -> Study:
     given = _given(table, configured)
     lines = c.commands(missing, newest["benchmark"], newest["env"], given)
     won = list(gains(accuracies(results)).values())
-    return _with_runs(Study(name, report, data, shown, lines, given, won), runs)
+    return _with_runs(Reproduction(name, report, data, shown, lines, given, won), runs)
 
 
 def table3_study(
@@ -150,7 +150,7 @@ def table3_study(
     runs: Runs,
     configured: Mapping[str, Any],
     described: pd.DataFrame | None,
-) -> Study:
+) -> Reproduction:
     """Table 3 and Figures 6 and 7 of one experiment, means over seeds.
 
     Args:
@@ -181,11 +181,11 @@ def table3_study(
     given = _given(runs.table, configured)
     lines = _seeds_missing(runs, f"{declared.home}_fedmeta", "all methods", given)
     data = _data_of(runs, declared.benchmark)
-    study = Study(name, report, data, {"table3": table.table}, lines, given)
+    study = Reproduction(name, report, data, {"table3": table.table}, lines, given)
     return _with_runs(study, runs)
 
 
-def declared_studies(recorded: Recorded, runs: pd.DataFrame) -> Iterator[Study]:
+def declared_studies(recorded: Recorded, runs: pd.DataFrame) -> Iterator[Reproduction]:
     """Every declared study, on each kind of data and at each support fraction."""
     for declared in STUDIES.values():
         homes = {experiment.home for experiment in declared.experiments}
@@ -209,7 +209,7 @@ def declared_studies(recorded: Recorded, runs: pd.DataFrame) -> Iterator[Study]:
 
 def _declared(
     recorded: Recorded, declared: Declared, name: str, chosen: dict[str, Chosen]
-) -> Iterator[Study]:
+) -> Iterator[Reproduction]:
     """A declared study, unless its report has never been made, or no file is left."""
     runs = read(recorded, chosen)
     if runs.table.empty:
@@ -226,12 +226,12 @@ def _declared(
     tables = (s.table for s in report.sections if s.table)
     shown = dict(zip(report.tables, tables, strict=False))
     lines = _seeds_missing(runs, declared.home, "all trainings", c.NOTHING)
-    yield _with_runs(Study(name, report, data, shown, lines), runs)
+    yield _with_runs(Reproduction(name, report, data, shown, lines), runs)
 
 
 def _seeds_missing(
     runs: Runs, pipeline: str, what: str, given: c.Given
-) -> list[c.Line]:
+) -> list[c.CommandLine]:
     """The line that makes up for seeds that all of a study lacks."""
     seeds = sorted(runs.table["seed"].dropna().unique())
     lacking = [seed for seed in c.wanted_seeds(seeds) if seed not in seeds]
@@ -246,7 +246,7 @@ def _given(runs: pd.DataFrame, configured: Mapping[str, Any]) -> c.Given:
     return c.given_parameters(recorded, configured, newest["benchmark"].iloc[-1])
 
 
-def _with_runs(study: Study, runs: Runs) -> Study:
+def _with_runs(study: Reproduction, runs: Runs) -> Reproduction:
     """The study with a table of its runs."""
     table = runs.table.sort_values(["benchmark", *CELL], kind="stable")
     ended = pd.to_datetime(table["ended"], unit="ms").dt.strftime("%Y-%m-%d %H:%M:%S")
@@ -255,12 +255,12 @@ def _with_runs(study: Study, runs: Runs) -> Study:
     return study._replace(report=study.report._replace(tables=tables))
 
 
-def _data_of(runs: Runs, benchmark: Benchmark) -> Data:
+def _data_of(runs: Runs, benchmark: Benchmark) -> DataNote:
     """What the runs' data and settings are, and which runs count."""
     first = runs.table.iloc[0]
     synthetic = first["source"] != "real"
     other = "synthetic sample" if synthetic else first["data_name"]
-    return Data(
+    return DataNote(
         benchmark.label,
         source_words(benchmark, other),
         synthetic,

@@ -18,7 +18,7 @@ from fedmeta.reporting.fairness import client_accuracies, spread
 from fedmeta.reporting.recommendation import column
 from fedmeta.reporting.report import Report, Section
 from fedmeta.reporting.results import Results
-from fedmeta.reporting.shown import Cell, Shown, shown
+from fedmeta.reporting.shown import Shown, TableCell, shown
 from fedmeta.reporting.tables import overhead_table
 from fedmeta.reporting.wording import MISSING, label_of, percent
 from fedmeta.reproduction import claims as c
@@ -28,7 +28,7 @@ from fedmeta.studies.comparison import LOSSES
 NOT_RUN = "missing"
 MEASURES = ["after", "after_sd", "before", "before_sd", "macro_after", "macro_after_sd"]
 # By title, the measure, how a row's is written, and whether the highest is marked.
-Columns = dict[str, tuple[str, Callable[[pd.Series, str], str], bool]]
+ShownColumns = dict[str, tuple[str, Callable[[pd.Series, str], str], bool]]
 OVERHEAD = ["support_fraction", "algorithm", "outcome", "best_accuracy", "rounds"]
 OVERHEAD += ["bytes_total", "flops", "communication_reduction"]
 
@@ -61,9 +61,9 @@ def table2_report(
     costs = {p: overhead_table(r, target) for p, r in at.items()} if target else {}
     tables = {"table2": wide(cells, results.source), "gains": wide(won, results.source)}
     signed = partial(_written, sign="+")
-    ours: Columns = {"ours": ("after", _with_sd, True)}
+    ours: ShownColumns = {"ours": ("after", _with_sd, True)}
     ours |= {"paper": ("paper", _written, True), "diff.": ("difference", signed, False)}
-    gained: Columns = {
+    gained: ShownColumns = {
         "ours": ("gain", signed, False),
         "paper": ("paper", signed, False),
     }
@@ -234,19 +234,20 @@ def wide(cells: pd.DataFrame, source: str) -> pd.DataFrame:
     return table.reset_index()
 
 
-def by_support(cells: pd.DataFrame, columns: Columns) -> Shown:
+def by_support(cells: pd.DataFrame, columns: ShownColumns) -> Shown:
     """A row an algorithm, columns grouped by support fraction, those that there are."""
     labels, fractions = (cells.index.unique(level) for level in (0, 1))
     highest = cells.groupby("support_fraction").max(numeric_only=True)
     there = {title: how for title, how in columns.items() if how[0] in cells}
 
-    def cell(label: str, p: float, name: str, text: Callable, best: bool) -> Cell:
+    def cell(label: str, p: float, name: str, text: Callable, best: bool) -> TableCell:
         row = cells.loc[(label, p)]
-        return Cell(text(row, name), best and row[name] == highest.loc[p, name])
+        return TableCell(text(row, name), best and row[name] == highest.loc[p, name])
 
     places = list(product(fractions, there.values()))
     rows = [
-        [Cell(label), *(cell(label, p, *how) for p, how in places)] for label in labels
+        [TableCell(label), *(cell(label, p, *how) for p, how in places)]
+        for label in labels
     ]
     groups = [("", 1), *((f"{percent(p)} support", len(there)) for p in fractions)]
     return Shown(["Algorithm", *list(there) * len(fractions)], [("", rows)], groups)

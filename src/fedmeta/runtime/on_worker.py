@@ -32,7 +32,7 @@ PART_BYTES = 16 << 20  # of a packed file that is sent
 PACKAGE = Path(__file__).parents[1]
 
 
-class Job(NamedTuple):
+class WorkerJob(NamedTuple):
     """What a worker needs for all rounds."""
 
     name: str
@@ -57,14 +57,14 @@ def version() -> str:
 
 
 _metas: OrderedDict[str, tuple[str, MetaParams]] = OrderedDict()  # the last of a job
-_jobs: OrderedDict[str, Job] = OrderedDict()
+_jobs: OrderedDict[str, WorkerJob] = OrderedDict()
 _ready: OrderedDict[str, tuple[ClientFunction, MakeTask]] = OrderedDict()
 _one_at_a_time = threading.Lock()  # of the worker's threads
 
 
-def keep(job: str, name: str, thing: Job | MetaParams) -> None:
+def keep(job: str, name: str, thing: WorkerJob | MetaParams) -> None:
     """Keep what all clients of a job, or of its present round, share."""
-    if isinstance(thing, Job):
+    if isinstance(thing, WorkerJob):
         _put(_jobs, job, thing)
     else:
         _put(_metas, job, (name, thing))

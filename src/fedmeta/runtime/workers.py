@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from fedmeta.core.backends import ClientFunction
 from fedmeta.core.types import Backend, ClientId, ForEachClient, MakeTask, MetaParams
 from fedmeta.runtime.on_worker import (
-    Job,
     Missing,
+    WorkerJob,
     keep,
     pickled,
     send_file,
@@ -53,7 +53,7 @@ def over_workers(scheduler: str | None, workers: int) -> Backend:
     """
 
     def backend(function: ClientFunction, make_task: MakeTask) -> ForEachClient:
-        job = Job(uuid.uuid4().hex, pickled((function, make_task)), version())
+        job = WorkerJob(uuid.uuid4().hex, pickled((function, make_task)), version())
 
         def for_each(
             meta: MetaParams, cohort: Sequence[ClientId], round_number: int
@@ -74,7 +74,9 @@ class _Round:
     leaves the scheduler copying to it for ever (`Scheduler.replicate` of 2026.8).
     """
 
-    def __init__(self, client: Client, job: Job, meta: MetaParams, number: int) -> None:
+    def __init__(
+        self, client: Client, job: WorkerJob, meta: MetaParams, number: int
+    ) -> None:
         self.client, self.number = client, number
         self.job, self.meta = job.name, uuid.uuid4().hex
         self.things = {job.name: job, self.meta: meta}

@@ -6,7 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fedmeta.benchmarks.recommendation.upcoming import Moment, Value, read_upcoming
+from fedmeta.benchmarks.recommendation.upcoming import (
+    ContextValue,
+    Moment,
+    read_upcoming,
+)
 from fedmeta.data.errors import DataError
 from fedmeta.data.user_records import UserRecords, check_columns, is_labelled, text_of
 from fedmeta.serving.learned import Personaliser
@@ -78,7 +82,7 @@ def recommend(
     *,
     top: int = 4,
     at: Moment = None,
-    context: Mapping[str, Value] | None = None,
+    context: Mapping[str, ContextValue] | None = None,
 ) -> pd.DataFrame:
     """Adapt a model of a usage log to one user's own log and rank what comes next.
 

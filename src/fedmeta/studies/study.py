@@ -21,9 +21,9 @@ from fedmeta.pipelines.reporting import (
     source_of,
 )
 from fedmeta.pipelines.studies.experiment import Experiment
-from fedmeta.reporting.report import Data, Report, render
+from fedmeta.reporting.report import DataNote, Report, render
 from fedmeta.reporting.results import Results, Run, restored, stored, tidy
-from fedmeta.reporting.shown import Cell, Shown, show
+from fedmeta.reporting.shown import Shown, TableCell, show
 from fedmeta.reporting.verdicts import claims_frame
 
 KINDS = ("scores", "history")  # what a training leaves, as far as its graph has it
@@ -153,12 +153,14 @@ def compose(
     report = study.report(found, **further)
     report = report._replace(summary=f"{report.summary} {diverged(found)}".strip())
     if study.claims:
-        rows = [[Cell(c.claim), Cell(c.outcome.verdict)] for c in report.claims]
+        rows = [
+            [TableCell(c.claim), TableCell(c.outcome.verdict)] for c in report.claims
+        ]
         claims = Shown(["Claim", "Here"], [("", rows)])
         show(claims, f"Claims of the paper · {source}", wrapped=1)
     page = render(
         report,
-        Data(
+        DataNote(
             study.benchmark.label,
             source,
             records.synthetic,

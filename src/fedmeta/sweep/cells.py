@@ -23,7 +23,7 @@ from fedmeta.configuration import (
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.identity import Settings
 from fedmeta.session import Session
-from fedmeta.sweep.grid import Given, nested
+from fedmeta.sweep.grid import CellParams, nested
 
 IN_MEMORY = {"{default}": {"type": "kedro.io.MemoryDataset"}}  # what is no entry
 
@@ -34,7 +34,7 @@ class Cell:
 
     project: Path
     number: int  # from 1
-    given: Given
+    given: CellParams
     parameters: dict[str, Any]  # that the pipeline reads, by name
     entries: dict[str, dict[str, Any]]  # dataset -> its catalog entry
     store: str  # the folder under data/*
@@ -70,7 +70,7 @@ class Cell:
 
 
 def read_cells(
-    project: Path, pipeline: Pipeline, source: Source, grid: Iterable[Given]
+    project: Path, pipeline: Pipeline, source: Source, grid: Iterable[CellParams]
 ) -> list[Cell]:
     """Read the configuration of every cell.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fedmeta.stops import stop_thread
 from fedmeta.sweep import execute as execution
-from fedmeta.sweep.execute import Execute, Outcome, Task, Work
+from fedmeta.sweep.execute import CellTask, CellWork, Execute, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ ANSWER_S = 10.0  # for a scheduler to answer
 
 
 @contextlib.contextmanager
-def cluster(address: str, work: Work = execution.run_cell) -> Iterator[Execute]:
+def cluster(address: str, work: CellWork = execution.run_cell) -> Iterator[Execute]:
     """Workers of a running dask.distributed scheduler, that share a file system.
 
     A cell whose worker is lost is run by another one. Running cells are stopped with
@@ -52,7 +52,7 @@ def cluster(address: str, work: Work = execution.run_cell) -> Iterator[Execute]:
                     " needs a process of its own: dask worker --nthreads 1 --nworkers N"
                 )
 
-        def execute(tasks: Iterable[Task]) -> Iterator[Outcome]:
+        def execute(tasks: Iterable[CellTask]) -> Iterator[Outcome]:
             futures = {
                 client.submit(
                     _watched,
@@ -72,7 +72,7 @@ def cluster(address: str, work: Work = execution.run_cell) -> Iterator[Execute]:
         yield execute
 
 
-def _watched(work: Work, task: Task) -> Outcome:
+def _watched(work: CellWork, task: CellTask) -> Outcome:
     """Run in a thread of a dask worker; stop when the result is no longer wanted.
 
     A thread gets no signals, and keeps running until its process is gone.
@@ -108,7 +108,7 @@ def _watched(work: Work, task: Task) -> Outcome:
         over.set()
 
 
-def _outcome(future: Any, task: Task) -> Outcome:
+def _outcome(future: Any, task: CellTask) -> Outcome:
     if future.status == "finished":
         return future.result()
     if future.status == "cancelled":

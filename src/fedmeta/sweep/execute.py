@@ -39,7 +39,7 @@ _ready = cache(bootstrap_project)
 SHOWN_ONCE = ("fedmeta.hooks", "fedmeta.tracking")  # what these say of every run
 
 
-class Task(NamedTuple):
+class CellTask(NamedTuple):
     """All that another process needs to run a cell."""
 
     number: int  # of the cell
@@ -58,16 +58,16 @@ class Task(NamedTuple):
 class Outcome(NamedTuple):
     """How a cell ended."""
 
-    task: Task
+    task: CellTask
     seconds: float
     error: str | None  # None: it is finished
 
 
-Work = Callable[[Task], Outcome]
-Execute = Callable[[Iterable[Task]], Iterator[Outcome]]
+CellWork = Callable[[CellTask], Outcome]
+Execute = Callable[[Iterable[CellTask]], Iterator[Outcome]]
 
 
-def run_cell(task: Task) -> Outcome:
+def run_cell(task: CellTask) -> Outcome:
     """Run a cell, unless its record is there, and write the record.
 
     A machine that a cluster takes for lost may still be at work: whoever gets the cell
@@ -87,7 +87,7 @@ def run_cell(task: Task) -> Outcome:
     return Outcome(task, time.monotonic() - began, message)
 
 
-def _run(task: Task) -> None:
+def _run(task: CellTask) -> None:
     code = {k: v for k, v in task.settings.items() if k.startswith("code.")}
     if identity.code(*(name.removeprefix("code.") for name in code)) != code:
         raise ValueError(
@@ -115,7 +115,7 @@ def _run(task: Task) -> None:
 
 
 def in_process(
-    tasks: Iterable[Task], work: Work = run_cell
+    tasks: Iterable[CellTask], work: CellWork = run_cell
 ) -> Generator[Outcome, None, None]:
     """Run tasks one after another in this process."""
     for task in tasks:

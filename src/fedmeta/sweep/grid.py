@@ -9,21 +9,21 @@ from omegaconf import OmegaConf
 
 from fedmeta.configuration import Source
 
-Given = dict[str, str]  # parameters of one cell by dotted name, as they were typed
+CellParams = dict[str, str]  # parameters of one cell by dotted name, as they were typed
 
 # What a training that does not depend on the support fraction is told of, so that it is
 # trained under one and found under the others; and what that is told by.
 FRACTION, WATCHED = "support_fraction", "support_fractions"
 
 
-class Axis(NamedTuple):
+class GridAxis(NamedTuple):
     """One parameter and the values that it takes."""
 
     name: str  # dotted, as in `kedro run --params`
     values: tuple[str, ...]  # as they were typed
 
 
-def parse_axis(text: str) -> Axis:
+def parse_axis(text: str) -> GridAxis:
     """An axis from NAME=V1,V2,...
 
     Raises:
@@ -48,10 +48,10 @@ def parse_axis(text: str) -> Axis:
         if meant in seen:
             raise ValueError(f"{text!r}: {seen[meant]} and {value} are the same")
         seen[meant] = value
-    return Axis(name, values)
+    return GridAxis(name, values)
 
 
-def grid(axes: Iterable[Axis]) -> list[Given]:
+def grid(axes: Iterable[GridAxis]) -> list[CellParams]:
     """Every combination of values, the first axis slowest.
 
     Raises:

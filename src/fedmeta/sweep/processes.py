@@ -20,7 +20,14 @@ from multiprocessing import connection
 from typing import Any
 
 from fedmeta.stops import Stop, stop_main_thread, stoppable
-from fedmeta.sweep.execute import GRACE_S, Execute, Outcome, Task, Work, run_cell
+from fedmeta.sweep.execute import (
+    GRACE_S,
+    CellTask,
+    CellWork,
+    Execute,
+    Outcome,
+    run_cell,
+)
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +37,7 @@ BEGUN = "begun"  # what a process says of its task, before the outcome
 
 
 @contextlib.contextmanager
-def pool(size: int, threads: int, work: Work = run_cell) -> Iterator[Execute]:
+def pool(size: int, threads: int, work: CellWork = run_cell) -> Iterator[Execute]:
     """Processes that take one task after another; one that dies takes none with it.
 
     Args:
@@ -40,7 +47,7 @@ def pool(size: int, threads: int, work: Work = run_cell) -> Iterator[Execute]:
     idle: list[_Process] = []
     busy: dict[Any, _Process] = {}  # by its connection
 
-    def execute(tasks: Iterable[Task]) -> Iterator[Outcome]:
+    def execute(tasks: Iterable[CellTask]) -> Iterator[Outcome]:
         waiting = deque(tasks)
         while waiting or busy:
             while waiting and len(busy) < size:
@@ -79,7 +86,7 @@ def pool(size: int, threads: int, work: Work = run_cell) -> Iterator[Execute]:
 class _Process:
     """A process that waits for tasks, and ends with its parent."""
 
-    def __init__(self, threads: int, work: Work) -> None:
+    def __init__(self, threads: int, work: CellWork) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would share torch's
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)
@@ -96,7 +103,7 @@ class _Process:
         theirs.close()
         self.proved = False  # it has done a task before
 
-    def give(self, task: Task) -> None:
+    def give(self, task: CellTask) -> None:
         """Send a task; the process reports when it begins it."""
         self.task, self.begun, self._given = task, False, time.monotonic()
         with contextlib.suppress(OSError):  # it has ended
@@ -131,7 +138,7 @@ class _Process:
         self._process.kill()
 
 
-def _serve(tasks: connection.Connection, work: Work) -> None:
+def _serve(tasks: connection.Connection, work: CellWork) -> None:
     """Main loop of a process of the pool."""
     record = logging.getLogRecordFactory()
     try:

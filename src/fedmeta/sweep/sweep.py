@@ -22,8 +22,8 @@ from fedmeta.session import Session, registered
 from fedmeta.sweep import cells, execute
 from fedmeta.sweep.cells import Cell
 from fedmeta.sweep.cluster import cluster
-from fedmeta.sweep.execute import Execute, Outcome, Task
-from fedmeta.sweep.grid import Given, label, nested, run_command, typed
+from fedmeta.sweep.execute import CellTask, Execute, Outcome
+from fedmeta.sweep.grid import CellParams, label, nested, run_command, typed
 from fedmeta.sweep.processes import pool
 from fedmeta.sweep.shared import DataPart, data_part, waves
 
@@ -36,7 +36,7 @@ def sweep(
     project: Path,
     pipeline: str,
     source: Source,
-    grid: list[Given],
+    grid: list[CellParams],
     *,
     workers: int = 1,
     scheduler: str | None = None,
@@ -82,7 +82,7 @@ class _Cells:
     """The cells of a sweep and their state."""
 
     def __init__(
-        self, project: Path, name: str, source: Source, grid: list[Given]
+        self, project: Path, name: str, source: Source, grid: list[CellParams]
     ) -> None:
         self.project, self.name, self.source = project, name, source
         pipeline = registered(name)
@@ -210,7 +210,7 @@ class _Cells:
                 soft_wrap=True,
             )
 
-    def _one_by_one(self) -> Iterator[Task]:
+    def _one_by_one(self) -> Iterator[CellTask]:
         """Yield tasks that prepare their own data."""
         for cell in self.left:
             stale = self.data.stale(cell, self.data.pipeline)
@@ -238,11 +238,11 @@ class _Cells:
                         ready.append(self._task(cell))
                 yield from run(ready)
 
-    def _task(self, cell: Cell, stale: Iterable[str] = ()) -> Task:
+    def _task(self, cell: Cell, stale: Iterable[str] = ()) -> CellTask:
         """The task of a cell, for which these nodes of the data part have to run."""
         nodes = {node.name for node in self.data.pipeline.nodes}
         passed_on = os.environ.keys() & execute.PASSED_ON
-        return Task(
+        return CellTask(
             number=cell.number,
             name=f"cell {cell.number} of {len(self.all)} ({label(cell.given)})",
             project=self.project,

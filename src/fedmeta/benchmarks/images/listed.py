@@ -23,11 +23,11 @@ from fedmeta.data.names import whole_numbers
 from fedmeta.data.tables import check_names
 
 # (path or bytes of an image, how messages name it) -> uint8 [pixels]
-Read = Callable[[Path | io.BytesIO, str], np.ndarray]
+ReadImage = Callable[[Path | io.BytesIO, str], np.ndarray]
 
 
 def read_listed(
-    tables: Sequence[Path], client: str, label: str, image: str, read: Read
+    tables: Sequence[Path], client: str, label: str, image: str, read: ReadImage
 ) -> tuple[Iterator[ClientRecords], list[str], int]:
     """Images by client, whose rows may be scattered over all files.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedmeta.benchmarks.recommendation.rows import (
-    Columns,
+    LogColumns,
     Source,
     UsageLog,
     read_rows,
@@ -15,12 +15,12 @@ from fedmeta.benchmarks.recommendation.rows import (
 )
 from fedmeta.late import pd
 
-LSAPP = Columns("user_id", "timestamp", "app_name", event=("event_type",))
+LSAPP = LogColumns("user_id", "timestamp", "app_name", event=("event_type",))
 OPENED = "Opened"
 PAUSE = 60  # seconds after which an app that is opened again is used again
 
 
-def read_log(sources: Sequence[Source], columns: Columns) -> UsageLog:
+def read_log(sources: Sequence[Source], columns: LogColumns) -> UsageLog:
     """Read CSV, TSV or Parquet files as one log; a user may be in several.
 
     Records without a user or service are left out, others put in order, and of records
@@ -41,7 +41,7 @@ def read_log(sources: Sequence[Source], columns: Columns) -> UsageLog:
     return log._replace(table=rows.drop(columns="instant"))
 
 
-def read_lsapp(sources: Sequence[Source], columns: Columns = LSAPP) -> UsageLog:
+def read_lsapp(sources: Sequence[Source], columns: LogColumns = LSAPP) -> UsageLog:
     """Read LSApp's events as records of use.
 
     As it is published (Aliannejadi et al., TOIS 2021), a TSV of 3.66 million events on

@@ -16,7 +16,7 @@ from fedmeta.benchmarks.recommendation.blocks import (
     user_starts,
 )
 from fedmeta.benchmarks.recommendation.log import LSAPP, read_log, read_lsapp
-from fedmeta.benchmarks.recommendation.rows import Columns, UsageLog
+from fedmeta.benchmarks.recommendation.rows import LogColumns, UsageLog
 from fedmeta.data.errors import DataError, check_known
 from fedmeta.data.federated import ClientRecords
 from fedmeta.data.files import elsewhere, raw_files
@@ -91,7 +91,7 @@ def parse(
         DataError: for options out of range and anything that `read_log` refuses.
     """
     _check_options(slots, session_gap_minutes, layout)
-    columns = Columns(user, time, service, tuple(context), tuple(event))
+    columns = LogColumns(user, time, service, tuple(context), tuple(event))
     if layout == "lsapp":
         columns = LSAPP
     log = LAYOUTS[layout](paths, columns)
@@ -112,7 +112,7 @@ def parse(
 
 
 def pack_log(
-    log: UsageLog, columns: Columns, *, slots: int, session_gap_minutes: float
+    log: UsageLog, columns: LogColumns, *, slots: int, session_gap_minutes: float
 ) -> tuple[Iterator[ClientRecords], list[str]]:
     """The users of a log as packed clients, and what the report should say of them.
 
@@ -157,7 +157,7 @@ def _origin(
     return {"synthetic": "true", "source": f"generated records, as {files} says"}
 
 
-def _context(log: UsageLog, columns: Columns, starts: np.ndarray) -> np.ndarray:
+def _context(log: UsageLog, columns: LogColumns, starts: np.ndarray) -> np.ndarray:
     """float32 [n, c]."""
     values = [_numbers(log.table[name]) for name in columns.context]
     for name in columns.event:
@@ -175,7 +175,7 @@ def _numbers(column: pd.Series) -> np.ndarray:
     return codes
 
 
-def _describe(log: UsageLog, columns: Columns) -> list[dict]:
+def _describe(log: UsageLog, columns: LogColumns) -> list[dict]:
     found = []
     for name in columns.others:
         column = log.table[name]

@@ -32,7 +32,7 @@ Values: TypeAlias = "pd.Categorical | np.ndarray"
 Source: TypeAlias = str | Path | RawTable  # of a log: a file, or what was in one
 
 
-class Columns(NamedTuple):
+class LogColumns(NamedTuple):
     """Names of columns in a file."""
 
     user: str
@@ -78,7 +78,7 @@ class _Part(NamedTuple):
     synthetic: bool
 
 
-def read_rows(sources: Sequence[Source], columns: Columns) -> UsageLog:
+def read_rows(sources: Sequence[Source], columns: LogColumns) -> UsageLog:
     """Read files of usage records; a user may be in several.
 
     Returns:
@@ -132,7 +132,7 @@ def same_user(table: pd.DataFrame) -> np.ndarray:
     return user[1:] == user[:-1]
 
 
-def _check_columns(columns: Columns) -> None:
+def _check_columns(columns: LogColumns) -> None:
     names = (columns.user, columns.time, columns.service, *columns.others)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -148,7 +148,7 @@ def _check_columns(columns: Columns) -> None:
         )
 
 
-def _read_part(source: Source, columns: Columns) -> _Part | None:
+def _read_part(source: Source, columns: LogColumns) -> _Part | None:
     """The records of a file, None if it has none."""
     ids = columns.user, columns.service
     raw = (

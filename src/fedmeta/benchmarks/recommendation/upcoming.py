@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from fedmeta.benchmarks.recommendation.blocks import with_slots
 from fedmeta.benchmarks.recommendation.parse import LAYOUTS, pack_log
-from fedmeta.benchmarks.recommendation.rows import Columns, Source, UsageLog
+from fedmeta.benchmarks.recommendation.rows import LogColumns, Source, UsageLog
 from fedmeta.benchmarks.recommendation.times import (
     EXPECTED,
     LOCAL,
@@ -38,7 +38,7 @@ from fedmeta.data.user_records import (
 from fedmeta.late import pd
 
 KINDS = {"numeric": "numbers", "categorical": "texts"}
-Value = str | float  # of a context column
+ContextValue = str | float  # of a context column
 Moment = str | int | datetime | None  # None: now
 ISO = "%Y-%m-%dT%H:%M:%S"
 
@@ -55,7 +55,7 @@ def read_upcoming(
     log: str | Path | pd.DataFrame,
     metadata: Mapping[str, str],
     at: Moment = None,
-    context: Mapping[str, Value] | None = None,
+    context: Mapping[str, ContextValue] | None = None,
 ) -> UserRecords:
     """Read one user's log in the terms of the data of a finished run.
 
@@ -146,7 +146,7 @@ def _names(metadata: Mapping[str, str]) -> tuple[str, ...]:
 def _upcoming(
     source: Source,
     metadata: Mapping[str, str],
-    to_come: Sequence[tuple[Moment, Mapping[str, Value]]],
+    to_come: Sequence[tuple[Moment, Mapping[str, ContextValue]]],
 ) -> UserRecords:
     """A user's log, and after its last record each of those to come, alone."""
     columns = _columns(metadata)
@@ -188,9 +188,9 @@ def _upcoming(
     )
 
 
-def _columns(metadata: Mapping[str, str]) -> Columns:
+def _columns(metadata: Mapping[str, str]) -> LogColumns:
     named = json.loads(metadata["columns"])
-    return Columns(
+    return LogColumns(
         *(named[role] for role in ("user", "time", "service")),
         *(tuple(named[role]) for role in ("context", "event")),
     )
@@ -233,7 +233,9 @@ def _in_terms(
     return table, notes
 
 
-def _value(name: str, value: Value, known: Mapping[str, Described]) -> Value:
+def _value(
+    name: str, value: ContextValue, known: Mapping[str, Described]
+) -> ContextValue:
     """The value of a context column, checked."""
     if name not in known:
         raise DataError(

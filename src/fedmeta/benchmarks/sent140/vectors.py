@@ -26,7 +26,8 @@ HASHED_SD = 0.4  # about that of GloVe's numbers
 TWEETS_AT_ONCE = 100_000  # sorted together: some 20 MB
 FETCH_GLOVE = "fetch GloVe with `python -m fedmeta.benchmarks.sent140.fetch --glove`"
 
-Counts = tuple[np.ndarray, np.ndarray]  # int64 [w] hashes, ascending; int64 [w] times
+# int64 [w] hashes, ascending; int64 [w] how often each occurs
+WordCounts = tuple[np.ndarray, np.ndarray]
 
 
 def summary(records: FederatedDataset, spans: Spans) -> Summary:
@@ -224,10 +225,10 @@ def _coverage(known: np.ndarray, times: np.ndarray) -> str:
     )
 
 
-def _count_tokens(records: FederatedDataset, spans: Spans) -> Counts:
+def _count_tokens(records: FederatedDataset, spans: Spans) -> WordCounts:
     """How often each token occurs in some records."""
     tokens = parts(records, spans, "tokens", TWEETS_AT_ONCE)
-    counted: list[Counts] = [np.unique(part, return_counts=True) for part in tokens]
+    counted: list[WordCounts] = [np.unique(part, return_counts=True) for part in tokens]
     hashes, place = np.unique(
         np.concatenate([part for part, _ in counted]), return_inverse=True
     )
@@ -237,7 +238,7 @@ def _count_tokens(records: FederatedDataset, spans: Spans) -> Counts:
     return hashes[real], times[real]
 
 
-def _all_words(records: FederatedDataset) -> Counts:
+def _all_words(records: FederatedDataset) -> WordCounts:
     """Of all records, of which there may be none on a server."""
     if is_remote(records):
         raise DataError(

@@ -9,7 +9,7 @@ from fedmeta.pipelines.checks import check_algorithms, checked_by
 from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.divergence import scores, warn_nonfinite
 from fedmeta.pipelines.options import TrainingOptions
-from fedmeta.pipelines.training.setup import Plan, judged_with
+from fedmeta.pipelines.training.setup import TrainingPlan, judged_with
 
 
 @checked_by(check_algorithms)
@@ -30,7 +30,7 @@ def evaluate(
     Raises:
         ValueError: if the checkpoint is of another training, or of fewer rounds.
     """
-    plan = Plan(benchmark, data, training, model, names, algorithms)
+    plan = TrainingPlan(benchmark, data, training, model, names, algorithms)
     wanted = {**plan.settings(), ROUNDS: training.rounds}
     origin = judged_with(checkpoint.reached, wanted, name, evaluate)
     rows = plan.prepare().evaluated(name, checkpoint.learned, data.part("test"))

@@ -34,7 +34,7 @@ from fedmeta.pipelines.recommendation.users import (
     test_users,
 )
 from fedmeta.pipelines.training.machine import cores
-from fedmeta.pipelines.training.setup import Plan, judged_with, made_with
+from fedmeta.pipelines.training.setup import TrainingPlan, judged_with, made_with
 from fedmeta.recommenders.ranking import top_k_hits
 from fedmeta.recommenders.together import train_together
 
@@ -141,7 +141,7 @@ def score_federated(
 ) -> pd.DataFrame:
     """Scores of a federated method, adapted to each test user's support."""
     blocks = {algorithm: options}
-    plan = Plan(benchmark, data, training, model, [algorithm], blocks)
+    plan = TrainingPlan(benchmark, data, training, model, [algorithm], blocks)
     wanted = {
         **plan.settings(called=name),
         **judged_on(data, partition, study),

@@ -24,7 +24,7 @@ from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.options import TuningOptions
 from fedmeta.pipelines.training.nodes import train
-from fedmeta.pipelines.training.setup import Plan, made_with
+from fedmeta.pipelines.training.setup import TrainingPlan, made_with
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,9 @@ def tune(
         ValueError: for a configuration whose client update costs more than
             ``tuning.work_limit`` times the reference's.
     """
-    plan = Plan(benchmark, data, training, model, [*names, reference], algorithms)
+    plan = TrainingPlan(
+        benchmark, data, training, model, [*names, reference], algorithms
+    )
     trained, watched = names[0], data.part("validation")
     candidates = configurations(trained, algorithms, tuning.configurations[trained])
     tables: list[pd.DataFrame] = []

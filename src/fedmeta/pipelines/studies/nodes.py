@@ -26,7 +26,7 @@ from fedmeta.pipelines.studies.options import (
     RecipesOptions,
     UserOptions,
 )
-from fedmeta.pipelines.training.setup import Plan, judged_with, made_with
+from fedmeta.pipelines.training.setup import TrainingPlan, judged_with, made_with
 
 
 @checked_by(check_users)
@@ -99,7 +99,7 @@ def personalise(
     Raises:
         ValueError: if the checkpoint is of another training, or of fewer rounds.
     """
-    plan = Plan(benchmark, data, training, model)
+    plan = TrainingPlan(benchmark, data, training, model)
     wanted = {
         **plan.settings(),
         **identity.settings(personalisation=personalisation),

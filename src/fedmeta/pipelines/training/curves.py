@@ -11,7 +11,7 @@ from fedmeta.pipelines.options import PartitionOptions
 from fedmeta.pipelines.preparation.nodes import divide
 from fedmeta.pipelines.training.costs import COSTS
 from fedmeta.pipelines.training.resuming import under
-from fedmeta.pipelines.training.setup import Plan, Setup
+from fedmeta.pipelines.training.setup import Setup, TrainingPlan
 
 
 class Curves:
@@ -28,7 +28,9 @@ class Curves:
         partition: with the support fraction of this run.
     """
 
-    def __init__(self, plan: Plan, setup: Setup, partition: PartitionOptions) -> None:
+    def __init__(
+        self, plan: TrainingPlan, setup: Setup, partition: PartitionOptions
+    ) -> None:
         self._names, self._probe = plan.names, plan.training.probe
         self._trained = plan.data.part("train")
         first = slice(plan.training.evaluation_clients)
@@ -119,8 +121,8 @@ class Curves:
 
 
 def _under_others(
-    plan: Plan, partition: PartitionOptions
-) -> Iterator[tuple[str, Plan]]:
+    plan: TrainingPlan, partition: PartitionOptions
+) -> Iterator[tuple[str, TrainingPlan]]:
     """The training with validation clients' data under other support fractions."""
     data = plan.data
     validation = data.client_split["validation"]

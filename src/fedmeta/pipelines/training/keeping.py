@@ -7,13 +7,13 @@ from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.types import Algorithm
 from fedmeta.data.ids import Ids
 from fedmeta.data.states import ClientStates, LastRounds
-from fedmeta.pipelines.training.setup import Plan, Setup
+from fedmeta.pipelines.training.setup import Setup, TrainingPlan
 
 log = logging.getLogger(__name__)
 
 
 def states_of(
-    trained: Algorithm, plan: Plan, setup: Setup, folder: Path
+    trained: Algorithm, plan: TrainingPlan, setup: Setup, folder: Path
 ) -> LastRounds | None:
     """What an algorithm's clients keep, and where; None: nothing.
 

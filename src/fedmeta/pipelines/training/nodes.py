@@ -32,7 +32,7 @@ from fedmeta.pipelines.training.resuming import (
     tell_others,
     tell_resumed,
 )
-from fedmeta.pipelines.training.setup import Plan, Setup, made_with
+from fedmeta.pipelines.training.setup import Setup, TrainingPlan, made_with
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def train(
         ``evaluate_every`` rounds and after the last: Kedro saves them as they come.
         The scores have a row a watched client and evaluation: `Curves.extended`.
     """
-    plan = Plan(benchmark, data, training, model, names, algorithms)
+    plan = TrainingPlan(benchmark, data, training, model, names, algorithms)
     settings = plan.settings(called, start)
     called = called or names[-1]
 
@@ -98,7 +98,7 @@ def train(
 
 
 def _checkpoints(
-    plan: Plan,
+    plan: TrainingPlan,
     earlier: EarlierCheckpoints,
     partition: PartitionOptions,
     settings: Settings,

@@ -18,7 +18,7 @@ from fedmeta.runtime.federation.rounds import Federation
 from fedmeta.runtime.on_worker import version
 
 if TYPE_CHECKING:
-    from fedmeta.pipelines.training.setup import Plan
+    from fedmeta.pipelines.training.setup import TrainingPlan
 
 
 class OnNodes(NamedTuple):
@@ -45,7 +45,7 @@ class OnNodes(NamedTuple):
         return self.federation.scores(self.job, self.codebook, name, meta, clients)
 
 
-def on_nodes(plan: Plan) -> OnNodes:
+def on_nodes(plan: TrainingPlan) -> OnNodes:
     """The job of a training for the nodes that hold its clients.
 
     Raises:

@@ -8,7 +8,7 @@ from fedmeta.core.evaluation import metrics_of
 from fedmeta.identity import Settings
 from fedmeta.pipelines.options import PartitionOptions
 from fedmeta.pipelines.training.averaging import IterateAverage
-from fedmeta.pipelines.training.setup import Plan, Setup
+from fedmeta.pipelines.training.setup import Setup, TrainingPlan
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def under(fraction: float) -> str:
 
 def resumable(
     called: str,
-    plan: Plan,
+    plan: TrainingPlan,
     earlier: EarlierCheckpoints,
     partition: PartitionOptions,
     settings: Settings,
@@ -71,7 +71,9 @@ def tell_others(called: str, earlier: EarlierCheckpoints, settings: Settings) ->
         )
 
 
-def tell_resumed(called: str, checkpoint: Checkpoint, plan: Plan, setup: Setup) -> None:
+def tell_resumed(
+    called: str, checkpoint: Checkpoint, plan: TrainingPlan, setup: Setup
+) -> None:
     """Log the round that training resumes from, and metrics that older points lack."""
     log.info("%s: resuming after round %d", called, checkpoint.state.round)
     watched = plan.data.part("validation")[:1]

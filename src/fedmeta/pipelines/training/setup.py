@@ -80,7 +80,7 @@ class Setup(NamedTuple):
         )
 
 
-class Plan(NamedTuple):
+class TrainingPlan(NamedTuple):
     """A training: its data, model and algorithms, with all options but the start."""
 
     benchmark: Benchmark

@@ -37,7 +37,7 @@ from fedmeta.runtime.federation.trees import arrays_of, tree_like
 log = logging.getLogger(__name__)
 
 # (answer, client, what its node holds) -> the client's result; ValueError: refused
-Read = Callable[[Message, ClientId, Held], Any]
+ReadAnswer = Callable[[Message, ClientId, Held], Any]
 ABSURD = 1e3  # an update's norm over that of the parameters (or 1): refused
 # Deadlines that a message lives for: an answer in time waits until others have been
 # waited for.
@@ -52,7 +52,7 @@ class _Asked(NamedTuple):
 
     job: Job
     question: Message
-    read: Read
+    read: ReadAnswer
     called: str  # in the log
     at_once: int  # clients of a node in one message
 
