@@ -9,8 +9,8 @@ The first writes femnist_{accuracy,overhead,targets,fairness,statistics,history}
 or, of a recommendation study, recommendation_{table3,users,statistics}.csv; several
 runs, as in the second, give the accuracies of all and their mean and standard
 deviation, sample_seeds.csv; the third writes femnist_tuned_headline.csv too: of all
-seeds, with the accuracies that femnist_accuracy.csv has in a column of their own, and
-the hits of each test client, without names. The report of a related paper's study:
+seeds, with the accuracies of femnist_accuracy.csv beside them, and the hits of each
+test client, without names. The report of a related paper's study:
 
     python tools/publish_results.py perfedavg \\
         data/08_reporting/paper/femnist_per_fedavg_study/p0.2_seed0
@@ -180,12 +180,12 @@ def targets(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def headline(found: Scores, report: Path, beside: str) -> pd.DataFrame:
-    """Accuracies after adaptation of runs, of an earlier one, and of the paper.
+    """Accuracies after adaptation: of runs, at the paper's rates, and in the paper.
 
     Of several seeds their mean and standard deviation, and the interval of the mean
     over test clients, who are the same.
     """
-    earlier = read_table(RESULTS / f"{beside}_accuracy.csv", index_col="algorithm")
+    untuned = read_table(RESULTS / f"{beside}_accuracy.csv", index_col="algorithm")
     shown = read_table(report / "accuracy.csv", index_col="algorithm")
     rows = []
     for name, runs in found.items():
@@ -200,9 +200,10 @@ def headline(found: Scores, report: Path, beside: str) -> pd.DataFrame:
         rows.append(
             {
                 "algorithm": label,
-                "tuned, %": f"{100 * np.mean(each):.1f}{spread}",
-                "95 % interval": f"{low}–{high}",
-                "before tuning, %": f"{earlier['after, %'][label]:.1f}",
+                "tuned, %": f"{100 * np.mean(each):.1f}{spread} ({low}–{high})",
+                "Table 4's rates, %": "{:.1f} ({})".format(
+                    *untuned.loc[label, ["after, %", "95 % interval"]]
+                ),
                 "paper, %": shown["paper"][label],
             }
         )

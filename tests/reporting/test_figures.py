@@ -27,7 +27,8 @@ def draw(figure):
     ).replace("\n", " ")
 
 
-pytestmark = pytest.mark.filterwarnings("error")
+# What other tests have left open is let go at any time.
+pytestmark = pytest.mark.filterwarnings("error", "ignore::ResourceWarning")
 
 
 def test_every_figure_names_its_data(histories, scores):

@@ -18,7 +18,8 @@ from fedmeta.reporting.recommendation import step_curves, user_spread
 from fedmeta.reporting.style import COLOURS, RECOMMENDER_COLOURS, colours_of
 from fedmeta.studies.recommendation import report_on
 
-pytestmark = pytest.mark.filterwarnings("error")
+# What other tests have left open is let go at any time.
+pytestmark = pytest.mark.filterwarnings("error", "ignore::ResourceWarning")
 
 HISTORIES = {
     "maml_lr": make_history([0.1, 0.6, 0.5], [0.3, 0.7, 0.6]),

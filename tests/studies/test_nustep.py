@@ -14,7 +14,8 @@ from study_samples import (
 
 from fedmeta.studies import nustep
 
-pytestmark = pytest.mark.filterwarnings("error")
+# What other tests have left open is let go at any time.
+pytestmark = pytest.mark.filterwarnings("error", "ignore::ResourceWarning")
 
 SKEW = "label skew"
 # Of twice 10 records, by nu and number of steps at test; the diagonal is the best.

@@ -11,7 +11,8 @@ from fedmeta.studies.perfedavg import BASELINE, FO, HF, LABELS, MNIST
 
 (EXACT,) = set(LABELS) - {BASELINE, FO, HF}
 
-pytestmark = pytest.mark.filterwarnings("error")
+# What other tests have left open is let go at any time.
+pytestmark = pytest.mark.filterwarnings("error", "ignore::ResourceWarning")
 
 DISTANCES = pd.DataFrame(
     [

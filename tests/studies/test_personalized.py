@@ -8,7 +8,8 @@ from fedmeta.reporting.phrases import at_equal_initial
 from fedmeta.studies import personalized
 from fedmeta.studies.personalized import CENTRAL
 
-pytestmark = pytest.mark.filterwarnings("error")
+# What other tests have left open is let go at any time.
+pytestmark = pytest.mark.filterwarnings("error", "ignore::ResourceWarning")
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,8 @@ from study_samples import found, held, html_of, study_history, words_in
 from fedmeta.studies import readings
 from fedmeta.studies.readings import EXPERIMENT, READINGS
 
-pytestmark = pytest.mark.filterwarnings("error")
+# What other tests have left open is let go at any time.
+pytestmark = pytest.mark.filterwarnings("error", "ignore::ResourceWarning")
 
 PAPER = {"FedAvg": 76.79, "FedAvg(Meta)": 83.58, "FedMeta(MAML)": 88.46}
 PAPER |= {"FedMeta(Meta-SGD)": 89.26}

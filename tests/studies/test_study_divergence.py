@@ -10,7 +10,8 @@ from fedmeta.reporting.verdicts import DIVERGED
 from fedmeta.studies import nustep, perfedavg, personalized, readings
 from fedmeta.studies.study import diverged
 
-pytestmark = pytest.mark.filterwarnings("error")
+# What other tests have left open is let go at any time.
+pytestmark = pytest.mark.filterwarnings("error", "ignore::ResourceWarning")
 
 WORDS = "diverged at round 12"
 MARK = {"round": 12, "client": "f1234", "cause": "update"}

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
@@ -84,13 +85,21 @@ def open_url(url: str, headers: Mapping[str, str] = {}) -> HTTPResponse:
         OSError: for any trouble with the server or the network.
     """
     request = Request(secure(url), headers=dict(headers))
-    return build_opener(_Secure).open(request, timeout=TIMEOUT)
+    try:
+        return build_opener(_Secure).open(request, timeout=TIMEOUT)
+    except HTTPError as error:
+        error.close()  # the connection is open until the error goes
+        raise
 
 
 class _Secure(HTTPRedirectHandler):
-    def redirect_request(self, *args: Any) -> Request | None:
-        secure(args[-1])
-        return super().redirect_request(*args)
+    def redirect_request(self, request: Request, answer: Any, *args: Any) -> Any:
+        try:
+            secure(args[-1])
+        except DataError:
+            answer.close()
+            raise
+        return super().redirect_request(request, answer, *args)
 
 
 def _records(folder: Path) -> dict[str, Origin]:
