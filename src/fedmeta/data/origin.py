@@ -93,13 +93,9 @@ def open_url(url: str, headers: Mapping[str, str] = {}) -> HTTPResponse:
 
 
 class _Secure(HTTPRedirectHandler):
-    def redirect_request(self, request: Request, answer: Any, *args: Any) -> Any:
-        try:
-            secure(args[-1])
-        except DataError:
-            answer.close()
-            raise
-        return super().redirect_request(request, answer, *args)
+    def redirect_request(self, *args: Any) -> Request | None:
+        secure(args[-1])
+        return super().redirect_request(*args)
 
 
 def _records(folder: Path) -> dict[str, Origin]:
