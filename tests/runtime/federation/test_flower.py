@@ -6,6 +6,7 @@ Flower is in an environment of its own, that `make federation` makes.
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -179,3 +180,31 @@ def test_a_server_that_is_killed_and_run_again_resumes(
         assert run(federation, server)
     assert "maml: resuming after round 2" in log_of(federation)
     assert_same(checkpoint(project, server), unbroken)
+
+
+LATE = """
+import time
+from flwr.supercore.inflatable import inflatable_utils as flower
+from fedmeta.runtime.federation.patience import ask_again_soon
+
+def pulled(tries):
+    def pull(name):
+        tries.append(name)
+        if len(tries) == 1:
+            raise flower.ObjectUnavailableError(name)
+        return b"array"
+    start = time.monotonic()
+    assert flower.pull_objects(["array"], pull) == {"array": b"array"}
+    return time.monotonic() - start
+
+slow = pulled([])
+ask_again_soon()
+print(slow > 0.5, pulled([]) < 0.5)
+"""
+
+
+def test_an_array_that_is_late_is_asked_for_again_soon(tmp_path):
+    found = subprocess.run(
+        [PYTHON, "-c", LATE], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["True", "True"]

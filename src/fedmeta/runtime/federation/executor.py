@@ -14,6 +14,7 @@ from flwr.supernode.runtime.run_clientapp import run_clientapp
 
 import fedmeta.runtime.federation.lasting
 import fedmeta.runtime.federation.records  # noqa: F401  # both for the app
+from fedmeta.runtime.federation.patience import ask_again_soon
 
 
 def launch(_: SubprocessExecutor, spec: ExecutionSpec) -> LaunchResult:
@@ -35,6 +36,7 @@ def main() -> None:
     """Be Flower's SuperExec of a SuperNode."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     SubprocessExecutor.launch = launch  # type: ignore[method-assign]
+    ask_again_soon()
     flower_superexec()
 
 

@@ -6,6 +6,7 @@ import flwr.app
 from flwr.serverapp import Grid
 
 from fedmeta.runtime.federation.messages import Message
+from fedmeta.runtime.federation.patience import ask_again_soon
 from fedmeta.runtime.federation.records import from_records, to_records
 from fedmeta.runtime.federation.roster import NodeId
 
@@ -15,6 +16,7 @@ class GridLink:
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
+        ask_again_soon()
 
     def nodes(self) -> Sequence[NodeId]:
         """Nodes whose heartbeat Flower hears."""

@@ -1,11 +1,12 @@
-"""Flower's SuperNode, with two waits less and one more.
+"""Flower's SuperNode, with three waits less and one more.
 
 `python -m fedmeta.runtime.federation.supernode` has the options of flower-supernode.
 Flower 1.42 sleeps 3 s between two looks for a message, which no option shortens, and
 starts an interpreter for each message, which imports Flower for 2 s. Here the sleep is
-shorter, and these processes are forked from one that has imported everything. A
-SuperNode that was killed counts as there for a minute, in which Flower refuses the next
-with the same key, and that ends: here it waits.
+shorter, these processes are forked from one that has imported everything, and arrays
+that are late are asked for again sooner. A SuperNode that was killed counts as there
+for a minute, in which Flower refuses the next with the same key, and that ends: here it
+waits.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supernode import start_client_internal
 from flwr.supernode.cli.flower_supernode import flower_supernode
 from flwr.supernode.fleet_http_client import FleetHttpClient
+
+from fedmeta.runtime.federation.patience import ask_again_soon
 
 log = logging.getLogger("flwr")
 
@@ -46,6 +49,7 @@ def main() -> None:
         sleep=lambda seconds: time.sleep(min(seconds, POLL_S))
     )
     FleetHttpClient.ActivateNode = _taken_on  # type: ignore[method-assign]
+    ask_again_soon()
     flower_supernode()
 
 
