@@ -117,6 +117,8 @@ def test_the_bits_are_those_of_one_process(cluster, dataset):
     assert_same(list(for_each(meta, NAMES, 3)), in_one_process(dataset))
     where = cluster.run(lambda: len(on_worker._ready))
     assert list(where.values()) == [1, 1]  # both have taken part
+    # without a bound they cache kernels for every size of client
+    assert all(cluster.run(os.getenv, "ONEDNN_PRIMITIVE_CACHE_CAPACITY").values())
     again = for_each(meta, NAMES[:1], 3)
     assert_same(list(again), in_one_process(dataset)[:1])
 

@@ -33,16 +33,22 @@ def one_heap() -> None:
     _mallopt({M_ARENA_MAX: 1})
 
 
-def keep_freed_memory(workers: int) -> None:
-    """Set up the memory of a process that trains ``workers`` clients at a time.
+def keep_few_kernels(workers: int) -> None:
+    """Bound what a process that trains ``workers`` clients at a time caches.
 
     Call it before the first operation on tensors: caches read their sizes from the
     environment when they are first used. Sizes that the environment has are kept.
-
-    The process keeps its peak of memory until it ends.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS * workers))
     os.environ.setdefault("LRU_CACHE_CAPACITY", str(OF_A_THREAD))
+
+
+def keep_freed_memory(workers: int) -> None:
+    """Let a process that trains ``workers`` clients at a time keep what it frees.
+
+    It has `keep_few_kernels`, and keeps its peak of memory until it ends.
+    """
+    keep_few_kernels(workers)
     _mallopt({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1})
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cloudpickle
 import torch
 
+from fedmeta.core.allocator import keep_few_kernels
 from fedmeta.core.backends import ClientFunction
 from fedmeta.core.types import ClientId, MakeTask, MetaParams
 from fedmeta.data.federated import FederatedDataset, read_packed
@@ -103,6 +104,7 @@ def _loaded(name: str) -> tuple[ClientFunction, MakeTask]:
             # Clients run side by side: torch's own threads would make them contend,
             # and the result depend on their number.
             torch.set_num_threads(1)
+            keep_few_kernels(1)
             logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)
             _put(_ready, name, cloudpickle.loads(job.content))
             del _jobs[name]

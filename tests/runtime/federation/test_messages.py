@@ -1,6 +1,7 @@
 """What leaves a node, and what runs there."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -147,6 +148,20 @@ def test_the_lasting_process_answers_nobody_without_its_key(served):
     address.write_text(json.dumps([port, "00" * 32]))
     with pytest.raises(Exception, match="digest"):
         lasting.ask(served, Message("query", {}, {}))
+
+
+def test_the_lasting_process_keeps_few_kernels(tmp_path, monkeypatch):
+    """By default it grows with the sizes of the clients that it has seen."""
+    sizes = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+    for name in sizes:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "argv", ["lasting", str(tmp_path)])
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    served = []
+    monkeypatch.setattr(lasting, "serve", lambda folder, _: served.append(folder))
+    lasting.main()
+    assert served == [tmp_path]
+    assert [os.environ.pop(name) for name in sizes] == ["64", "8"]
 
 
 def test_without_a_lasting_process_the_remedy_is_told(tmp_path):

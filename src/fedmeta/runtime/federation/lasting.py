@@ -17,6 +17,7 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Listener
 from pathlib import Path
 
+from fedmeta.core.allocator import keep_few_kernels
 from fedmeta.data.files import write_private
 from fedmeta.runtime.federation.messages import ANSWER, Message, Refused, receive, send
 
@@ -108,6 +109,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     sys.meta_path.insert(0, _Without())
+    keep_few_kernels(1)  # it outlives many trainings, and messages between them
     from fedmeta.runtime.federation.node import Node  # noqa: PLC0415
 
     serve(arguments.folder, Node(arguments.folder, arguments.rows).answer)
