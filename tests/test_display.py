@@ -246,13 +246,13 @@ import logging, os, sys, time
 from fedmeta import display
 from pathlib import Path
 from fedmeta.display import ShowProgress, told
-from fedmeta.estimates import Plan, Stage
+from fedmeta.estimates import Stages, Stage
 from fedmeta.pipelines import progress
 from fedmeta.pipelines.progress import Clock
 from fedmeta.stops import stoppable
 logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
 hook = ShowProgress()
-hook._plan = Plan("toy", {"train": Stage(rounds=50), "other": Stage(rounds=50)})
+hook._plan = Stages("toy", {"train": Stage(rounds=50), "other": Stage(rounds=50)})
 progress.LISTENERS.append(hook._heard)
 progress.NODE.set("train")
 progress.EVERY_S = 0

@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from fedmeta.benchmarks.recommendation.log import Columns, read_log
+from fedmeta.benchmarks.recommendation.log import LogColumns, read_log
 from fedmeta.data.errors import DataError
 
-COLUMNS = Columns("who", "when", "what")
-FULL = Columns("who", "when", "what", context=("battery", "net"), event=("kind",))
+COLUMNS = LogColumns("who", "when", "what")
+FULL = LogColumns("who", "when", "what", context=("battery", "net"), event=("kind",))
 
 
 def write(path, *lines):
@@ -340,12 +340,12 @@ def test_files_that_are_not_of_one_log(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (Columns("who", "when", "who"), "'who' is asked for twice"),
+        (LogColumns("who", "when", "who"), "'who' is asked for twice"),
         (
-            Columns("who", "when", "what", ("net",), ("net",)),
+            LogColumns("who", "when", "what", ("net",), ("net",)),
             "'net' is asked for twice",
         ),
-        (Columns("who", "when", "what", ("user",)), "cannot be called 'user'"),
+        (LogColumns("who", "when", "what", ("user",)), "cannot be called 'user'"),
     ],
 )
 def test_columns_asked_for_wrongly(tmp_path, columns, message):

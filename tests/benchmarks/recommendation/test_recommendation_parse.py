@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from fedmeta.benchmarks.recommendation.log import Columns, read_log
+from fedmeta.benchmarks.recommendation.log import LogColumns, read_log
 from fedmeta.benchmarks.recommendation.parse import find_raw, pack_log, parse
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import read_packed, write_packed
@@ -136,7 +136,7 @@ def test_lsapp_has_columns_of_its_own(tmp_path):
 
 
 def test_a_record_still_to_come_is_packed_as_well(visits):
-    columns = Columns(*NAMES.values(), context=("battery",), event=("kind",))
+    columns = LogColumns(*NAMES.values(), context=("battery",), event=("kind",))
     log = read_log([visits], columns)
     rows = log.table["user"] == "zoe"
     zoe = log.table[rows].assign(

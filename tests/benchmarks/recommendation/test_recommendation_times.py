@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from fedmeta.benchmarks.recommendation.log import Columns, read_log
+from fedmeta.benchmarks.recommendation.log import LogColumns, read_log
 from fedmeta.benchmarks.recommendation.times import read_times
 from fedmeta.data.errors import DataError
 
@@ -96,7 +96,7 @@ def test_what_is_no_time(values, message):
         read(values)
 
 
-COLUMNS = Columns("u", "t", "s")
+COLUMNS = LogColumns("u", "t", "s")
 
 
 @pytest.mark.parametrize(
