@@ -172,6 +172,5 @@ def _blocks(node: Node, parameters: Mapping[str, Any]) -> dict[str, Block]:
     return {
         argument: Block(name, value_of(parameters, name))
         for argument, dataset in given.items()
-        if dataset.startswith(PARAMETERS)
-        for name in [dataset.removeprefix(PARAMETERS)]
+        if (name := dataset.removeprefix(PARAMETERS)) != dataset
     }

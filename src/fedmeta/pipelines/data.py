@@ -22,8 +22,14 @@ class Data(NamedTuple):
     records: FederatedDataset
     clients: pd.DataFrame
     client_split: dict[str, list[ClientId]]
-    support_query: pd.DataFrame  # None: it is not asked which are which
+    support_query: pd.DataFrame | None  # None: it is not asked which are which
     codebook: Codebook
+
+    @property
+    def partitioned(self) -> pd.DataFrame:
+        """Support and query records, of data for which it is asked which they are."""
+        assert self.support_query is not None
+        return self.support_query
 
     def settings(self) -> Settings:
         """Checksums of the data, and the options that they were made with.

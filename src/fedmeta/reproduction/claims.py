@@ -212,17 +212,19 @@ def as_said(
     fewest = f"(g) {cheapest} reaches {goal} with the fewest operations"
     fewer = f"(h) {FOMAML} reaches {goal} with fewer operations than {MAML}"
     sent = f"(i) {FOMAML} reaches {goal} with {more} traffic than {MAML}"
-    spread = f"(j) FedMeta's accuracies have a {said.variance} variance over clients"
     least, most = (MAML, FOMAML) if more == "more" else (FOMAML, MAML)
-    sides: tuple[Sequence[str], ...] = FEDMETA, [BASELINE]
-    low, high = sides if said.variance == "lower" else sides[::-1]
     claims = [
         _less(fewest, flops, [cheapest], others, flops_text),
         _less(fewer, flops, [FOMAML], [MAML], flops_text),
         _less(sent, traffic, [least], [most], bytes_text),
-        _less(f"{spread} than FedAvg's", variances, low, high, "{:.0f}".format),
     ]
-    return claims if said.variance else claims[:-1]
+    if said.variance:
+        sides: tuple[Sequence[str], ...] = FEDMETA, [BASELINE]
+        low, high = sides if said.variance == "lower" else sides[::-1]
+        claim = f"(j) FedMeta's accuracies have a {said.variance} variance over clients"
+        spread = _less(f"{claim} than FedAvg's", variances, low, high, "{:.0f}".format)
+        claims.append(spread)
+    return claims
 
 
 def _less(

@@ -131,7 +131,7 @@ def score_unified(
         own = divided(undivided, partition, fraction)
         scores = mixed.scores(
             checkpoint.state.meta["theta"],
-            own.support_query.drop(columns="order").assign(support_fraction=fraction),
+            own.partitioned.drop(columns="order").assign(support_fraction=fraction),
             services_used(own, encoding),
             _numbers(own.clients),
             steps=options.fine_tuning_steps,

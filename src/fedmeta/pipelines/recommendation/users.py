@@ -18,7 +18,7 @@ from fedmeta.recommenders.unified import Records, RecordsOf
 
 
 def divided(data: Data, partition: PartitionOptions, fraction: float) -> Data:
-    """The data, with test clients' support so large a share of their records.
+    """The data, with test clients' records divided anew: ``fraction`` is support.
 
     Raises:
         ValueError: where records are not kept in order.
@@ -63,7 +63,7 @@ def test_users(data: Data, encoding: Encoding) -> Iterator[TestUser]:
     """The users of the result of `divided`, in its order."""
     clients = data.clients
     starts = dict(zip(clients["client_id"], clients["start"], strict=True))
-    for row in data.support_query.itertuples():
+    for row in data.partitioned.itertuples():
         rows = starts[row.client_id] + np.asarray(row.order, dtype=np.int64)
         support, query = np.split(rows, [row.num_support])
         columns = encoding.personal(data.records.columns(row.client_id), support)
@@ -77,7 +77,7 @@ def services_used(data: Data, encoding: Encoding) -> RecordsOf:
     }
     supports = {
         row.client_id: np.asarray(row.order[: row.num_support])
-        for row in data.support_query.itertuples()
+        for row in data.partitioned.itertuples()
     }
 
     def records_of(client: ClientId) -> Records:

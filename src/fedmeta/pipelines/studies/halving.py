@@ -160,7 +160,7 @@ def tune(
     def work(name: str, blocks: Blocks) -> float:
         """Operations of all training clients' updates in a round."""
         setup = plan._replace(names=[name], blocks=blocks).prepare()
-        sizes = data.support_query
+        sizes = data.partitioned
         sizes = sizes[sizes["client_id"].isin(data.part("train"))]
         return sum(
             analytic_flops(

@@ -252,7 +252,7 @@ def _sizes(
         used = Ids(data.clients["client_id"])
         records = (data.clients["stop"] - data.clients["start"]).to_numpy()
         return lambda client: episode.size(int(records[used.row(client)]))
-    table = data.support_query
+    table = data.partitioned
     divided = Ids(table["client_id"])
     sides = [table[name].to_numpy() for name in ("num_support", "num_query")]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from fedmeta.benchmarks.registry import name_of
 from fedmeta.core.types import ClientId, ClientOutput, MetaParams
 from fedmeta.data.encoding import Codebook, checksum
 from fedmeta.data.errors import DataError
 from fedmeta.data.ids import Ids
+from fedmeta.data.remote import RemoteRecords
 from fedmeta.data.states import LastRounds
 from fedmeta.data.vocabularies import LISTS
 from fedmeta.runtime.federation.current import current
@@ -51,8 +52,8 @@ def on_nodes(plan: TrainingPlan) -> OnNodes:
     Raises:
         DataError: for options that need the records in one place.
     """
-    training, table = plan.training, plan.data.support_query
-    records: Any = plan.data.records  # `RemoteRecords`
+    training, table = plan.training, plan.data.partitioned
+    records = cast(RemoteRecords, plan.data.records)
     for option in ("pooled", "probe"):
         if getattr(training, option) is not None:
             raise DataError(
