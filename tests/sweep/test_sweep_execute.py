@@ -17,8 +17,8 @@ from filelock import FileLock
 from sweep_work import noted, said, task
 
 from fedmeta.pipelines.progress import PART
+from fedmeta.runtime import workers
 from fedmeta.stops import Stop, stoppable
-from fedmeta.sweep import cluster as cluster_module
 from fedmeta.sweep import execute
 from fedmeta.sweep.cluster import cluster
 from fedmeta.sweep.execute import in_process, run_cell
@@ -317,7 +317,7 @@ def test_a_worker_of_several_threads_is_refused(scheduler, tmp_path):
 
 def test_no_scheduler_is_told_in_a_line(monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(cluster_module, "ANSWER_S", 0.5)
+    monkeypatch.setattr(workers, "ANSWER_S", 0.5)
     with (
         pytest.raises(ValueError, match=r"tcp://127.0.0.1:9.*dask scheduler"),
         cluster("tcp://127.0.0.1:9"),

@@ -194,7 +194,7 @@ def connected(scheduler: str | None, workers: int) -> Client:
     if scheduler not in _connections:
         if not _connections:
             atexit.register(disconnect)
-        _connections[scheduler] = _connect(scheduler, workers)
+        _connections[scheduler] = connect(scheduler, workers, "backend dask")
     return _connections[scheduler]
 
 
@@ -208,13 +208,19 @@ def disconnect() -> None:
                 client.cluster.close(timeout=ANSWER_S)
 
 
-def _connect(scheduler: str | None, workers: int) -> Client:
+def connect(scheduler: str | None, workers: int, asked_by: str) -> Client:
+    """A new connection to a scheduler; see `over_workers`.
+
+    Raises:
+        ValueError: that names what asked for it, where dask is missing or no scheduler
+            answers.
+    """
     try:
         import dask  # noqa: PLC0415
         from distributed import Client, LocalCluster  # noqa: PLC0415
     except ImportError:
         raise ValueError(
-            "backend dask needs dask.distributed: pip install distributed"
+            f"{asked_by} needs dask.distributed: pip install distributed"
         ) from None
     # Its info is of connections and heartbeats; of lost workers it warns.
     logging.getLogger("distributed").setLevel(logging.WARNING)

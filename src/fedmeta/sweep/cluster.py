@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from fedmeta.runtime.workers import connect
 from fedmeta.stops import stop_thread
 from fedmeta.sweep import execute as execution
 from fedmeta.sweep.execute import CellTask, CellWork, Execute, Outcome
@@ -14,7 +15,6 @@ from fedmeta.sweep.execute import CellTask, CellWork, Execute, Outcome
 log = logging.getLogger(__name__)
 
 WATCH_S = 0.2  # between two looks at whether a cell is still wanted
-ANSWER_S = 10.0  # for a scheduler to answer
 
 
 @contextlib.contextmanager
@@ -28,20 +28,9 @@ def cluster(address: str, work: CellWork = execution.run_cell) -> Iterator[Execu
         ValueError: where dask is missing, no scheduler answers, or a worker takes
             several cells at once.
     """
-    try:
-        from distributed import Client, as_completed  # noqa: PLC0415
-    except ImportError:
-        raise ValueError(
-            "--scheduler needs dask.distributed: pip install distributed"
-        ) from None
-    try:
-        client = Client(address, timeout=ANSWER_S)
-    except OSError as error:
-        raise ValueError(
-            f"no dask scheduler answers at {address} ({error}); start one: dask"
-            " scheduler"
-        ) from None
-    with client:
+    with connect(address, 0, "--scheduler") as client:
+        from distributed import as_completed  # noqa: PLC0415
+
         workers = client.scheduler_info(n_workers=-1)["workers"]
         if not workers:
             log.warning("the scheduler has no workers yet: cells wait for the first")
