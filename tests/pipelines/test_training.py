@@ -8,7 +8,7 @@ import torch
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.checkpoints import read_checkpoint
 from fedmeta.core.algorithms import ALGORITHMS, blocks_of
-from fedmeta.core.trees import tree_nbytes
+from fedmeta.core.trees import tree_clone, tree_nbytes
 from fedmeta.data.partition import partition_examples
 from fedmeta.datasets import CheckpointDataset, EarlierCheckpointsDataset
 from fedmeta.pipelines.data import Data
@@ -476,6 +476,18 @@ def test_more_rounds_with_an_average(data, tmp_path, rounds, begins):
     unbroken = run(data, folder, "maml", longer)[0]
     assert last.averaged == unbroken.averaged == 3
     assert_same_bits(_sorted(last.average), _sorted(unbroken.average))
+
+
+def test_rounds_after_a_resumption_leave_its_checkpoint_as_it_was(data, tmp_path):
+    """Where one of them diverges, it is written again with a mark."""
+    begun = chunks(data, tmp_path, "maml", AVERAGED)
+    assert next(c for c, *_ in begun if c.averaged).state.round == 7
+    begun.close()
+    resumed = chunks(data, tmp_path, "maml", AVERAGED)
+    checkpoint = next(resumed)[0]
+    before = tree_clone(checkpoint.average)
+    assert next(resumed)[0].averaged == 2
+    assert_same_bits(checkpoint.average, before)
 
 
 @pytest.mark.parametrize(

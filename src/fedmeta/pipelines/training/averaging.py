@@ -69,5 +69,5 @@ class IterateAverage:
             placed: moves tensors to where parameters are.
         """
         if checkpoint.state.round > self._before and self.follows(checkpoint):
-            self._mean = placed(checkpoint.average)
+            self._mean = tree_clone(placed(checkpoint.average))  # as in `kept_in`
             self._count = checkpoint.averaged
