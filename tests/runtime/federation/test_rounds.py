@@ -164,15 +164,63 @@ def test_an_update_that_cannot_be_used_is_refused_and_its_node_named(
     assert said in caplog.text
 
 
-def test_a_weight_beyond_the_clients_records_is_refused(rounds, link, caplog):
+def told_of_each(**changes):
+    """Changes what an answer tells of each client."""
+
     def forge(answer):
         told = answer.values["answer"]["clients"]
-        rows = [{**row, "weight": 1e6} for row in told]
+        rows = [{**row, **changes} for row in told]
         return answer._replace(values={"answer": {"clients": rows}})
 
-    link.forge[11] = forge
+    return forge
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"weight": 1e6}, "its weight 1e+06 is none of"),
+        ({"weight": 0}, "its weight 0 is none of"),
+        ({"weight": 1e-9}, "its weight 1e-09 is none of"),
+        ({"weight": 10**400}, ""),
+        ({"weight": "1"}, ""),
+        ({"metrics": {"loss": [1.0, 2.0, 3.0]}}, "its metrics are no pairs"),
+        ({"metrics": {"loss": 1.0}}, "its metrics are no pairs"),
+        ({"metrics": [1.0, 2.0]}, ""),
+    ],
+)
+def test_numbers_that_cannot_be_used_are_refused(rounds, link, changes, said, caplog):
+    link.forge[11] = told_of_each(**changes)
     assert len(rounds()) == 4
-    assert "its weight 1e+06 is none of" in caplog.text
+    assert "node 11: what it says of client" in caplog.text
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize("rows", [True, False])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_query": 10**9},
+        {"num_support": -1},
+        {"num_query": None},
+        {"accuracy_sum_after": 1e9},
+        {"accuracy_sum_before": float("nan")},
+        {"loss_sum_after": "much"},
+        {"more": 1.0},
+    ],
+)
+def test_scores_that_cannot_be_used_are_refused(
+    federation, link, job, codebook, here, cohort, rows, changes, caplog
+):
+    def forge(answer):
+        told = answer.values["answer"]
+        changed = [{**row, **changes} for row in told["rows"]]
+        return answer._replace(values={"answer": {**told, "rows": changed}})
+
+    link.held[11] = Node(link.held[11].folder, rows)
+    link.forge[11] = forge
+    found = list(federation.scores(job, codebook, "maml", here[3], cohort))
+    assert len(found) == 4
+    assert "node 11: what it says of client" in caplog.text
 
 
 def test_an_answer_without_what_was_asked_for_is_refused(rounds, link, caplog):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from fedmeta.core.evaluation import metrics_of
 from fedmeta.core.trees import is_finite, tree_leaves, tree_nbytes
 from fedmeta.core.types import ClientId, ClientOutput, MetaParams
 from fedmeta.data.encoding import Codebook
@@ -123,15 +124,24 @@ class Federation:
         A node that tells sums only has one row for all of its clients.
         """
 
+        wanted, summed = {*clients}, set[NodeId]()
+
         def read(
             answer: Message, client: ClientId, held: Held
         ) -> dict[str, Any] | None:
-            rows = answer.values[ANSWER]["rows"]
-            if answer.values[ANSWER]["summed"]:  # in place of the first client's row
-                return (
-                    {**rows.pop(), "client_id": f"{ALL} {held.node}"} if rows else None
-                )
-            return {row["client_id"]: row for row in rows}[client]
+            told = answer.values[ANSWER]
+            if not told["summed"]:
+                start, stop = held.clients[client]
+                rows = {row["client_id"]: row for row in told["rows"]}
+                return _checked_scores(rows[client], stop - start)
+            if held.node in summed:
+                return None
+            (row,) = told["rows"]
+            spans = [span for c, span in held.clients.items() if c in wanted]
+            row = {**row, "client_id": f"{ALL} {held.node}"}
+            row = _checked_scores(row, sum(stop - start for start, stop in spans))
+            summed.add(held.node)  # in place of the first client's row
+            return row
 
         question = _question(EVALUATE, job, codebook, meta, {"name": name})
         asked = _Asked(job, question, read, f"evaluation of {name}", len(clients))
@@ -228,7 +238,7 @@ class Federation:
             if not isinstance(answer, str):
                 try:
                     result = asked.read(answer, client, held)
-                except (ValueError, KeyError, TypeError, RuntimeError) as error:
+                except Exception as error:  # whatever it is, others have answered
                     log.warning(
                         "%s: node %d: what it says of client %s is refused: %s",
                         called,
@@ -273,19 +283,41 @@ def _checked(
     """A client's output.
 
     Raises:
-        ValueError: for an update that is not finite or of absurd norm, and for a weight
-            that is no share of its records.
+        ValueError: for an update that is not finite or of absurd norm, for a weight
+            that is no share of its records, and for metrics that cannot be added up.
     """
     weight = torch.tensor(told["weight"])
     metrics = {name: torch.tensor(pair) for name, pair in told["metrics"].items()}
     if not is_finite([update, weight, metrics]):
         raise ValueError("it is not finite")
-    if not 0 <= weight <= records:
+    if not 1 <= weight <= records:  # any of `core.algorithms.common.WEIGHTS`
         raise ValueError(f"its weight {float(weight):g} is none of {records} records")
+    if any(pair.shape != (2,) for pair in metrics.values()):
+        raise ValueError("its metrics are no pairs of sum and count")
     norm, most = _norm(update), ABSURD * max(1.0, _norm(meta))
     if norm > most:
         raise ValueError(f"its norm is {norm:.3g}, more than {most:.3g}")
     return ClientOutput(update, weight, metrics)
+
+
+def _checked_scores(row: Mapping[str, Any], records: int) -> dict[str, Any]:
+    """A row of scores, of clients with so many records.
+
+    Raises:
+        ValueError, TypeError, KeyError: for counts that are none of these records, and
+            for other columns than `fedmeta.core.evaluation.evaluate_clients` has.
+    """
+    support, query = row["num_support"], row["num_query"]
+    names = [f"{n}_sum_{w}" for n in metrics_of(row) for w in ("before", "after")]
+    sums = {name: float(row[name]) for name in names}
+    if row.keys() != {"client_id", "num_support", "num_query", *names}:
+        raise ValueError(f"its scores are {', '.join(row)}")
+    hits = [sums[f"accuracy_sum_{when}"] for when in ("before", "after")]
+    if not (0 <= support < support + query <= records):
+        raise ValueError(f"{support} and {query} are none of its {records} records")
+    if not all(0 <= hit <= query for hit in hits):
+        raise ValueError(f"{hits} are no hits among {query} records")
+    return {**row, **sums}
 
 
 def _norm(tree: Any) -> float:
