@@ -238,6 +238,36 @@ def test_a_node_that_was_slow_to_say_what_it_holds_is_asked_again(rounds, link):
     assert len(rounds()) == 6
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stop": None},
+        {"stop": [3]},  # of two clients
+        {"start": ["none", "none"]},
+        {"stop": [-1, -1]},
+        {"client_id": [["a"], ["b"]]},
+        {"checksum": "none"},
+        {"metadata": None},
+        {"columns": 1},
+    ],
+)
+def test_a_node_that_does_not_say_what_it_holds_takes_no_part(
+    rounds, link, changes, caplog
+):
+    answer = link._answer
+
+    def changed(node, question):
+        found = answer(node, question)
+        if node != 11 or question.kind != "query":
+            return found
+        told = {**found.values["answer"], **changes}
+        return found._replace(values={"answer": told})
+
+    link._answer = changed
+    assert len(rounds()) == 4
+    assert "node 11 takes no part: its answer cannot be read" in caplog.text
+
+
 def test_a_client_on_two_nodes_stops_the_run(rounds, link):
     link.held[12] = link.held[11]
     with pytest.raises(ValueError, match=r"is on node 11 and on node 12; pack one"):

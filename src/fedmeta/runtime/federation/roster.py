@@ -116,19 +116,22 @@ class Roster:
         if isinstance(answer, str):
             log.warning("node %d takes no part: %s", node, answer)
             return
-        told = answer.values[ANSWER]
-        columns = (told[name] for name in ("client_id", "start", "stop"))
-        clients = {c: (a, b) for c, a, b in zip(*columns, strict=True)}
+        try:
+            held = _held(node, answer)
+        except Exception as error:  # whatever it is, others may hold clients
+            log.warning(
+                "node %d takes no part: its answer cannot be read: %s", node, error
+            )
+            return
         for other in self._held.values():
-            if other.node in self._there and (both := other.clients.keys() & clients):
+            both = other.clients.keys() & held.clients
+            if other.node in self._there and both:
                 raise ValueError(
                     f"client {min(both)!r} is on node {other.node} and on node {node};"
                     " pack one of them with --numbers, or without that client"
                 )
-        self._held[node] = Held(
-            node, clients, told["checksum"], told["metadata"], told["columns"]
-        )
-        log.info("node %d takes part, with %d clients", node, len(clients))
+        self._held[node] = held
+        log.info("node %d takes part, with %d clients", node, len(held.clients))
 
     def waited(self, receipt: str, end: float) -> Message | str:
         """The answer of a receipt, or why there is none until then."""
@@ -139,3 +142,19 @@ class Roster:
             if time.monotonic() > end:
                 return "no answer in time"
             time.sleep(self.terms.poll)
+
+
+def _held(node: NodeId, answer: Message) -> Held:
+    """What a node has answered.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: for anything else.
+    """
+    told = answer.values[ANSWER]
+    columns = (told[name] for name in ("client_id", "start", "stop"))
+    clients = {c: (int(a), int(b)) for c, a, b in zip(*columns, strict=True)}
+    if not all(0 <= start <= stop for start, stop in clients.values()):
+        raise ValueError("its records are numbered from 0")
+    int(told["checksum"], 16)
+    metadata, shapes = ({**told[name]} for name in ("metadata", "columns"))
+    return Held(node, clients, told["checksum"], metadata, shapes)
