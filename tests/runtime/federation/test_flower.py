@@ -208,3 +208,37 @@ def test_an_array_that_is_late_is_asked_for_again_soon(tmp_path):
         [PYTHON, "-c", LATE], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert found.stdout.split() == ["True", "True"]
+
+
+UNREADABLE = """
+from types import SimpleNamespace
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from fedmeta.runtime.federation.grid import GridLink
+
+def told(text, content):
+    array = Array("uint8", (1,), "numpy.ndarray", content)
+    arrays = ArrayRecord({"safetensors": array})
+    records = {"values": ConfigRecord({"json": text}), "arrays": arrays}
+    metadata = SimpleNamespace(reply_to_message_id="1", message_type="train")
+    reply = {"metadata": metadata, "content": RecordDict(records)}
+    reply = SimpleNamespace(**reply, has_error=lambda: False)
+    grid = SimpleNamespace(pull_messages=lambda receipts: [reply])
+    return GridLink(grid).answers(["1"])["1"]
+
+print(told("[" * 200_000, b"1"))
+print(told("{}", b""))
+print(told("{}", b"PK\\3\\4"))
+"""
+
+
+def test_an_answer_that_cannot_be_read_is_refused_whatever_it_is(tmp_path):
+    """Nested too deep, without content, and no archive."""
+    found = subprocess.run(
+        [PYTHON, "-c", UNREADABLE],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.count("its answer cannot be read: ") == 3
