@@ -10,6 +10,7 @@ from kedro.framework.startup import bootstrap_project
 from omegaconf import OmegaConf
 
 from fedmeta.cli import parameter_items
+from fedmeta.options import build
 from fedmeta.runtime.federation.current import taking_part
 from fedmeta.runtime.federation.grid import GridLink
 from fedmeta.runtime.federation.roster import Terms
@@ -23,12 +24,8 @@ def main(grid: Grid, context: Context) -> None:
     """Train, evaluate and report, by the options of the app's pyproject.toml."""
     config = context.run_config
     project = Path(str(config["project"]) or os.environ["FEDMETA_PROJECT"])
-    terms = Terms(
-        deadline=float(config["deadline"]),
-        least=float(config["least"]),
-        megabytes=float(config["megabytes"]),
-        nodes=int(config["nodes"]),
-    )
+    names = ("deadline", "least", "megabytes", "nodes")
+    terms = build(Terms, {name: config[name] for name in names}, "run-config")
     federation = Federation(GridLink(grid), terms)
     given = list(parameter_items(str(config["params"])))
     params = OmegaConf.to_container(OmegaConf.from_dotlist(given))

@@ -1,6 +1,8 @@
 """Rounds over nodes: the bits of one process, and what loses a client."""
 
 import threading
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +12,13 @@ from fedmeta.core.compression import compressed
 from fedmeta.core.evaluation import evaluate_clients
 from fedmeta.core.trees import tree_leaves
 from fedmeta.data.federated import read_packed
-from fedmeta.options import compression_from
+from fedmeta.options import build, compression_from
 from fedmeta.runtime.federation.node import Node
+from fedmeta.runtime.federation.roster import Terms
 from fedmeta.runtime.federation.rounds import ALL
 from fedmeta.runtime.federation.tables import RECORDS
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -123,6 +128,26 @@ def test_too_few_are_waited_for(rounds, federation, link, cohort, caplog):
 def test_an_answer_in_time_outlives_the_wait_for_another(rounds, link, federation):
     rounds()
     assert {life > federation.terms.deadline for life in link.lifetimes} == {True}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"deadline": 0.0}, "'deadline': expected more than 0"),
+        ({"least": 0.0}, "'least': expected more than 0"),
+        ({"least": 1.5}, "'least': expected 1 or less"),
+        ({"megabytes": -1.0}, "'megabytes': expected 0 or more"),
+        ({"nodes": 0}, "'nodes': expected 1 or more"),
+    ],
+)
+def test_terms_by_which_no_round_could_end_are_refused(options, told):
+    """Those of the app's pyproject.toml, and of --run-config."""
+    app = tomllib.loads((ROOT / "federation/pyproject.toml").read_text())
+    config = app["tool"]["flwr"]["app"]["config"]
+    given = {name: config[name] for name in Terms._fields if name in config}
+    assert build(Terms, given, "run-config") == Terms()
+    with pytest.raises(ValueError, match=told):
+        build(Terms, {**given, **options}, "run-config")
 
 
 def test_nothing_begins_with_too_few_nodes(federation, link, job, caplog):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from fedmeta.core.bounds import Count, Portion, Rate, Weight
 from fedmeta.core.types import ClientId
 from fedmeta.runtime.federation.job import Job
 from fedmeta.runtime.federation.messages import ANSWER, JOB, QUERY, Message
@@ -33,12 +34,12 @@ class Link(Protocol):
 class Terms(NamedTuple):
     """What a federation waits for."""
 
-    deadline: float = 600.0  # seconds that nodes have for a round
-    least: float = 0.5  # share of a round's clients without whom it does not end
-    megabytes: float = 128.0  # of updates in one answer: bounds memory
-    nodes: int = 1  # nodes without which nothing begins
-    poll: float = 0.2  # seconds between two looks for answers
-    pause: float = 5.0  # before nodes that have not answered are asked again
+    deadline: Rate = 600.0  # seconds that nodes have for a round
+    least: Portion = 0.5  # share of a round's clients without whom it does not end
+    megabytes: Weight = 128.0  # of updates in one answer: bounds memory
+    nodes: Count = 1  # nodes without which nothing begins
+    poll: Rate = 0.2  # seconds between two looks for answers
+    pause: Weight = 5.0  # before nodes that have not answered are asked again
 
 
 class Held(NamedTuple):
