@@ -26,6 +26,7 @@ def assemble(
     blocks: Mapping[str, Mapping[str, Any]],
     chunk: int,
     participation: float | None = None,
+    cohort: int | None = None,
 ) -> Assembled:
     """Build a model and algorithms.
 
@@ -37,12 +38,13 @@ def assemble(
         chunk: records differentiated at once: bounds memory.
         participation: share of the training clients that a round has, for algorithms
             that ask for it; None: nothing is trained here.
+        cohort: clients of a round, likewise.
 
     Raises:
         ValueError: for an unknown option, a missing one, or a wrong type.
     """
     network = build(factory, dict(model), "model")
-    common = {"chunk": chunk, "participation": participation}
+    common = {"chunk": chunk, "participation": participation, "cohort": cohort}
     algorithms = {
         name: build_algorithm(
             name,

@@ -707,6 +707,35 @@ def test_a_round_of_scaffold_by_hand():
     assert after.round == 1
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_the_control_of_scaffold_is_the_mean_of_its_clients(lost):
+    """Whoever of a round's three does not come back: nodes of a federation, or clients
+    whose update is not finite."""
+    algorithm = ALGORITHMS["scaffold"].factory(
+        MODEL.loss, lr=0.1, participation=3 / 5, cohort=3, batch_size=3
+    )
+    start = algorithm.init(MODEL.init(0))
+    kept = dict.fromkeys(SIZES, algorithm.client_state(start.meta))
+    make_task = tasks(passes=1)
+    for_each = sequential(
+        algorithm.client_update,
+        lambda client, number: make_task(client, number)._replace(state=kept[client]),
+    )
+
+    def losing(meta, cohort, number):
+        yield from for_each(meta, cohort[lost:], number)
+
+    def keep(client, number, state):
+        kept[client] = state
+
+    ids = list(SIZES)
+    cohorts = [ids[:3], ids[2:], ids[1:4], ids[2:]]
+    *_, (_, state, _) = run_rounds(algorithm, start, cohorts, losing, keep=keep)
+    mean = tree_map(lambda *own: sum(own) / len(own), *kept.values())
+    assert_trees_close(state.meta["control"], mean)
+    assert state.meta["control"]["w1"].abs().max() > 0.01
+
+
 def test_fine_tuning_of_ditto_by_hand():
     # Towards 0 by .1: 1 -> .9; then the slope .9 + 2 (.9 - 1) = .7 -> .83
     algorithm = ALGORITHMS["ditto"].factory(

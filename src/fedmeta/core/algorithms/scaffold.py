@@ -5,7 +5,8 @@ keeps and c their mean, which the server sends. In K local steps of rate eta fro
 
     y <- y - eta (grad L_i(y) - c_i + c);    c_i' = c_i - c + (x - y) / (K eta),
 
-which is the paper's option II. x and c move by the changes of a round's clients.
+which is the paper's option II. x and c move by the changes of a round's clients: of
+those that come back, so that c stays the mean of all c_i.
 """
 
 from fedmeta.core.algorithms.common import applied_by, batches_of, weight_of
@@ -23,7 +24,9 @@ from fedmeta.core.types import (
     Params,
     ServerState,
     Task,
+    Weighted,
     Work,
+    mean_update,
 )
 
 
@@ -32,6 +35,7 @@ def scaffold(
     *,
     lr: Rate,
     participation: Portion | None = None,
+    cohort: Count | None = None,
     epochs: Count = 1,
     batch_size: Count | None = 10,
     fine_tuning: FineTuning | None = None,
@@ -45,6 +49,7 @@ def scaffold(
         lr: eta, of the clients' plain gradient descent.
         participation: share of all training clients that a round has, |S| / N, which
             the training knows. None: nothing is trained here.
+        cohort: |S|, which the training knows. None: as many as come back.
         epochs: passes over a client's records a round.
         batch_size: records a local step; None: all.
         fine_tuning: on the support set, before a client is judged. None: clients use
@@ -79,6 +84,18 @@ def scaffold(
         update = {"theta": moved, "control": change}
         return ClientOutput(update, weight(task), {"loss": seen}, tree_sub(own, change))
 
+    def aggregate(state: ServerState, updates: Weighted) -> MetaParams:
+        came = 0
+
+        def counted() -> Weighted:
+            nonlocal came
+            for came, pair in enumerate(updates, 1):
+                yield pair
+
+        mean = mean_update(state, counted())
+        share = came / (cohort or came)
+        return {**mean, "control": tree_map(lambda c: c * share, mean["control"])}
+
     def server_update(state: ServerState, update: MetaParams) -> ServerState:
         inner = ServerState({"theta": state.meta["theta"]}, *state[1:])
         after = step(inner, {"theta": update["theta"]})
@@ -99,5 +116,6 @@ def scaffold(
         work=lambda support, query: Work(support, query, epochs * (support + query), 0),
         passes=epochs,
         split_invariant=True,
+        aggregate=aggregate,
         client_state=lambda meta: zeros_like(meta["theta"]),
     )
