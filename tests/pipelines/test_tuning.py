@@ -156,3 +156,12 @@ def test_a_configuration_that_diverges_is_not_kept(data, tmp_path):
     table = tuned(data, tmp_path, "maml", tuning)
     assert table.loc[table["training"] == 1, "adaptation"].tolist() == ["diverged"]
     assert set(table.loc[table["kept"], "training"]) == {2}
+
+
+def test_where_every_configuration_diverges_none_is_chosen(data, tmp_path):
+    rates = [{"inner_lr": 1e30}, {"inner_lr": 2e30}]
+    options = TUNING.model_copy(update={"configurations": {"maml": rates}})
+    table = tuned(data, tmp_path, "maml", options)
+    assert table["adaptation"].tolist() == ["diverged"] * 2
+    assert not table["kept"].any()
+    assert not tuning.choose(maml=table)["chosen"].any()

@@ -182,7 +182,6 @@ def tune(
 
     going = list(range(len(candidates)))
     for rung in tuning.rungs:
-        loop = training.model_copy(update={"rounds": rung.rounds})
         found = []
         for number in going:
             words, own = candidates[number]
@@ -200,7 +199,7 @@ def tune(
                 data,
                 earlier,
                 partition,
-                loop,
+                training.model_copy(update={"rounds": rung.rounds}),
                 model,
                 **own,
             ):
@@ -225,6 +224,8 @@ def tune(
         tables.append(table.assign(kept=_kept(table, rung.keep)))
         going = sorted({n - 1 for n in tables[-1].loc[tables[-1]["kept"], "training"]})
         yield checkpoint, _joined(tables, settings)
+        if not going:  # all have diverged
+            return
 
 
 def _adapted_with(name: str, blocks: Blocks) -> str:
