@@ -130,6 +130,19 @@ class TestVerdicts:
         # far apart from seed to seed, but always 1 better
         assert greater(value(11, 51, 91.1), value(10, 50, 90)).verdict == HELD
 
+    def test_seeds_that_one_side_alone_has_contradict_no_verdict(self):
+        # always 2 better, but the mean of four is 75, that of three is 72
+        one, other = value(72, 72.1, 71.9), value(70, 70, 70, 90)
+        assert f"{one - other:+.2f}" == "-3.00"
+        assert greater(one, other) == (UNDECIDED, AGAINST, 3)
+        assert greater(one - other, 0) == (UNDECIDED, AGAINST, 3)
+        assert greater(other, one) == (UNDECIDED, FOR, 3)
+        assert greater(one, value(70, 70, 70, 71)) == (HELD, FOR, 3)
+        assert close(one, other, 2.5) == (UNDECIDED, AGAINST, 3)
+        # without a pair there is a tendency
+        apart = value(2) - Value(pd.Series({1: 1.0}))
+        assert greater(apart, 0) == (UNDECIDED, FOR, 0)
+
     def test_fewer_than_three_seeds_decide_nothing(self):
         assert greater(value(9, 9.1), value(1, 1)) == (UNDECIDED, FOR, 2)
         assert greater(known(2), known(1)) == (UNDECIDED, FOR, 1)

@@ -48,7 +48,8 @@ class Value(NamedTuple):
     def __sub__(self, other: Value | float) -> Value:
         """Seed by seed, over those that both have."""
         if not isinstance(other, Value):
-            return self._replace(by_seed=self.by_seed - other, apart=None)
+            apart = None if self.apart is None else self.apart - other
+            return self._replace(by_seed=self.by_seed - other, apart=apart)
         one, second = self.by_seed.align(other.by_seed, join="inner")
         words = self.diverged or other.diverged
         return Value(one - second, words, float(self) - float(other))

@@ -3,7 +3,8 @@
 A claim is held, or not held, where the differences of its two sides, paired by seed,
 have a mean that is not zero by a t-test: their 95 % interval lies on one side of zero.
 It is undecided where that interval contains zero, where there are fewer than three
-seeds, and where the two sides are equal. Which side the means are on is its tendency.
+seeds, and where the two sides are equal. Which side the means are on is its tendency;
+where they are of further seeds, and on the other side, the claim is undecided too.
 """
 
 from __future__ import annotations
@@ -73,7 +74,11 @@ def _verdict(apart: Value, held: bool, not_held: bool, tendency: str) -> Verdict
         return Verdict(DIVERGED)
     if apart.missing:
         return Verdict(NOT_MEASURED)
-    verdict = HELD if held else NOT_HELD if not_held else UNDECIDED
+    verdict = UNDECIDED
+    if held and tendency == FOR:
+        verdict = HELD
+    elif not_held and tendency == AGAINST:
+        verdict = NOT_HELD
     return Verdict(verdict, tendency, len(apart.by_seed))
 
 
