@@ -142,6 +142,16 @@ def test_accuracies_rise_from_the_least_support_to_the_most():
             "FedMeta(MAML) open (FedAvg not reached)",
         ),
         ({"fedavg": 300, "maml": None}, False, "FedMeta(MAML) 0.00 times"),
+        (
+            {"fedavg": None, "maml": None},
+            None,
+            "FedMeta(MAML) open (FedAvg not reached)",
+        ),
+        # the first evaluation is before the first round
+        ({"fedavg": 0, "maml": 100}, False, "FedMeta(MAML) 0.00 times"),
+        ({"fedavg": 300, "maml": 0}, True, "FedMeta(MAML) without traffic"),
+        ({"fedavg": 0, "maml": 0}, False, "FedMeta(MAML) without traffic"),
+        ({"fedavg": None, "maml": 0}, True, "FedMeta(MAML) open (FedAvg not reached)"),
         ({"maml": 100}, None, "not measured"),
     ],
 )

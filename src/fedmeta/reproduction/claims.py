@@ -17,7 +17,7 @@ import numpy as np
 from fedmeta.benchmarks.benchmark import Said
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.reporting import tables
-from fedmeta.reporting.measures import Value, known
+from fedmeta.reporting.measures import Value, known, ratio
 from fedmeta.reporting.tables import NOT_REACHED
 from fedmeta.reporting.verdicts import Claim, Verdict, every, greater
 from fedmeta.reporting.wording import bytes_text, flops_text, label_of, percent
@@ -183,10 +183,11 @@ def less_traffic(traffic: Costs, goal: str) -> Claim:
         for label in FEDMETA:
             if {label, BASELINE} <= cost.keys():
                 base, own = cost[BASELINE], cost[label]
-                saved = float(base) / float(own)
-                text = f"{saved:.2f} times"
-                if not np.isfinite(saved):
+                text = f"{ratio(float(base), float(own)):.2f} times"
+                if np.isinf(float(base)):
                     text = f"open ({BASELINE} {NOT_REACHED})"
+                elif not float(own):  # reached before the first round
+                    text = "without traffic"
                 lost = own.diverged or base.diverged
                 held = greater(base, own * LEAST_SAVING)
                 found[p].append((f"{label} {lost or text}", held))
