@@ -351,6 +351,28 @@ def test_results_that_cannot_be_compared_are_refused():
     )
 
 
+def test_an_option_that_is_null_is_another_value_than_options_below_it():
+    plain = identity.settings(training={"privacy": None, "rounds": 4})
+    private = identity.settings(training={"privacy": {"clip": 1.0}, "rounds": 4})
+    for found, wanted, words in (
+        (private, plain, "training.privacy.clip=1.0"),
+        (plain, private, "no training.privacy.clip"),
+    ):
+        names = identity.conflicts(found, wanted)
+        assert identity.in_words(names, found, wanted) == words
+        names = identity.differences(found, wanted)
+        assert set(names) == {"training.privacy", "training.privacy.clip"}
+        assert len(names) == 2
+    # one that has neither is older than both; a block without options says nothing
+    for other in ({"training.rounds": 4}, {"training": {}}):
+        assert identity.conflicts(other, private) == []
+        assert identity.conflicts(plain, other) == []
+    with pytest.raises(ValueError, match="compared: c was made with training.privacy"):
+        identity.refuse_mixed({"a": plain, "b": plain, "c": private}, "")
+    with pytest.raises(ValueError, match="compared: a was made with no training.priv"):
+        identity.refuse_mixed({"a": plain, "b": private, "c": private}, "")
+
+
 def test_results_that_differ_in_what_is_compared_are_not():
     shared = {"training.rounds": 4}
     identity.refuse_mixed(

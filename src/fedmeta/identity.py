@@ -47,6 +47,7 @@ METRIC_OPTIONS = frozenset({"top"})
 # Options that were added later, at the value that what was made before them was made
 # with: that says nothing.
 AS_BEFORE = {"precision": "float32"}  # of femnist_cnn
+NULL = (None, "None")  # the latter is MLflow's
 ROUND_LOOP = "clients_per_round"  # the option that tells such a block from others
 
 PACKAGE = Path(__file__).parent
@@ -133,14 +134,31 @@ def fingerprint(of: Mapping[str, Any]) -> str:
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Names of the settings that two have with different values, or only one has."""
     names = dict.fromkeys([*wanted, *found])
-    return [n for n in names if n not in found.keys() & wanted.keys()] + conflicts(
-        found, wanted
-    )
+    alone = [n for n in names if n not in found.keys() & wanted.keys()]
+    return list(dict.fromkeys([*alone, *conflicts(found, wanted)]))
 
 
 def conflicts(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Names of the settings that two have with different values."""
-    return [n for n in wanted if n in found and found[n] != wanted[n]]
+    """Names of the settings that two have with different values.
+
+    Also of those below an option that is null in the other.
+
+    >>> conflicts({"training.privacy": None}, {"training.privacy.clip": 1.0})
+    ['training.privacy.clip']
+    """
+    return [n for n in wanted if n in found and found[n] != wanted[n]] + [
+        name
+        for one, other in ((wanted, found), (found, wanted))
+        for name in one
+        if name not in other and _is_in_null(name, other)
+    ]
+
+
+def _is_in_null(name: str, settings: Mapping[str, Any]) -> bool:
+    """Whether an option that has this one below it is null in the settings."""
+    block, *below = name.split(".")
+    above = [".".join([block, *below[:n]]) for n in range(1, len(below))]
+    return any(settings.get(option, name) in NULL for option in above)
 
 
 def nearest(
@@ -202,10 +220,15 @@ def refuse_mixed(results: Mapping[str, Mapping[str, Any]], remedy: str) -> None:
     Raises:
         ValueError: naming the results that differ from most, and in which settings.
     """
+    held_by: dict[str, list[str]] = {}
+    for held in results.values():
+        for name, value in held.items():
+            held_by.setdefault(name, []).append(json.dumps(value))
     most: Settings = {}
-    for name in dict.fromkeys(n for held in results.values() for n in held):
-        values = [json.dumps(held[name]) for held in results.values() if name in held]
-        most[name] = json.loads(Counter(values).most_common(1)[0][0])
+    for name, values in sorted(held_by.items(), key=lambda pair: -len(pair[1])):
+        usual = {name: json.loads(Counter(values).most_common(1)[0][0])}
+        if not conflicts(usual, most):
+            most |= usual
     odd: dict[str, list[str]] = {}
     for result, held in results.items():
         if names := conflicts(held, most):

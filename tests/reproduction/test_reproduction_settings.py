@@ -3,6 +3,7 @@
 import pytest
 from made_up_runs import frame, recorded
 
+from fedmeta.reproduction.runs import matching
 from fedmeta.reproduction.settings import DATA, choose, main_setting
 
 
@@ -95,6 +96,19 @@ def test_a_run_that_lacks_a_parameter_agrees_with_any_value():
     # as MFU, which is not trained, and runs older than the parameter
     settings = [{"a": "1"}, {"a": "1", "b": "2"}, {"a": "1", "b": "3"}]
     assert main_setting(settings, ["x", "y", "y"], [1, 1, 2]) == {"a": "1", "b": "3"}
+
+
+def test_runs_with_and_without_a_block_of_options_are_not_averaged():
+    private = {"training.privacy.clip": "1.0", "training.privacy.noise": "2"}
+    plain = {"training.privacy": "None"}
+    rows = [recorded("maml", seed=s, parameters=plain) for s in range(2)]
+    rows += [recorded("maml", seed=1, ended=9, parameters=private)]
+    chosen = choose(frame(rows))
+    assert set(chosen.runs["ended"]) == {1}
+    assert chosen.others[0].differs == (
+        "training.privacy.clip=1.0, training.privacy.noise=2"
+    )
+    assert len(matching(frame(rows), plain)) == 2
 
 
 def test_of_no_finished_run_nothing_is_chosen():

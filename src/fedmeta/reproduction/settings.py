@@ -156,7 +156,7 @@ def _others(
         main = settings.get(algorithm, common)
         names = sorted(conflicts(setting, main))
         # the words alone do not tell two other versions of the code apart
-        values = tuple((setting[name], main[name]) for name in names)
+        values = tuple((setting.get(name), main.get(name)) for name in names)
         way = in_words(names, setting, main), values
         groups.setdefault(way, []).append(algorithm)
     return [
