@@ -111,6 +111,29 @@ def test_runs_with_and_without_a_block_of_options_are_not_averaged():
     assert len(matching(frame(rows), plain)) == 2
 
 
+@pytest.mark.parametrize("name", ["algorithm.server.half_life", "training.half_life"])
+@pytest.mark.parametrize("given", [False, True])
+def test_an_option_that_is_not_given_has_its_default(name, given):
+    """The same code has recorded both: neither run is older than the option."""
+    code = {"code.core.optimizers": "1"}
+    more = {name: "500"}
+    rows = [
+        recorded("maml", seed=s, code=code, parameters=more if given else {})
+        for s in range(3)
+    ]
+    other = {} if given else more
+    rows += [recorded("maml", seed=0, code=code, ended=9, parameters=other)]
+    chosen = choose(frame(rows))
+    assert set(chosen.runs["ended"]) == {1}
+    assert (name in chosen.settings["maml"]) == given
+    words = f"no {name}" if given else f"{name}=500"
+    assert [other.differs for other in chosen.others] == [words]
+    # what takes no part in a training has no such block
+    rows.append(recorded("mfu", code=code, parameters={}))
+    rows[-1]["parameters"] = {"selection.min": "3"}
+    assert "mfu" in set(choose(frame(rows)).runs["algorithm"])
+
+
 def test_of_no_finished_run_nothing_is_chosen():
     chosen = choose(frame([recorded("maml", status="RUNNING")]))
     assert chosen.runs.empty

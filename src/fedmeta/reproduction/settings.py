@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fedmeta.identity import NON_RESULT_OPTIONS, conflicts, in_words
+from fedmeta.identity import NON_RESULT_OPTIONS, conflicts, differences, in_words
 from fedmeta.reporting.phrases import counted
 from fedmeta.reporting.wording import label_of, percent
 
@@ -18,6 +18,7 @@ VARIED = {"training.seed", "partition.support_fraction"}
 # The same results to the last digits, on whatever machine.
 NO_RESULT = {f"training.{name}" for name in NON_RESULT_OPTIONS}
 OWN = "algorithm."  # prefix of an algorithm's own parameters
+CODE = "code"  # prefix of hashes of modules
 DATA = "data checksum"  # in place of the folder that they were read from
 CELL = ["algorithm", "support_fraction", "seed"]
 
@@ -93,14 +94,14 @@ def choose(runs: pd.DataFrame) -> Chosen:
     cells = list(done[CELL].astype(str).itertuples(index=False, name=None))
     ended = done["ended"].tolist()
     common = main_setting(shared, cells, ended)
-    comparable = [not conflicts(setting, common) for setting in shared]
+    comparable = [not _apart(setting, common) for setting in shared]
 
     settings, kept = {}, []
     for algorithm, rows in done[comparable].groupby("algorithm", sort=False):
         own = list(rows.index)
         main = main_setting(*([of[i] for i in own] for of in (full, cells, ended)))
         settings[algorithm] = main
-        kept += [place for place in own if not conflicts(full[place], main)]
+        kept += [place for place in own if not _apart(full[place], main)]
     taken = done.loc[kept].sort_values("ended", kind="stable")
     newest = taken.drop_duplicates(CELL, keep="last")
     others = [(done["algorithm"][i], full[i]) for i in done.index.difference(kept)]
@@ -131,18 +132,39 @@ def main_setting(
     """The setting that most cells agree with, among equals the newest.
 
     Args:
-        settings: a run's; one that lacks a parameter, since it has no use for it or is
-            older than the parameter, agrees with any value.
+        settings: a run's; one that lacks a block of parameters, since it has no use for
+            it, agrees with any values.
         cells: a run's; several runs of one count once.
     """
     distinct = list({tuple(sorted(s.items())): s for s in settings}.values())
-    fullest = [s for s in distinct if not any(s.items() < o.items() for o in distinct)]
+    fullest = [
+        s
+        for s in distinct
+        if not any(s.items() < o.items() and not _apart(s, o) for o in distinct)
+    ]
 
     def weight(candidate: Setting) -> tuple[int, int]:
-        members = [i for i, s in enumerate(settings) if not conflicts(s, candidate)]
+        members = [i for i, s in enumerate(settings) if not _apart(s, candidate)]
         return len({cells[i] for i in members}), max(ended[i] for i in members)
 
     return max(fullest, key=weight)
+
+
+def _apart(found: Setting, wanted: Setting) -> list[str]:
+    """Names of the parameters in which two runs differ.
+
+    Of a block that both have, also those that only one has: an option with a default is
+    recorded where it was given. But a run that was recorded without its code may be
+    older than the option.
+    """
+    blocks = [{name.partition(".")[0] for name in each} for each in (found, wanted)]
+    shared = blocks[0] & blocks[1]
+    if CODE not in shared:
+        return conflicts(found, wanted)
+    both = found.keys() & wanted.keys()
+    shared.remove(CODE)  # of modules that only one algorithm needs
+    names = differences(found, wanted)
+    return [n for n in names if n in both or n.partition(".")[0] in shared]
 
 
 def _others(
@@ -154,7 +176,7 @@ def _others(
     groups: dict[tuple, list[str]] = {}
     for algorithm, setting in left_out:
         main = settings.get(algorithm, common)
-        names = sorted(conflicts(setting, main))
+        names = sorted(_apart(setting, main))
         # the words alone do not tell two other versions of the code apart
         values = tuple((setting.get(name), main.get(name)) for name in names)
         way = in_words(names, setting, main), values
