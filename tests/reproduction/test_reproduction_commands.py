@@ -1,5 +1,7 @@
 """What is missing, and the line that fills it."""
 
+import shlex
+
 from fedmeta.reproduction.commands import (
     Given,
     commands,
@@ -40,6 +42,21 @@ def test_a_grid_is_a_sweep_and_each_cell_is_filled_once():
     ]
 
 
+def test_a_line_can_be_typed_as_it_stands():
+    given = Given({"femnist.raw.folder": "/my data/leaf"}, {})
+    pairs = {"seed": "20260401", "femnist.raw.folder": "/my data/leaf"}
+    for seeds in ([20260401], [20260401, 1]):
+        missing = [("maml", 0.2, seed) for seed in seeds]
+        ((_, line),) = commands(missing, "femnist", "local", given)
+        words = shlex.split(line)
+        values = [word for word in words if "=" in word]
+        if len(seeds) == 1:
+            expected = {"support_fraction": "0.2", **pairs}
+            assert values == [",".join(f"{k}={v}" for k, v in expected.items())]
+        else:
+            assert values[1:] == ["seed=1,20260401", "femnist.raw.folder=/my data/leaf"]
+
+
 def test_of_an_unknown_algorithm_no_pipeline_is_known():
     assert commands([("own_idea", 0.5, 1)], "femnist", "paper", NOTHING) == []
 
@@ -50,12 +67,13 @@ def test_what_runs_were_given_beyond_the_files_is_typed_again():
         "partition": {"clients": [0.8, 0.1, 0.1]},
         "raw": {"folder": "data/01_raw/femnist", "sample": None},
         "fedavg": {"local": {"name": "adam", "lr": 0.001}},
-        "fedavg_meta": {"fine_tuning": {"epochs": 1}},
+        "fedavg_meta": {"fine_tuning": {"epochs": 1, "head": None}},
     }
     recorded = {
         "fedavg_meta": {
             "algorithm.local.lr": "0.1",  # of the training that it shares
             "algorithm.fine_tuning.epochs": "2",
+            "algorithm.fine_tuning.head": "['classifier']",  # a sweep takes no list
             "training.rounds": "2000",
             "training.seed": "4",
             "training.device": "cuda",
@@ -72,7 +90,10 @@ def test_what_runs_were_given_beyond_the_files_is_typed_again():
         "femnist.raw.folder": "/data/leaf",
         "femnist.raw.sample.writers": "20",
     }
-    assert given.written == {"femnist.partition.clients": "[0.7, 0.1, 0.2]"}
+    assert given.written == {
+        "femnist.fedavg_meta.fine_tuning.head": "['classifier']",
+        "femnist.partition.clients": "[0.7, 0.1, 0.2]",
+    }
     assert given_parameters(recorded, {}, "femnist") == NOTHING
 
 

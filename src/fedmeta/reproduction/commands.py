@@ -1,5 +1,6 @@
 """Which cells of the grid are missing, and what to type to fill them."""
 
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -79,14 +80,15 @@ def command_line(
         given: parameters of every cell.
     """
     values = {
-        **{name: ",".join(f"{v:g}" for v in some) for name, some in axes.items()},
+        **{name: ",".join(map(str, some)) for name, some in axes.items()},
         **given.typed,
     }
     pairs = [f"{name}={value}" for name, value in values.items()]
     single = all(len(some) == 1 for some in axes.values())
     words = ["kedro run" if single else "kedro sweep", f"--pipeline {pipeline}"]
     words += [f"--env {env}"] if env != "local" else []
-    words += [f"--params {pair}" for pair in ([",".join(pairs)] if single else pairs)]
+    params = [",".join(pairs)] if single else pairs
+    words += [f"--params {shlex.quote(each)}" for each in params]
     return " ".join(words)
 
 
@@ -112,7 +114,8 @@ def given_parameters(
                 continue
             if not _is_option(key, plain):
                 continue  # of an older version: Kedro would refuse it
-            kind = written if "," in value else typed  # Kedro splits at commas
+            # Kedro splits at commas, and a sweep takes no list.
+            kind = written if "," in value or value.startswith("[") else typed
             kind[f"{benchmark}.{key}"] = "null" if value == "None" else value
     return Given(typed, written)
 
