@@ -56,6 +56,8 @@ def test_values_are_typed_as_by_kedro_run():
         ("seed=1,p=0.5", "one parameter at a time"),
         ("p=0.2,0.20", "0.2 and 0.20 are the same"),
         ("steps=[1,2]", "no lists"),
+        ("folder='my, data'", "'my is no YAML"),
+        ("folder=@data", "@data is no YAML"),
     ],
 )
 def test_what_is_no_axis(text, message):

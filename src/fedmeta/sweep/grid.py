@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
+from yaml import YAMLError
 
 from fedmeta.configuration import Source
 
@@ -44,7 +45,10 @@ def parse_axis(text: str) -> GridAxis:
         )
     seen: dict[str, str] = {}
     for value in values:
-        meant = json.dumps(nested({name: value}), default=str)
+        try:
+            meant = json.dumps(nested({name: value}), default=str)
+        except YAMLError as error:
+            raise ValueError(f"{text!r}: {value} is no YAML ({error})") from None
         if meant in seen:
             raise ValueError(f"{text!r}: {seen[meant]} and {value} are the same")
         seen[meant] = value
