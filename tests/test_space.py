@@ -17,6 +17,7 @@ from fedmeta.checkpoints import Checkpoint
 from fedmeta.cli import cli
 from fedmeta.core.types import ServerState
 from fedmeta.datasets import CheckpointDataset
+from fedmeta.tracking.uri import file_uri
 
 RUN = Path("smoke", "femnist", "p0.2_seed0")
 HISTORY = {"maml": pd.DataFrame({"round": [0]})}
@@ -148,6 +149,30 @@ def test_files_of_runs_and_models_that_mlflow_does_not_have(tmp_path: Path) -> N
     }
     (tmp_path / "mlflow.db").write_bytes(b"damaged" * 1000)
     assert not list(space.replaced(tmp_path))
+
+
+@pytest.mark.parametrize("folder", ["project", "50%25 a#b?c"])
+def test_files_of_runs_in_another_database_stay(
+    tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of every local store are in one folder."""
+    project = tmp_path / folder
+    numbers = {
+        project / "mlflow.db": "a" * 32,
+        project / "team.db": "b" * 32,
+        tmp_path / "elsewhere.db": "c" * 32,
+    }
+    for number in (*numbers.values(), "d" * 32):
+        (project / "mlartifacts" / "1" / number).mkdir(parents=True)
+    for path, number in numbers.items():
+        with closing(sqlite3.connect(path)) as store:
+            store.execute("CREATE TABLE runs (run_uuid TEXT)")
+            store.execute("INSERT INTO runs VALUES (?)", [number])
+            store.commit()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", file_uri(tmp_path / "elsewhere.db"))
+    assert [found.path.name for found in space.replaced(project)] == ["d" * 32]
+    (project / "team.db").write_bytes(b"damaged" * 1000)
+    assert not list(space.replaced(project))
 
 
 def test_places_are_told_in_bytes_the_largest_first(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
@@ -17,6 +18,7 @@ from fedmeta.data.states import STATES
 from fedmeta.identity import Settings
 from fedmeta.tracking.record import RECORDS
 from fedmeta.tracking.sender import ARTIFACTS, RESULTS
+from fedmeta.tracking.uri import database_file, tracking_uri
 
 MODELS = Path("data", "06_models")
 STORE = "mlflow.db"
@@ -61,7 +63,7 @@ def replaced(project: Path) -> Iterator[Replaced]:
     another environment's can resume them. The newest of each training stays, whatever
     made it, since results and `kedro recommend` are of it, and so does every checkpoint
     of today's code, whatever its options. Of MLflow's files, those of runs and models
-    that its database does not have: `kedro track` has logged them again.
+    that no database beside them has: `kedro track` has logged them again.
     """
     yield from _checkpoints(project)
     yield from _artifacts(project)
@@ -135,13 +137,19 @@ def _artifacts(project: Path) -> Iterator[Replaced]:
 
 def _unknown(project: Path, table: str, name: str, paths: list[Path]) -> list[Path]:
     """Folders that are named for no row of a table; none where nothing can be said."""
-    database = project / STORE
-    if not database.is_file():
-        return []
+    databases = {project / STORE, *project.glob("*.db")}
+    # Files of runs that are tracked in another one are there too.
+    named = database_file(tracking_uri(project))
+    if named is not None and named.is_file():
+        databases.add(named)
+    known: set[str] = set()
     try:
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as store:
-            known = {row for (row,) in store.execute(f"SELECT {name} FROM {table}")}
-    except sqlite3.Error:  # damaged, or of another program
+        for database in databases:
+            place = f"file:{quote(str(database))}?mode=ro"
+            with closing(sqlite3.connect(place, uri=True)) as store:
+                rows = store.execute(f"SELECT {name} FROM {table}")
+                known |= {row for (row,) in rows}
+    except sqlite3.Error:  # none, damaged, or of another program
         return []
     return [path for path in paths if path.is_dir() and path.name not in known]
 
