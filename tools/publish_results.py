@@ -128,7 +128,9 @@ def seeds(reports: list[Path]) -> pd.DataFrame:
         for report in reports
     }
     table = pd.DataFrame(runs)
-    summary = table.assign(mean=table.mean(axis=1), deviation=table.std(axis=1))
+    # No mean is taken over what is left where a seed's training diverged.
+    mean, deviation = (f(axis=1, skipna=False) for f in (table.mean, table.std))
+    summary = table.assign(mean=mean, deviation=deviation)
     return summary.round(1).reset_index()
 
 
