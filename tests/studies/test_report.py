@@ -17,7 +17,7 @@ from fedmeta.reporting.measures import (
     standard_error,
 )
 from fedmeta.reporting.measures import curve as curve_of
-from fedmeta.reporting.phrases import beats
+from fedmeta.reporting.phrases import beats, sooner
 from fedmeta.reporting.report import DataNote, Report, Section, render
 from fedmeta.reporting.shown import markdown, shown
 from fedmeta.reporting.verdicts import (
@@ -206,6 +206,19 @@ class TestMeasures:
         assert beats({"new": one, "old": other}, epochs=1)[0] == (
             "new 80.00, old 70.00; difference +10.00 ± 0.00 points over the same users"
         )
+
+    def test_of_a_seed_that_one_side_lacks_nothing_is_said(self):
+        fast, slow = (
+            found({"x": ({}, None, study_history(after).assign(flops=[0, 2, 4]))})
+            for after in ([0.1, 0.6, 0.7], [0.1, 0.3, 0.6])
+        )
+        both = {"fast": over_seeds(fast, fast, fast), "slow": over_seeds(slow, slow)}
+        figures = (
+            "60.00 %: fast round 10 after 2 FLOP, slow first at round 20 after 4 FLOP"
+        )
+        assert sooner(both) == (figures, Verdict(UNDECIDED, FOR, 2))
+        both["slow"] = over_seeds(slow, slow, slow)
+        assert sooner(both) == (figures, Verdict(HELD, FOR, 3))
 
     def test_a_value_has_a_number_a_seed(self):
         one = over_seeds(scores_of({1: [6, 10]}), scores_of({1: [5, 9]}))

@@ -70,8 +70,13 @@ def sooner(both: Mapping[str, Results]) -> Found:
         return MISSING, Verdict(NOT_MEASURED)
 
     def at(found: Results) -> tuple[Value, str]:
-        rounds = m.reaching(found, target)
-        flops = m.reaching(found, target, "flops")
+        rounds, flops = (
+            # of a seed that has no target nothing is said
+            Value(
+                m.reaching(found, target, column).by_seed.filter(target.by_seed.index)
+            )
+            for column in ("round", "flops")
+        )
         spent = "" if flops.missing else f" after {flops_text(float(flops))}"
         never = Value(rounds.by_seed.fillna(np.inf))
         text = "never" if np.isinf(float(never)) else f"round {rounds:.0f}{spent}"
