@@ -56,6 +56,23 @@ def content(records, client):
     return {name: column.tolist() for name, column in records.columns(client).items()}
 
 
+@pytest.mark.parametrize(
+    "times",
+    [
+        pa.array(range(2**63 - 6, 2**63)),  # int64: nanoseconds, snowflake ids
+        pa.array(range(2**64 - 6, 2**64), pa.uint64()),
+        pa.array([0, 1, 2, 3, 4, 253_402_214_400], pa.timestamp("s")),  # 9999-12-31
+        pa.array(["2024-05-31"] * 5 + ["9999-12-31"]),
+    ],
+)
+def test_times_may_be_larger_than_floats_are_exact(tmp_path, times):
+    """They are rounded; records at the same rounded time stay as they come."""
+    path = tmp_path / "times.parquet"
+    parquet.write_table(pa.Table.from_pandas(ROWS).append_column("t", times), path)
+    records = packed(tmp_path, [path], time="t", features=["at"])
+    assert content(records, "ann")["numbers"] == [[3.0], [2.0], [1.0]]
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".arrow"])
 @pytest.mark.parametrize("buckets", [1, 2])
 def test_rows_of_a_client_may_be_scattered(tmp_path, monkeypatch, suffix, buckets):

@@ -194,7 +194,8 @@ class _Clock:
             )
         if values.null_count < len(values):
             self.form = self.form or (form, path)
-        return np.asarray(pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False))
+        found = pc.cast(values, pa.float64(), safe=False)  # rounded beyond 2^53
+        return np.asarray(found.to_numpy(zero_copy_only=False))
 
 
 def _instants(column: pa.Array) -> tuple[str | None, pa.Array]:
