@@ -294,6 +294,28 @@ def test_damaged_and_missing_files_are_refused(tmp_path):
         find_raw(whole.parent)
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+@pytest.mark.parametrize("name", ["user", "y", "town"])
+@pytest.mark.parametrize("encode", [False, True])
+def test_texts_that_are_not_utf8_are_refused(tmp_path, suffix, name, encode):
+    """Arrow reads what another program has written so without a word."""
+    offsets = np.arange(len(ROWS) + 1, dtype=np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"\xff" * len(ROWS))]
+    texts = pa.Array.from_buffers(pa.string(), len(ROWS), buffers)
+    if encode:
+        numbers = pa.array(range(len(ROWS)))
+        texts = pa.DictionaryArray.from_arrays(numbers, texts)
+    table = pa.table({**ROWS, name: texts})
+    path = tmp_path / f"odd{suffix}"
+    if suffix == ".parquet":
+        parquet.write_table(table, path)
+    else:
+        with pa.ipc.new_stream(path, table.schema) as stream:
+            stream.write_table(table)
+    with pytest.raises(DataError, match=r"odd.*: cannot be read as .*UTF8.*; "):
+        list(parse([path], **NAMES)[0])
+
+
 def test_memory_is_that_of_a_bucket(tmp_path, monkeypatch):
     """24 MB of numbers in random order, sorted by 1 MB; batches are smaller too."""
     monkeypatch.setattr(by_client, "BUCKET", 1 << 20)

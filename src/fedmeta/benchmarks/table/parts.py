@@ -213,10 +213,14 @@ def batches(path: Path, kinds: dict[str, str]) -> Iterator[pa.RecordBatch]:
     with unreadable_told(path):
         if path.suffix == ".parquet":
             with parquet.ParquetFile(path, pre_buffer=False) as file:
-                yield from file.iter_batches(BATCH, columns=list(kinds))
+                for batch in file.iter_batches(BATCH, columns=list(kinds)):
+                    batch.validate(full=True)  # texts are UTF-8, which nobody checked
+                    yield batch
         elif path.suffix == ARROW:
             for batch in _stream(path):
-                yield batch.select(list(kinds))
+                found = batch.select(list(kinds))
+                found.validate(full=True)
+                yield found
         elif kinds:
             text, number = pa.string(), pa.float64()
             types = {n: number if k == NUMBERS else text for n, k in kinds.items()}
