@@ -146,6 +146,7 @@ def _read_parquet(path: Path, names: list[str]) -> RawTable:
     file = parquet.ParquetFile(path, memory_map=True, read_dictionary=texts)
     synthetic = (schema.metadata or {}).get(SYNTHETIC_KEY) == b"true"
     table = file.read(columns=names)
+    table.validate(full=True)  # texts are UTF-8, which nobody checked
     return RawTable(path, table, synthetic, lambda row: f"{path}: row {row + 1}")
 
 

@@ -307,6 +307,26 @@ def test_names_that_differ_in_spelling_alone_are_noted(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_number_may_be_larger_than_floats_are_exact(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    frame = pd.DataFrame({"who": "a", "when": 10**9, "what": "x", "id": [2**62 + 1]})
+    getattr(frame, f"to_{suffix}")(path, index=False)
+    log = read_log([path], COLUMNS._replace(context=("id",)))
+    assert log.table["id"].tolist() == [2.0**62]
+
+
+@pytest.mark.parametrize("name", ["who", "when", "what", "net"])
+def test_texts_that_are_not_utf8_are_refused(tmp_path, name):
+    """Arrow reads what another program has written so without a word."""
+    buffers = [None, pa.py_buffer(np.arange(2, dtype=np.int32)), pa.py_buffer(b"\xff")]
+    odd = {name: pa.Array.from_buffers(pa.string(), 1, buffers)}
+    columns = {"who": ["a"], "when": [10**9], "what": ["x"], "net": ["y"]} | odd
+    parquet.write_table(pa.table(columns), tmp_path / "odd.parquet")
+    with pytest.raises(DataError, match=r"odd.parquet: cannot be read as .*UTF8.*; "):
+        read_log([tmp_path / "odd.parquet"], COLUMNS._replace(context=("net",)))
+
+
 def test_a_list_of_very_many_columns_is_shortened(tmp_path):
     names = ",".join(f"c{number}" for number in range(10_000))
     path = write(tmp_path / "a.csv", names, names)

@@ -93,7 +93,8 @@ def circumstances(
             f"{raw.path}: column {name!r} is of type {kind}; expected numbers or "
             "texts: write it as one of these, or leave it out"
         )
-    values = pc.cast(raw.table[name], pa.float64()).to_numpy().astype(np.float32)
+    found = pc.cast(raw.table[name], pa.float64(), safe=False)  # rounded beyond 2^53
+    values = found.to_numpy().astype(np.float32)
     values[~np.isfinite(values)] = np.nan
     return values, []
 
