@@ -418,6 +418,14 @@ def test_standard_input_and_what_is_printed(typed):
         assert done.stderr == f"{UNCALIBRATED}\n"
 
 
+def test_an_index_of_pandas_is_a_column(tmp_path):
+    """As it is to a run that reads the file: else all rows would be one user's."""
+    rows = pd.DataFrame({"user": ["ann", "bob"], "size": [1.0, 2.0]})
+    rows.set_index("user").to_parquet(tmp_path / "own.parquet")
+    found = read_rows(tmp_path / "own.parquet")
+    pd.testing.assert_frame_equal(found[["user", "size"]], rows)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import pandas as pd
+from pyarrow import parquet
 
 from fedmeta.data.errors import DataError, printable
 from fedmeta.serving.personal import UNCALIBRATED
@@ -100,10 +101,15 @@ def _json(content: bytes) -> pd.DataFrame:
     return pd.DataFrame(rows, dtype=object)
 
 
+def _parquet(content: bytes) -> pd.DataFrame:
+    # Without pandas' own metadata: an index may be the column that names the users.
+    return parquet.read_table(io.BytesIO(content)).to_pandas(ignore_metadata=True)
+
+
 READERS: dict[str, Callable[[bytes], pd.DataFrame]] = {
     "csv": _csv,
     "tsv": partial(_csv, delimiter="\t"),
     "json": _json,
     "jsonl": _json,
-    "parquet": lambda content: pd.read_parquet(io.BytesIO(content)),
+    "parquet": _parquet,
 }
