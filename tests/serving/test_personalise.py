@@ -8,9 +8,11 @@ from pathlib import Path
 import learned_samples as samples
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from pyarrow import parquet
 
 from fedmeta import serving
 from fedmeta.benchmarks.femnist.parse import parse_femnist
@@ -418,6 +420,25 @@ def test_standard_input_and_what_is_printed(typed):
         assert done.stderr == f"{UNCALIBRATED}\n"
 
 
+def not_utf8() -> bytes:
+    """A Parquet file of a text in another encoding, as other programs write it."""
+    offsets = np.arange(2, dtype=np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"\xff")]
+    content = io.BytesIO()
+    texts = pa.Array.from_buffers(pa.string(), 1, buffers)
+    parquet.write_table(pa.table({"user": texts}), content)
+    return content.getvalue()
+
+
+def test_lines_of_json_end_where_json_says(tmp_path):
+    """Texts may hold what Python takes for the end of a line."""
+    rows = [{"text": "a\u2028b\x85\x0c"}, {"text": "c"}]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    for content in ("\n\n".join(lines), "\r\n".join(["\ufeff", *lines, ""])):
+        (tmp_path / "own.jsonl").write_text(content, encoding="utf-8", newline="")
+        assert read_rows(tmp_path / "own.jsonl").to_dict("records") == rows
+
+
 def test_an_index_of_pandas_is_a_column(tmp_path):
     """As it is to a run that reads the file: else all rows would be one user's."""
     rows = pd.DataFrame({"user": ["ann", "bob"], "size": [1.0, 2.0]})
@@ -431,17 +452,28 @@ def test_an_index_of_pandas_is_a_column(tmp_path):
     [
         ("own.xls", b"", "expected a file of one of .csv, .tsv, .json, .jsonl, .parqu"),
         ("own.json", b"[1, 2]", "cannot be read as json (expected a list of objects"),
+        ("own.json", b"12", "cannot be read as json (expected a list of objects"),
         ("own.json", b'[{"user": ', "cannot be read as json"),
-        ("own.csv", b"", "cannot be read as csv (No columns to parse from file"),
+        ("own.json", b'[\n{"user": "a"},\n{"user"', "delimiter: line 3 column 8"),
+        ("own.json", b"[" * 100_000, "cannot be read as json (nested too deeply"),
+        ("own.jsonl", b'{"user": "a"}\n{"us', "starting at: line 2 column 2"),
+        ("own.csv", b"", "cannot be read as csv (the file is empty"),
+        ("own.csv", b"user,y\na,1\nb\n", "csv (line 3 has 1 columns; expected 2"),
+        ("own.csv", b'user,y\na,1\nb,"1\n', "csv (unexpected end of data"),
         ("own.csv", b"user,x,x\na,1,2\n", "column 'x' is there twice; rename one"),
         (
             "own.csv",
             b"user,label\na,1,2\n",
-            "Expected 2 fields in line 2, saw 3",
+            "line 2 has 3 columns; expected 2",
         ),
         ("own.tsv", b"user\tx\tx\n", "cannot be read as tsv (column 'x' is there twi"),
         ("own.csv", b"\xff\xfe\x00", "cannot be read as csv"),
         ("own.parquet", b"PAR1", "cannot be read as parquet"),
+        (
+            "own.parquet",
+            not_utf8(),
+            "read as parquet (Column 0: In chunk 0: Inv",
+        ),
     ],
 )
 def test_files_that_are_no_tables(tmp_path, name, content, message):

@@ -1,7 +1,9 @@
 """Rows of users' records from files and standard input; predictions as text."""
 
+import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +18,7 @@ from fedmeta.data.errors import DataError, printable
 from fedmeta.serving.personal import UNCALIBRATED
 
 STANDARD_INPUT = "-"
+_NO_SPACE = re.compile(r"[^ \t\r\n]")  # as JSON has it
 
 
 def read_rows(source: str | Path) -> pd.DataFrame:
@@ -40,9 +43,13 @@ def read_rows(source: str | Path) -> pd.DataFrame:
         raise DataError(f"{name}: expected a file of one of {known}")
     try:
         return READERS[kind](content)
-    except (ValueError, TypeError, OSError) as error:
+    except RecursionError:
+        problem = "nested too deeply"
+    except (ValueError, TypeError, OSError, csv.Error) as error:
         problem = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{name}: cannot be read as {kind} ({problem})") from None
+    raise DataError(
+        f"{name}: cannot be read as {kind} ({problem}); mend it or write it again"
+    )
 
 
 def written(predictions: pd.DataFrame, style: str) -> None:
@@ -72,30 +79,35 @@ def _cell(value: Any) -> str:
 
 
 def _csv(content: bytes, delimiter: str = ",") -> pd.DataFrame:
-    # All as texts: whoever reads a column knows what it is. The line of names is the
-    # first row: else pandas renames what is there twice, and takes a field that has no
-    # name for an index.
-    found = pd.read_csv(
-        io.BytesIO(content),
-        sep=delimiter,
-        header=None,
-        dtype=str,
-        keep_default_na=False,
-        encoding="utf-8-sig",
-    )
-    names = [str(name) for name in found.iloc[0]]
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    # All as texts: whoever reads a column knows what it is. A row that is too short, or
+    # a quote that is left open, may be where the file was cut.
+    text = io.StringIO(content.decode("utf-8-sig"), newline="")
+    lines = csv.reader(text, delimiter=delimiter, strict=True)
+    limit = csv.field_size_limit(len(content) + 1)  # of images, for all of Python
+    try:
+        rows = [(lines.line_num, row) for row in lines if row]
+    finally:
+        csv.field_size_limit(limit)
+    if not rows:
+        raise ValueError("the file is empty")
+    _, names = rows.pop(0)
+    if twice := next((n for n in names if names.count(n) > 1), None):
         raise ValueError(f"column {twice!r} is there twice; rename one of them")
-    return found[1:].set_axis(names, axis=1).reset_index(drop=True)
+    for line, row in rows:
+        if len(row) != len(names):
+            raise ValueError(
+                f"line {line} has {len(row)} columns; expected {len(names)}"
+            )
+    return pd.DataFrame([row for _, row in rows], columns=names, dtype=str)
 
 
 def _json(content: bytes) -> pd.DataFrame:
-    text = content.decode("utf-8-sig").strip()
-    try:
-        rows = json.loads(text)
-    except ValueError:
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    rows = [rows] if isinstance(rows, dict) else rows
+    """One list of objects, or objects one after another."""
+    text, decoder, at = content.decode("utf-8-sig"), json.JSONDecoder(), 0
+    rows: list[Any] = []
+    while found := _NO_SPACE.search(text, at):
+        value, at = decoder.raw_decode(text, found.start())
+        rows += value if isinstance(value, list) else [value]
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("expected a list of objects, one a row")
     return pd.DataFrame(rows, dtype=object)
@@ -103,7 +115,9 @@ def _json(content: bytes) -> pd.DataFrame:
 
 def _parquet(content: bytes) -> pd.DataFrame:
     # Without pandas' own metadata: an index may be the column that names the users.
-    return parquet.read_table(io.BytesIO(content)).to_pandas(ignore_metadata=True)
+    table = parquet.read_table(io.BytesIO(content))
+    table.validate(full=True)  # texts are UTF-8, which nobody checked
+    return table.to_pandas(ignore_metadata=True)
 
 
 READERS: dict[str, Callable[[bytes], pd.DataFrame]] = {
