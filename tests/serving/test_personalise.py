@@ -295,6 +295,21 @@ def changed(rows: pd.DataFrame, row: int, column: str, value: object) -> pd.Data
             "row 2: pixels is no list of numbers; expected 784",
         ),
         (
+            lambda rows: changed(rows, 2, "pixels", "[" * 100_000),
+            "row 2: pixels is no list of numbers; expected 784",
+        ),
+        (
+            lambda rows: changed(rows, 2, "pixels", [10**400] * 784),
+            "row 2: pixels is no list of numbers; expected 784",
+        ),
+        *(
+            (
+                lambda rows, name=name: pd.concat([rows, rows[[name]]], axis=1),
+                f"column '{name}' is there twice; rename one of them$",
+            )
+            for name in ("user", "label", "pixels")
+        ),
+        (
             lambda rows: changed(rows, 2, "user", "bob"),
             "^user 'bob': none of 1 rows has a label",
         ),

@@ -59,7 +59,7 @@ def text_of(value: Any) -> str:
 
 
 def check_columns(rows: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise DataError for a table without one of the columns."""
+    """Raise DataError for a table without one of the columns, or with two of it."""
     missing = [name for name in columns if name not in rows]
     if missing:
         there = listed(list(rows)) if len(rows.columns) else "none"
@@ -67,6 +67,9 @@ def check_columns(rows: pd.DataFrame, columns: Sequence[str]) -> None:
             f"no column {listed(missing)}; the model reads {', '.join(columns)}, and"
             f" there are {there}"
         )
+    for name in columns:
+        if list(rows).count(name) > 1:
+            raise DataError(f"column {name!r} is there twice; rename one of them")
 
 
 def is_labelled(labels: pd.Series) -> np.ndarray:
@@ -146,7 +149,7 @@ def vectors(
         try:
             values = json.loads(cell) if isinstance(cell, str) else cell
             numbers = np.asarray(values, dtype=np.float64).reshape(-1)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError, RecursionError):
             raise DataError(
                 f"row {row}: {name} is no list of numbers; {expected}, such as"
                 ' "[0.5, 1, ...]"'
