@@ -197,6 +197,31 @@ def test_values_may_be_spelt_as_another_program_does(suffix):
             assert not records.notes
 
 
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_a_logs_rows_are_read_as_the_log_of_the_run(tmp_path, form):
+    """Truth values too, and those of rows to come: what is new counts as missing."""
+    times = pd.date_range("2024-01-01", periods=6, freq="h").strftime("%FT%T")
+    log = pd.DataFrame({"who": "ann", "when": times, "what": [*"abcabc"]})
+    log = log.assign(busy=[True, False] * 3, net=["wifi"] * 4 + ["lte", "fibre"])
+    log[:5].to_csv(tmp_path / "log.csv", index=False)
+    names = {"user": "who", "time": "when", "service": "what"}
+    benchmark = BENCHMARKS["recommendation"]
+    clients, metadata = benchmark.parse(
+        [tmp_path / "log.csv"], **names, context=["busy", "net"]
+    )
+    (client,) = clients
+    path = tmp_path / f"own.{form}"
+    path.write_bytes(FORMS[form](log.assign(what=[*log["what"][:4], None, None])))
+    read = benchmark.table_form.read(read_rows(path), None, metadata)
+    found, expected = read.columns["context"], client.columns["context"]
+    np.testing.assert_array_equal(found[:5], expected)
+    np.testing.assert_array_equal(found[5], [0, np.nan])
+    assert read.notes == [
+        "1 records have a 'net' that the data of the run do not have; it counts as"
+        " missing"
+    ]
+
+
 def test_the_number_of_a_class_is_no_label():
     """It would be taken for another class in silence."""
     held = {"what": "[]", "roles": '["who", "what"]', "classes": '["10", "20"]'}

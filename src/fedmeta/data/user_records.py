@@ -88,6 +88,15 @@ def numbers_of(texts: Sequence[str], known: Sequence[str]) -> np.ndarray:
     return np.array(found, dtype=np.int64)
 
 
+def new_values(count: int, name: str) -> list[str]:
+    """A note on values of a category that a run's data lack, if there are any."""
+    note = (
+        f"{count:,} records have a {name!r} that the data of the run do not have; it"
+        " counts as missing"
+    )
+    return [note] if count else []
+
+
 def class_numbers(
     labels: pd.Series, classes: Sequence[str], expected: str, numbered: bool = False
 ) -> np.ndarray:

@@ -24,6 +24,7 @@ from fedmeta.benchmarks.recommendation.times import (
     Times,
     read_times,
 )
+from fedmeta.benchmarks.recommendation.values import categorical
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
 from fedmeta.data.names import listed
@@ -33,6 +34,8 @@ from fedmeta.data.user_records import (
     UserRecords,
     check_columns,
     is_labelled,
+    new_values,
+    numbers_of,
     text_of,
 )
 from fedmeta.late import pd
@@ -93,14 +96,25 @@ def read_table(
     """
     columns = _columns(metadata)
     known = is_labelled(rows[columns.service])
-    to_come = [
+    to_come = rows[~known].copy()
+    notes = []
+    for name, column in zip(columns.context, _described(metadata), strict=False):
+        if column.kind != "numeric":
+            texts = [text_of(value) for value in to_come[name]]
+            there = numbers_of(texts, column.values) >= 0
+            to_come[name] = [
+                text if own else None for text, own in zip(texts, there, strict=True)
+            ]
+            notes += new_values(sum(map(bool, texts)) - there.sum(), name)
+    moments = [
         (
             text_of(row[columns.time]) or None,
             {name: row[name] for name in columns.context if text_of(row[name])},
         )
-        for _, row in rows[~known].iterrows()
+        for _, row in to_come.iterrows()
     ]
-    return _upcoming(_raw(rows[known], metadata), metadata, to_come)
+    found = _upcoming(_raw(rows[known], metadata), metadata, moments)
+    return found._replace(notes=found.notes + notes)
 
 
 def _raw(rows: pd.DataFrame, metadata: Mapping[str, str]) -> RawTable:
@@ -124,10 +138,9 @@ def example(metadata: Mapping[str, str]) -> pd.DataFrame:
     """Three uses of services, and one that is to come."""
     columns = _columns(metadata)
     days = pd.date_range("2024-05-31T18:00", periods=4, freq="h").strftime(ISO)
-    described = [Described(**column) for column in json.loads(metadata["context"])]
     others = {
         name: [column.values[0] if column.values else 1.0] * 4
-        for name, column in zip(columns.others, described, strict=True)
+        for name, column in zip(columns.others, _described(metadata), strict=True)
     }
     named = {
         columns.user: "ann",
@@ -153,7 +166,7 @@ def _upcoming(
     log = LAYOUTS[metadata["layout"]]([source], columns)
     place = source.path if isinstance(source, RawTable) else source
     _check_single(place, log)
-    described = [Described(**column) for column in json.loads(metadata["context"])]
+    described = _described(metadata)
     terms = dict(zip(columns.others, described, strict=True))
     table, notes = _in_terms(place, log, terms)
     known = dict(zip(columns.context, described, strict=False))
@@ -196,6 +209,10 @@ def _columns(metadata: Mapping[str, str]) -> LogColumns:
     )
 
 
+def _described(metadata: Mapping[str, str]) -> list[Described]:
+    return [Described(**column) for column in json.loads(metadata["context"])]
+
+
 def _check_single(path: str | Path, log: UsageLog) -> None:
     users = log.table["user"].cat.categories.tolist()
     if len(users) > 1:
@@ -222,13 +239,10 @@ def _in_terms(
             )
         if expected == "texts":
             had = values.notna().sum()
-            values = values.cat.set_categories(column.values)
-            strange = had - values.notna().sum()
-            if strange:
-                notes.append(
-                    f"{strange:,} records have a {name!r} that the data of the run do "
-                    "not have; it counts as missing"
-                )
+            places = numbers_of(list(values.cat.categories), column.values)
+            codes = np.append(places, -1)[values.cat.codes]
+            values = pd.Series(categorical(codes, column.values), values.index)
+            notes += new_values(had - values.notna().sum(), name)
         table[name] = values
     return table, notes
 
@@ -251,14 +265,15 @@ def _value(
         if not math.isfinite(number):
             raise DataError(f"context {name}={value}: expected a number")
         return number
-    if value not in known[name].values:
+    place = numbers_of([text_of(value)], known[name].values).item()
+    if place < 0:
         near = difflib.get_close_matches(str(value), known[name].values, n=1)
         guess = f"; is it {near[0]!r}?" if near else ""
         raise DataError(
             f"context {name}={value}: the data of the run have no such value, but "
             f"{listed(known[name].values, 5)}{guess}"
         )
-    return value
+    return known[name].values[place]
 
 
 def _moment(at: Moment, ends: Times) -> tuple[int, float]:

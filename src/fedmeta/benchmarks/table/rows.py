@@ -16,6 +16,7 @@ from fedmeta.data.user_records import (
     class_numbers,
     divided_by_label,
     expected_classes,
+    new_values,
     numbers_of,
     text_of,
 )
@@ -38,17 +39,13 @@ def read(
     columns = {"label": label.clip(0).astype(np.int32)}
     if numbers := json.loads(metadata["numbers"]):
         columns["numbers"] = np.stack([_numbers(rows[n], n) for n in numbers], 1)
-    notes = []
+    notes: list[str] = []
     if categories := json.loads(metadata["categories"]):
         codes = []
         for name, values in categories.items():
             texts = [text_of(value) for value in rows[name]]
             codes.append(numbers_of(texts, values).astype(np.int32))
-            if strange := int(((codes[-1] < 0) & (np.array(texts) != "")).sum()):
-                notes.append(
-                    f"{strange:,} records have a {name!r} that the data of the run do"
-                    " not have; it counts as missing"
-                )
+            notes += new_values(sum(map(bool, texts)) - (codes[-1] >= 0).sum(), name)
         columns["categories"] = np.stack(codes, 1)
     return divided_by_label(columns, label, classes)._replace(notes=notes)
 
