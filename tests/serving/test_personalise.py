@@ -222,6 +222,19 @@ def test_a_logs_rows_are_read_as_the_log_of_the_run(tmp_path, form):
     ]
 
 
+def test_times_that_are_numbers_may_be_missing_in_rows_to_come(tmp_path, monkeypatch):
+    """pandas has whole numbers beside a missing one as floats."""
+    model, rows = made("recommendation", tmp_path)
+    now = 1_717_178_400
+    monkeypatch.setattr("time.time_ns", lambda: now * 1_000_000_000)
+    times = [now - 300, now - 200, now - 100]
+    whole = personalise(model, rows.assign(time=[*times, now]))
+    missing = personalise(model, rows.assign(time=[*times, None]))
+    pd.testing.assert_frame_equal(missing, whole)
+    with pytest.raises(DataError, match="the time '1717178100.5' cannot be read"):
+        personalise(model, rows.assign(time=[now - 299.5, *times[1:], None]))
+
+
 def test_the_number_of_a_class_is_no_label():
     """It would be taken for another class in silence."""
     held = {"what": "[]", "roles": '["who", "what"]', "classes": '["10", "20"]'}

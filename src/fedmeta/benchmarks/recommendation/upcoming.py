@@ -122,7 +122,9 @@ def _raw(rows: pd.DataFrame, metadata: Mapping[str, str]) -> RawTable:
     check_columns(rows, names)
     log = rows[names].copy()
     for name, values in log.items():
-        if values.dtype == object or name in (columns.user, columns.service):
+        # A whole number of seconds may be a float, where another time is missing.
+        seconds = name == columns.time and values.dtype.kind == "f"
+        if values.dtype == object or name in (columns.user, columns.service) or seconds:
             log[name] = [text_of(value) or None for value in values]
     places = [f"row {row}" for row in log.index]
     # Texts are told from numbers as in a file without types.
