@@ -403,6 +403,25 @@ def test_a_model_that_diverges_says_so(femnist):
         personalise(model._replace(meta={"theta": broken}), rows)
 
 
+def test_half_of_a_pair_of_surrogates_is_a_character_that_nobody_has(any_model):
+    """As JSON has it where a program has cut a text within a smiley."""
+    model, rows = any_model
+    user, label, *columns = model.form.columns(model.metadata)
+    texts = [n for n in columns if isinstance(rows[n][0], str) and n != "time"]
+    if label == "service":
+        texts.append(label)
+
+    def spoilt(character):
+        records = rows.to_dict("records")
+        for record in records:
+            record[user] = f"ann{character}"
+        for name in texts:
+            records[1][name] += character
+        return personalise(model, pd.DataFrame(records, dtype=object))
+
+    pd.testing.assert_frame_equal(spoilt("\ud83d"), spoilt("\ufffd"))
+
+
 def test_without_a_column_of_users_all_rows_are_one_users(femnist):
     model, rows = femnist
     expected = personalise(model, rows)

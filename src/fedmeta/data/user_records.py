@@ -6,6 +6,7 @@ Rows with a label are what it learns from; those without are to be predicted.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from fedmeta.data.names import listed, spelling
 from fedmeta.late import pd
 
 SHOWN = 40  # characters of a value in a message
+_SURROGATE = re.compile("[\ud800-\udfff]")  # halves of cut characters
 
 
 class UserRecords(NamedTuple):
@@ -55,7 +57,7 @@ def text_of(value: Any) -> str:
         if np.isnan(value):
             return ""
         return str(int(value)) if float(value).is_integer() else str(value)
-    return str(value)
+    return _SURROGATE.sub("\ufffd", str(value))
 
 
 def check_columns(rows: pd.DataFrame, columns: Sequence[str]) -> None:
