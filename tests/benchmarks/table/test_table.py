@@ -124,6 +124,13 @@ def test_a_column_without_values_says_nothing(tmp_path):
         assert x.tolist() == [[0, 1], [0, 1]]
 
 
+def test_categories_that_differ_in_spelling_alone_are_noted(tmp_path, caplog):
+    """As where one part has 89073.0, since a value is missing there, and others not."""
+    zips = [ROWS.assign(zip=89073), ROWS.assign(zip=[89073.0] * 5 + [None])]
+    packed(tmp_path, written(tmp_path, *zips), categorical=["zip"])
+    assert "2 values of 'zip' differ from another in case, spaces or" in caplog.text
+
+
 def test_one_class_alone_is_refused(tmp_path):
     """Not when it is packed: a node of a federation may have one."""
     records = packed(tmp_path, written(tmp_path, table_of(y="no")))

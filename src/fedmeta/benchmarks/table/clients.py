@@ -135,7 +135,11 @@ def read_clients(
         ids = whole_numbers(list(clients.numbers))
         _refuse_fractions(table, columns, ids)
         _refuse_dates(table, columns, categories)
-        for what, found in (("clients", clients), ("classes", classes)):
+        for what, found in {
+            "clients": clients,
+            "classes": classes,
+            **{f"values of {name!r}": codes for name, codes in categories.items()},
+        }.items():
             for note in alike(found.numbers, what):
                 log.warning("%s", note)
         labels, place_of_label = classes.ranked()
