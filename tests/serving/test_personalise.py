@@ -403,6 +403,16 @@ def test_a_model_that_diverges_says_so(femnist):
         personalise(model._replace(meta={"theta": broken}), rows)
 
 
+@pytest.mark.parametrize("missing", ["NA", "NaN", "null", "#N/A", "n/a"])
+def test_a_number_is_missing_as_in_the_tables_of_a_run(missing, tmp_path):
+    """R writes NA, for one."""
+    model, rows = made("table", tmp_path)
+    empty = personalise(model, changed(rows, 1, "size", None))
+    pd.testing.assert_frame_equal(
+        personalise(model, changed(rows, 1, "size", missing)), empty
+    )
+
+
 def test_half_of_a_pair_of_surrogates_is_a_character_that_nobody_has(any_model):
     """As JSON has it where a program has cut a text within a smiley."""
     model, rows = any_model

@@ -12,6 +12,7 @@ from pyarrow import parquet
 from fedmeta.benchmarks.table import clients as by_client
 from fedmeta.benchmarks.table.features import codebook, encoding
 from fedmeta.benchmarks.table.parse import find_raw, parse
+from fedmeta.benchmarks.table.rows import FORM
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import read_packed, write_packed
 
@@ -122,6 +123,15 @@ def test_a_column_without_values_says_nothing(tmp_path):
         seen = encoding(codebook(records, clients))
         x, _ = seen.examples(records.columns("bob"), np.arange(2))
         assert x.tolist() == [[0, 1], [0, 1]]
+
+
+def test_a_category_without_values_has_rows_to_show(tmp_path):
+    """Those of the example, which is part of the run's model in MLflow."""
+    files = written(tmp_path, ROWS.assign(town=""), suffix=".parquet")
+    metadata = packed(tmp_path, files).metadata
+    records = FORM.read(FORM.example(metadata), None, metadata)
+    assert records.columns["categories"].tolist() == [[-1]] * 3
+    assert records.notes == []
 
 
 def test_categories_that_differ_in_spelling_alone_are_noted(tmp_path, caplog):

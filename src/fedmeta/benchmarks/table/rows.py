@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 import numpy as np
+from pyarrow import csv as arrow_csv
 
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.errors import DataError
@@ -21,6 +22,8 @@ from fedmeta.data.user_records import (
     text_of,
 )
 from fedmeta.late import pd
+
+MISSING = arrow_csv.ConvertOptions().null_values  # "", "NA", ...: as a run reads CSV
 
 
 def names(metadata: Mapping[str, str]) -> tuple[str, ...]:
@@ -54,13 +57,15 @@ def example(metadata: Mapping[str, str]) -> pd.DataFrame:
     """Two records, and one to be classified."""
     client, label = json.loads(metadata["roles"])
     numbers, categories = (json.loads(metadata[k]) for k in ("numbers", "categories"))
+    # a category may have no values, of a column in which all are missing
+    told = {name: values or [""] for name, values in categories.items()}
     first, second, *_ = json.loads(metadata["classes"])
     return pd.DataFrame(
         {
             client: "ann",
             label: [first, second, None],
             **{name: [0.0, 1.0, 0.5] for name in numbers},
-            **{name: [v[0], v[-1], v[0]] for name, v in categories.items()},
+            **{name: [v[0], v[-1], v[0]] for name, v in told.items()},
         }
     )
 
@@ -71,7 +76,7 @@ def _numbers(column: pd.Series, name: str) -> np.ndarray:
     for place, (row, value) in enumerate(column.items()):
         text = text_of(value)
         try:
-            found[place] = float(text or "nan")
+            found[place] = float("nan" if text in MISSING else text)
         except ValueError:
             raise DataError(
                 f"row {row}: {name} is {text[:SHOWN]!r}; expected a number, or nothing"
