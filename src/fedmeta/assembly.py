@@ -25,8 +25,7 @@ def assemble(
     names: Sequence[str],
     blocks: Mapping[str, Mapping[str, Any]],
     chunk: int,
-    participation: float | None = None,
-    cohort: int | None = None,
+    population: int | None = None,
 ) -> Assembled:
     """Build a model and algorithms.
 
@@ -36,15 +35,14 @@ def assemble(
         names: of the algorithms.
         blocks: options by the name of the block, of all that they are made from.
         chunk: records differentiated at once: bounds memory.
-        participation: share of the training clients that a round has, for algorithms
-            that ask for it; None: nothing is trained here.
-        cohort: clients of a round, likewise.
+        population: number of training clients, for algorithms that ask for it; None:
+            nothing is trained here.
 
     Raises:
         ValueError: for an unknown option, a missing one, or a wrong type.
     """
     network = build(factory, dict(model), "model")
-    common = {"chunk": chunk, "participation": participation, "cohort": cohort}
+    common = {"chunk": chunk, "population": population}
     algorithms = {
         name: build_algorithm(
             name,

@@ -134,10 +134,10 @@ SETTINGS = {
         "adam": {**ADAM, **HEAD, "head_epochs": 1, "batch_size": None},
     },
     "scaffold": {
-        "shared": {"lr": 0.1, "participation": 0.5, "batch_size": 3},
+        "shared": {"lr": 0.1, "population": 6, "batch_size": 3},
         "fine_tuned": {
             "lr": 0.1,
-            "participation": 1.0,
+            "population": 3,
             "epochs": 2,
             "server": sgd(0.8),
             "fine_tuning": FineTuning(sgd(0.1), 2, 2),
@@ -691,7 +691,7 @@ def test_a_round_of_scaffold_by_hand():
     # c - c_i = .3: 1 -> 1 - .1 * 1.3 = .87 -> .87 - .1 * (.57 + .3) = .783
     # c_i' = .2 - .5 + .217 / .2 = .785; a tenth of the clients: c = .5 + .1 * .585
     algorithm = ALGORITHMS["scaffold"].factory(
-        scalar_loss, lr=0.1, participation=0.1, batch_size=1
+        scalar_loss, lr=0.1, population=10, batch_size=1
     )
     state = algorithm.init(one(1.0))
     assert state.meta["control"] == one(0.0)
@@ -701,7 +701,8 @@ def test_a_round_of_scaffold_by_hand():
     output = algorithm.client_update(state.meta, task)
     assert output.update["theta"]["w"] == pytest.approx(0.217)
     assert output.state["w"] == pytest.approx(0.785)
-    after = algorithm.server_update(state, output.update)
+    mean = algorithm.aggregate(state, iter([(output.weight, output.update)]))
+    after = algorithm.server_update(state, mean)
     assert after.meta["theta"]["w"] == pytest.approx(0.783)
     assert after.meta["control"]["w"] == pytest.approx(0.5585)
     assert after.round == 1
@@ -712,7 +713,7 @@ def test_the_control_of_scaffold_is_the_mean_of_its_clients(lost):
     """Whoever of a round's three does not come back: nodes of a federation, or clients
     whose update is not finite."""
     algorithm = ALGORITHMS["scaffold"].factory(
-        MODEL.loss, lr=0.1, participation=3 / 5, cohort=3, batch_size=3
+        MODEL.loss, lr=0.1, population=5, batch_size=3
     )
     start = algorithm.init(MODEL.init(0))
     kept = dict.fromkeys(SIZES, algorithm.client_state(start.meta))

@@ -44,7 +44,7 @@ OPTIONS = {
         "fine_tuning": FineTuning(sgd(0.1)),
         "head_epochs": 3,
     },
-    "scaffold": {"lr": 0.1, "participation": 0.1},
+    "scaffold": {"lr": 0.1, "population": 10},
 }
 
 

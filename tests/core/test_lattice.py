@@ -345,7 +345,7 @@ def first_updates(*algorithms):
 
 def test_the_first_round_of_scaffold_is_one_of_fedavg():
     fedavg = make("fedavg", local=sgd(0.1), batch_size=3)
-    scaffold = make("scaffold", lr=0.1, participation=0.5, batch_size=3)
+    scaffold = make("scaffold", lr=0.1, population=6, batch_size=3)
     assert_trees_equal(*first_updates(fedavg, scaffold))
 
 

@@ -67,7 +67,7 @@ GOOD = {
         "fine_tuning": {"optimizer": ADAM},
         "head_epochs": 2,
     },
-    "scaffold": {"lr": 0.1, "participation": 1},
+    "scaffold": {"lr": 0.1, "population": 3},
 }
 TRAINING = {
     "rounds": 4,

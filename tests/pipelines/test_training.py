@@ -247,13 +247,13 @@ def test_more_rounds_go_on_with_what_clients_have_kept(data, tmp_path, name):
         assert_same_bits(*(_sorted(getattr(c[0].state, part)) for c in (whole, last)))
 
 
-def test_the_share_of_clients_in_a_round_is_known_to_the_algorithm(data, tmp_path):
+def test_the_number_of_training_clients_is_known_to_the_algorithm(data, tmp_path):
     """Three of 14 clients: the controls of the first round count as 3/14 each."""
     one = TRAINING.model_copy(update={"rounds": 1})
     known = run(data, tmp_path, "scaffold", one)[0]
-    given = run(data, tmp_path / "given", "scaffold", one, participation=3 / 14)[0]
+    given = run(data, tmp_path / "given", "scaffold", one, population=14)[0]
     assert_same_bits(_sorted(known.state.meta), _sorted(given.state.meta))
-    halved = run(data, tmp_path / "half", "scaffold", one, participation=1.5 / 14)[0]
+    halved = run(data, tmp_path / "half", "scaffold", one, population=28)[0]
     for name, leaf in given.state.meta["control"].items():
         torch.testing.assert_close(halved.state.meta["control"][name], leaf / 2)
 

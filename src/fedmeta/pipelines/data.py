@@ -81,10 +81,10 @@ class Data(NamedTuple):
         there = Ids(divided["client_id"])
         return [client for client in ids if client in there]
 
-    def participation(self, clients: int) -> float | None:
-        """The share of the training clients that so many are; None: none is here."""
-        trained = len(self._divided("train"))
-        return min(1.0, clients / trained) if trained else None
+    @property
+    def population(self) -> int | None:
+        """The number of training clients; None: none is here."""
+        return len(self._divided("train")) or None
 
     def without_partition(self) -> Settings:
         """Settings in place of those that do not affect a split-invariant training."""

@@ -11,7 +11,7 @@ those that come back, so that c stays the mean of all c_i.
 
 from fedmeta.core.algorithms.common import applied_by, batches_of, weight_of
 from fedmeta.core.algorithms.fedavg import FineTuning, check_fine_tuning, fine_tuned
-from fedmeta.core.bounds import Count, Portion, Rate
+from fedmeta.core.bounds import Count, Rate
 from fedmeta.core.gradients import Loss, counts
 from fedmeta.core.inner import train
 from fedmeta.core.optimizers import Optimizer, sgd, with_correction
@@ -34,8 +34,7 @@ def scaffold(
     loss: Loss,
     *,
     lr: Rate,
-    participation: Portion | None = None,
-    cohort: Count | None = None,
+    population: Count | None = None,
     epochs: Count = 1,
     batch_size: Count | None = 10,
     fine_tuning: FineTuning | None = None,
@@ -47,9 +46,8 @@ def scaffold(
     Args:
         loss: mean loss of a batch.
         lr: eta, of the clients' plain gradient descent.
-        participation: share of all training clients that a round has, |S| / N, which
-            the training knows. None: nothing is trained here.
-        cohort: |S|, which the training knows. None: as many as come back.
+        population: N, the number of training clients, which the training knows. None:
+            nothing is trained here.
         epochs: passes over a client's records a round.
         batch_size: records a local step; None: all.
         fine_tuning: on the support set, before a client is judged. None: clients use
@@ -93,19 +91,15 @@ def scaffold(
                 yield pair
 
         mean = mean_update(state, counted())
-        share = came / (cohort or came)
-        return {**mean, "control": tree_map(lambda c: c * share, mean["control"])}
+        if population is None:
+            raise ValueError("scaffold: expected the number of training clients")
+        share = came / population
+        return {**mean, "control": tree_map(lambda c: share * c, mean["control"])}
 
     def server_update(state: ServerState, update: MetaParams) -> ServerState:
         inner = ServerState({"theta": state.meta["theta"]}, *state[1:])
         after = step(inner, {"theta": update["theta"]})
-        if participation is None:
-            raise ValueError("scaffold: expected the share of clients in a round")
-        control = tree_map(
-            lambda c, change: c - participation * change,
-            state.meta["control"],
-            update["control"],
-        )
+        control = tree_sub(state.meta["control"], update["control"])
         return after._replace(meta={**after.meta, "control": control})
 
     return Algorithm(

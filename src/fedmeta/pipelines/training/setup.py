@@ -133,8 +133,7 @@ class TrainingPlan(NamedTuple):
             self.names,
             self.blocks,
             training.chunk,
-            data.participation(training.clients_per_round),
-            training.clients_per_round,
+            data.population,
         )
         device = choose_device(training.device)
         keep_freed_memory(max(cores(), training.clients_at_once or 1))
