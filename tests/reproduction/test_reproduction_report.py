@@ -256,6 +256,14 @@ def test_slug():
     assert slug("femnist (synthetic sample)") == "femnist_synthetic_sample"
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00"])
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "maml_scores.csv").write_bytes(content)
+    run = SimpleNamespace(run_id="abc", artifacts=tmp_path.as_uri())
+    with pytest.raises(DataError, match="maml_scores.csv of MLflow's run abc: "):
+        Recorded.table(None, run, "maml_scores.csv")
+
+
 def test_a_store_that_there_is_not(tmp_path):
     with pytest.raises(DataError, match="mlflow.db: there is no such store"):
         Recorded(f"sqlite:///{tmp_path}/mlflow.db")

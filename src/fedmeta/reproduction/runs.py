@@ -122,18 +122,21 @@ class Recorded:
         Args:
             run: with ``run_id`` and ``artifacts``.
             path: below the run's artifacts.
+
+        Raises:
+            DataError: for one that is damaged.
         """
         place = urlparse(run.artifacts)
         if place.scheme in ("", "file"):
             file = Path(unquote(place.path), path)
-            return _read(file) if file.is_file() else None
+            return _read(file, run.run_id) if file.is_file() else None
         folder = path.rpartition("/")[0] or None
         there = self._client.list_artifacts(run.run_id, folder)
         if path not in {file.path for file in there}:
             return None
         with tempfile.TemporaryDirectory() as here:
             file = self._client.download_artifacts(run.run_id, path, here)
-            return _read(file)
+            return _read(file, run.run_id)
 
     def report(self, run: Any, name: str) -> pd.DataFrame | None:
         """A CSV file of the newest report that compares a run, if it is there.
@@ -194,8 +197,14 @@ def matching(runs: pd.DataFrame, wanted: Mapping[str, str]) -> pd.DataFrame:
     return runs[kept]
 
 
-def _read(file: str | Path) -> pd.DataFrame:
-    return read_table(file).rename(columns=EARLIER)
+def _read(file: str | Path, run: str) -> pd.DataFrame:
+    try:
+        return read_table(file).rename(columns=EARLIER)
+    except ValueError as error:  # of pandas, or of an encoding
+        raise DataError(
+            f"{Path(file).name} of MLflow's run {run}: {error}; delete this run in"
+            " MLflow, and kedro track logs it again"
+        ) from error
 
 
 def _row(run: Any, experiment: str) -> dict[str, Any]:
