@@ -1,6 +1,6 @@
 # One command a job. Set-up happens by itself, once, and again when a lock changes.
 #   make femnist PYTHON=/path/to/python3.12     another interpreter
-#   make test ARGS="-k leaf"                    arguments for pytest
+#   make test ARGS="-k leaf"                    arguments for what is run, here pytest
 #   make test ARGS="-m slow"                    the slow tests; ARGS="-m ''" is all tests
 #   make test WORKERS=8                         as many processes, 2 GB each
 
@@ -115,8 +115,8 @@ ui: setup ## the tracked runs in a browser, http://127.0.0.1:5000
 		$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --workers 1
 
 DATA ?= femnist
-fetch: setup ## download real data into data/01_raw; DATA=shakespeare, DATA=sent140
-	$(BIN)/python -m fedmeta.benchmarks.$(DATA).fetch
+fetch: setup ## download real data into data/01_raw; DATA=shakespeare, DATA=sent140 ARGS=--glove
+	$(BIN)/python -m fedmeta.benchmarks.$(DATA).fetch $(ARGS)
 
 UV := uv==0.13.9
 lock: setup-dev ## resolve the lock files anew from pyproject.toml

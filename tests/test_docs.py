@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import shlex
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -117,6 +120,19 @@ def test_the_reference_has_every_public_module() -> None:
     told = {n for p in pages for n in re.findall(r"^::: (\S+)$", p.read_text(), re.M)}
     there = {f"fedmeta.{p.stem}" for p in (ROOT / "src/fedmeta").glob("[!_]*")}
     assert there - told == set()
+
+
+def test_pages_fetch_what_the_paper_setting_reads() -> None:
+    """The word vectors too, which `make fetch` downloads only if asked to."""
+    options = OmegaConf.load(ROOT / "conf/paper/parameters_sent140.yml").sent140
+    assert options.encoding.embedding == "glove"
+    typed = {line for page in PAGES for line in commands(page)}
+    found = [line for line in typed if line.startswith("make fetch DATA=sent140")]
+    assert found
+    for line in found:
+        words = [*shlex.split(line), "--dry-run", f"--directory={ROOT}"]
+        told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        assert "sent140.fetch --glove" in told, line
 
 
 def test_no_page_has_open_ends() -> None:
