@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,6 +134,19 @@ def test_pages_fetch_what_the_paper_setting_reads() -> None:
         words = [*shlex.split(line), "--dry-run", f"--directory={ROOT}"]
         told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
         assert "sent140.fetch --glove" in told, line
+
+
+def test_no_page_links_to_what_the_site_leaves_out() -> None:
+    """Such a link is dead, and MkDocs does not warn of it, even if it is strict."""
+    text = (ROOT / "mkdocs.yml").read_text()
+    excluded = re.search(r"^exclude_docs: \|\n((?:  .*\n)+)", text, re.M)[1].split()
+    dead = [
+        f"{page.name}: {link}"
+        for page in PAGES[1:]
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+        if any(fnmatch(link.rpartition("/")[2], pattern) for pattern in excluded)
+    ]
+    assert dead == []
 
 
 def test_no_page_has_open_ends() -> None:
