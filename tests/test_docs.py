@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parent.parent
@@ -147,6 +148,31 @@ def test_no_page_links_to_what_the_site_leaves_out() -> None:
         if any(fnmatch(link.rpartition("/")[2], pattern) for pattern in excluded)
     ]
     assert dead == []
+
+
+def test_titles_that_the_changelog_names_are_those_of_pages() -> None:
+    headings = {
+        heading
+        for page in PAGES
+        for heading in re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    }
+    text = " ".join((ROOT / "CHANGELOG.md").read_text().split())
+    named = re.findall(r'[Ss]ee "([^"]+)"', text)
+    assert named
+    assert [title for title in named if title not in headings] == []
+
+
+def test_folders_of_results_are_those_of_environments() -> None:
+    """A store that pages name is one of conf/, or one that they have made."""
+    stores = [yaml.safe_load(p.read_text()) for p in ROOT.glob("conf/*/globals.yml")]
+    known = {held["store"] for held in stores if "store" in held}
+    for page in PAGES:
+        text = page.read_text()
+        made = set(re.findall(r"store[=:] ?(\w+)", text))
+        named = set(re.findall(r"data/0[2-8]_\w+/(\w+)/", text))
+        named |= set(re.findall(r"[`\"](\w+)/femnist/", text))
+        odd = named - known - made - {"reproduction"}  # of `kedro reproduce`
+        assert not odd, page
 
 
 def test_no_page_has_open_ends() -> None:
