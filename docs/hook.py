@@ -2,7 +2,7 @@
 
 `<!-- table: results/x.csv -->` in a page becomes that file as a table,
 `<!-- curves: results/x.csv -->` its accuracy curves, and `<!-- notebook: x.ipynb -->`
-the notebook of that name with its outputs. So no number on a page was typed by hand.
+the notebook of that name with its outputs.
 """
 
 import csv
