@@ -26,7 +26,7 @@ from fedmeta.core.types import Batch
 from fedmeta.data.errors import DataError
 from fedmeta.data.user_records import text_of
 from fedmeta.options import build_algorithm
-from fedmeta.serving import Personaliser, build_personaliser, personalise
+from fedmeta.serving import Personaliser, build_personaliser, load_run, personalise
 from fedmeta.serving.learned import (
     CODEBOOK,
     PARAMETERS,
@@ -563,3 +563,15 @@ def test_files_that_are_no_tables(tmp_path, name, content, message):
     with pytest.raises(DataError, match=re.escape(message)) as error:
         read_rows(tmp_path / name)
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def empty(new_project):
+    return new_project()
+
+
+@pytest.mark.parametrize("name", ["maml", "fedavg_meta", "fedper"])
+def test_a_missing_run_is_told_with_the_pipeline_that_trains_it(empty, name):
+    told = f"first: kedro run --pipeline femnist_{name}$"
+    with pytest.raises(ValueError, match=told):
+        load_run(f"femnist.{name}", project=empty)

@@ -48,7 +48,8 @@ def load_run(
         )
     source = Source(env, conf_source)
     context = _context(project, source, params)
-    again = source.command(f"{benchmark}_fedmeta")
+    own = algorithm if algorithm in ALGORITHMS else "fedmeta"  # a method of its study
+    again = source.command(f"{benchmark}_{own}")
     again += ", with the same --params" if params else ""
     catalog = context.catalog  # a new one at every access
     entry = ALGORITHMS.get(algorithm)
