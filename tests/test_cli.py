@@ -99,6 +99,15 @@ def test_what_is_no_parameter_is_told_in_a_line(text):
     assert "\n" not in told.value.format_message()
 
 
+def test_the_help_says_how_parameters_are_given():
+    """Kedro's own also has name:value, which is refused here."""
+    told = " ".join(CliRunner().invoke(run, ["--help"]).output.split())
+    (text,) = re.findall(r"--params TEXT (.*?) --", told)
+    assert "colon" not in text
+    (example,) = re.findall(r"such as (\S+)\.", text)
+    assert given(example) == {"seed": 1, "femnist": {"maml": {"inner_lr": 0.01}}}
+
+
 def test_a_list_may_stand_in_a_file(tmp_path):
     file = tmp_path / "run.yml"
     file.write_text(

@@ -81,7 +81,7 @@ _run_options = (
         type=click.UNPROCESSED,
         default="",
         callback=parameters_given,
-        help="What the run was given by --params.",
+        help="As the run was given them.",
     ),
     click.option(
         "--format",
@@ -89,7 +89,7 @@ _run_options = (
         type=click.Choice(["text", "csv", "json"]),
         default="text",
         show_default=True,
-        help="Of what is printed.",
+        help="Format of the output.",
     ),
 )
 

@@ -15,28 +15,28 @@ from fedmeta.cli.options import pairs_given
     "experiments",
     multiple=True,
     metavar="NAME",
-    help="An experiment in MLflow; may be given repeatedly. Else all.",
+    help="An experiment in MLflow; may be given repeatedly. Default: all.",
 )
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to write into; else data/08_reporting/reproduction.",
+    help="Folder to write into. Default: data/08_reporting/reproduction.",
 )
 @click.option(
     "--where",
     multiple=True,
     metavar="NAME=VALUE",
     callback=pairs_given,
-    help="A parameter, as MLflow names it, or the store that the runs must have; may "
-    "be given repeatedly.",
+    help="Use only runs with this parameter, as MLflow names it, or this store; may be "
+    "given repeatedly.",
 )
 @click.pass_obj
 def reproduce_command(metadata: Any, **which: Any) -> None:
-    """The paper's tables and figures from all recorded runs.
+    """Make the paper's tables and figures from all recorded runs.
 
     Table 2 with means and standard deviations over seeds, curves, densities, costs,
     and which of the paper's claims hold: as one page, and as tables and figures for a
-    paper. What has not been run is shown as missing, with the line that runs it.
+    paper. What has not been run is shown as missing, with the command that runs it.
     """
     from fedmeta.reproduction.report import reproduce  # noqa: PLC0415
     from fedmeta.session import told_in_a_line  # noqa: PLC0415
@@ -49,10 +49,10 @@ def reproduce_command(metadata: Any, **which: Any) -> None:
 @click.command("track")
 @click.pass_obj
 def track_command(metadata: Any) -> None:
-    """Log to MLflow what it lacks of the recorded runs.
+    """Log recorded runs that MLflow does not have.
 
     Everything that is logged during a run is also kept under data/. Runs that MLflow
-    has lost, or never got because it could not be reached, are logged from there into
+    has lost, or did not get because it could not be reached, are logged from there to
     the project's mlflow.db, or to MLFLOW_TRACKING_URI.
     """
     from fedmeta.pipelines.progress import progress  # noqa: PLC0415
@@ -64,14 +64,14 @@ def track_command(metadata: Any) -> None:
 
 
 @click.command("space")
-@click.option("--remove", is_flag=True, help="Remove what newer results have replaced.")
+@click.option("--remove", is_flag=True, help="Remove what is no longer needed.")
 @click.pass_obj
 def space_command(metadata: Any, remove: bool) -> None:
-    """What takes space in data/ and in MLflow's folder, in bytes.
+    """List what takes space in data/ and in MLflow's folder, in bytes.
 
-    Below it stands what newer results have replaced, and nothing needs: checkpoints of
-    code that has changed since, but for the newest of each training, and files of runs
-    that MLflow no longer has. It stays until --remove is given.
+    Then list what newer results have replaced and is no longer needed: checkpoints of
+    code that has changed since, except the newest of each training, and files of runs
+    that MLflow no longer has. --remove removes these.
     """
     from fedmeta import space  # noqa: PLC0415
     from fedmeta.session import told_in_a_line  # noqa: PLC0415

@@ -14,6 +14,11 @@ from kedro.framework.cli.utils import KedroCliError
 
 from fedmeta.cli.options import parameters_given
 
+PARAMS_HELP = (
+    "Parameters of this run: NAME=VALUE, or several with commas between, such as"
+    " seed=1,femnist.maml.inner_lr=0.01. A list is NAME=[VALUE,VALUE]."
+)
+
 
 class RunCommand(click.Command):
     """Tells Kedro's errors of options, which end without their message otherwise."""
@@ -63,6 +68,8 @@ def _adapted(command: click.Command) -> RunCommand:
     checks = {"params": parameters_given, "runner": _known_runner}
     for option in options:
         option.callback = checks.get(option.name or "", option.callback)
+        if option.name == "params" and isinstance(option, click.Option):
+            option.help = PARAMS_HELP
     return RunCommand(
         command.name, callback=callback, params=options, help=command.help
     )

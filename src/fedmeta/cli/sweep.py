@@ -36,7 +36,7 @@ def _axes(
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="How many processes, which share the cores; 1: this one.",
+    help="Number of processes, which share the cores; 1: this one.",
 )
 @click.option(
     "--scheduler",

@@ -8,9 +8,9 @@ import click
 
 @click.command("init-table")
 @click.argument("table", type=click.Path(exists=True, path_type=Path))
-@click.option("--client", help="Column of whose record it is.")
+@click.option("--client", help="Column of the client whose record it is.")
 @click.option("--label", help="Column of the class to predict.")
-@click.option("--time", help="Column of when the record was made, if there is one.")
+@click.option("--time", help="Column of the time of the record, if there is one.")
 @click.option(
     "--leave-out",
     multiple=True,
@@ -19,10 +19,10 @@ import click
 )
 @click.pass_obj
 def init_table_command(metadata: Any, table: Path, **columns: Any) -> None:
-    """Show what a table of one's own holds, and write the parameters of its runs.
+    """Describe a table of your own, and write a configuration for its runs.
 
-    TABLE is a file, or a folder of parts, as in docs/how-to/own-data.md. A new
-    environment of its name, conf/<name>, is written; nothing is changed.
+    TABLE is a file, or a folder of parts, as in docs/how-to/own-data.md. The
+    configuration is a new environment, conf/<name>, named after the table.
     """
     from fedmeta.benchmarks.table.describe import (  # noqa: PLC0415
         check_roles,

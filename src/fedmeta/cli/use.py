@@ -28,14 +28,14 @@ def _top(default: int, help_: str) -> Any:
     show_default=True,
     help="A federated method of the run.",
 )
-@_top(4, "How many services.")
-@click.option("--at", help="When, written as the log's times are; else now.")
+@_top(4, "Number of services.")
+@click.option("--at", help="Time, in the format of the log's times. Default: now.")
 @click.option(
     "--context",
     multiple=True,
     metavar="NAME=VALUE",
     callback=pairs_given,
-    help="What is known at that time, such as battery=80; may be given repeatedly.",
+    help="Context at that time, such as battery=80; may be given repeatedly.",
 )
 @of_a_run
 @click.pass_obj
@@ -49,11 +49,11 @@ def recommend_command(
     style: str,
     **of_run: Any,
 ) -> None:
-    """Which services one user will use next, with scores.
+    """Rank the services that one user may use next.
 
-    LOG is that user's own, a file like those that the run was trained on, or standard
-    input, as CSV or JSON. The model of the last `kedro run --pipeline
-    recommendation_fedmeta` is adapted to it. Nothing of LOG is written anywhere.
+    LOG is that user's log, a file like those of the run, or standard input, as CSV or
+    JSON. The model of the last `kedro run --pipeline recommendation_fedmeta` is adapted
+    to it. Nothing of LOG is written anywhere.
     """
     from fedmeta.serving import load_run, recommend  # noqa: PLC0415
     from fedmeta.serving.tables import STANDARD_INPUT, read_rows, written  # noqa: PLC0415
@@ -71,11 +71,11 @@ def recommend_command(
 @click.command("personalise")
 @click.argument("model", metavar="BENCHMARK.ALGORITHM")
 @click.argument("table", type=ROWS, default="-")
-@_top(1, "How many labels a row, the best first.")
+@_top(1, "Number of labels for each row, the best first.")
 @click.option(
     "--node",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of a federation's node, whose parameters take the place of a run's.",
+    help="Folder of a federation's node, to use its parameters and not those of a run.",
 )
 @of_a_run
 @click.pass_obj
@@ -88,12 +88,12 @@ def personalise_command(
     style: str,
     **of_run: Any,
 ) -> None:
-    """Labels of users' records, by a model adapted to those with a label.
+    """Predict labels of users' records, by a model adapted to those with a label.
 
-    BENCHMARK.ALGORITHM is a training of the last `kedro run --pipeline
-    BENCHMARK_fedmeta`, such as femnist.maml. TABLE has a row a record, with a user, a
-    label (empty: to be predicted) and the record: a CSV, TSV, Parquet, JSON or JSON
-    Lines file, or standard input. Nothing of TABLE is written anywhere.
+    BENCHMARK.ALGORITHM is the last training of an algorithm, such as femnist.maml of
+    `kedro run --pipeline femnist_fedmeta`. TABLE has a row for each record, with a
+    user, a label (empty: to be predicted) and the record: a CSV, TSV, Parquet, JSON or
+    JSON Lines file, or standard input. Nothing of TABLE is written anywhere.
     """
     if node and any(of_run.values()):
         raise click.UsageError(

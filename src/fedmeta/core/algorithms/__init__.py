@@ -1,7 +1,7 @@
 """The table of algorithms: the one place where a name becomes behaviour.
 
-To add one: a factory in a file of this package, a line here, a block in a benchmark's
-parameters file. The conformance suite takes it from the table.
+To add one: a factory in a file of this package, a line here, a block in
+`conf/base/parameters_defaults.yml`, and settings in the conformance suite.
 """
 
 from collections.abc import Callable, Mapping
