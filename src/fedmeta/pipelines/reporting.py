@@ -12,8 +12,8 @@ from fedmeta.identity import Settings
 from fedmeta.pipelines.options import PartitionOptions
 
 AGAIN = (
-    "without --from-nodes or --nodes, finished trainings are taken over and what is"
-    " missing is made"
+    "run the whole pipeline, without --from-nodes or --nodes: finished trainings are"
+    " reused"
 )
 
 
