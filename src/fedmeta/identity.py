@@ -48,6 +48,7 @@ METRIC_OPTIONS = frozenset({"top"})
 # with: that says nothing.
 AS_BEFORE = {"precision": "float32"}  # of femnist_cnn
 NULL = (None, "None")  # the latter is MLflow's
+CODE = "code"  # the block of hashes of modules
 ROUND_LOOP = "clients_per_round"  # the option that tells such a block from others
 
 PACKAGE = Path(__file__).parent
@@ -159,6 +160,22 @@ def conflicts(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def apart(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Names of the settings in which two results differ that may have other blocks.
+
+    `conflicts`, and what only one has of a block that both have, except hashes of code.
+    An option with a default is there only where it was given.
+
+    >>> apart({"maml.lr": 1, "training.seed": 0}, {"maml.lr": 1, "maml.half_life": 5})
+    ['maml.half_life']
+    """
+    blocks = [{name.partition(".")[0] for name in each} for each in (found, wanted)]
+    shared = (blocks[0] & blocks[1]) - {CODE}
+    both = found.keys() & wanted.keys()
+    names = differences(found, wanted)
+    return [n for n in names if n in both or n.partition(".")[0] in shared]
+
+
 def _is_in_null(name: str, settings: Mapping[str, Any]) -> bool:
     """Whether an option that has this one below it is null in the settings."""
     block, *below = name.split(".")
@@ -190,7 +207,7 @@ def in_words(
     options, data, code = [], [], []
     for name in names:
         kind, _, rest = name.partition(".")
-        if kind == "code":
+        if kind == CODE:
             code.append(f"{rest.replace('.', '/')}.py")
         elif kind == "data":
             data.append(rest)
@@ -292,7 +309,7 @@ def code(*roots: Any, package: Path = PACKAGE) -> Settings:
         found[name], imported = read_module(name, package)
         wanted += imported
     hashes = {name: equivalent(found[name]) for name in sorted(found)}
-    return {f"code.{name}": hash_ for name, hash_ in hashes.items() if hash_}
+    return {f"{CODE}.{name}": hash_ for name, hash_ in hashes.items() if hash_}
 
 
 def named(function: Callable[..., Any]) -> Settings:

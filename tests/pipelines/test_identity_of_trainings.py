@@ -142,6 +142,7 @@ def test_scores_say_what_they_were_made_with(data, finished):
     [
         (9, {}, "training.rounds=7 instead of 9"),
         (7, {"inner_lr": 0.5}, "maml.inner_lr=0.1 instead of 0.5"),
+        (7, {"first_order": True}, "no maml.first_order"),
     ],
 )
 def test_a_checkpoint_of_another_training_is_not_judged(

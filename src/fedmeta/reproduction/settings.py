@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fedmeta.identity import NON_RESULT_OPTIONS, conflicts, differences, in_words
+from fedmeta.identity import CODE, NON_RESULT_OPTIONS, apart, conflicts, in_words
 from fedmeta.reporting.phrases import counted
 from fedmeta.reporting.wording import label_of, percent
 
@@ -18,7 +18,6 @@ VARIED = {"training.seed", "partition.support_fraction"}
 # The same results to the last digits, on whatever machine.
 NO_RESULT = {f"training.{name}" for name in NON_RESULT_OPTIONS}
 OWN = "algorithm."  # prefix of an algorithm's own parameters
-CODE = "code"  # prefix of hashes of modules
 DATA = "data checksum"  # in place of the folder that they were read from
 CELL = ["algorithm", "support_fraction", "seed"]
 
@@ -153,18 +152,10 @@ def main_setting(
 def _apart(found: Setting, wanted: Setting) -> list[str]:
     """Names of the parameters in which two runs differ.
 
-    Of a block that both have, also those that only one has: an option with a default is
-    recorded where it was given. But a run that was recorded without its code may be
-    older than the option.
+    A run that was recorded without its code may be older than an option that it lacks.
     """
-    blocks = [{name.partition(".")[0] for name in each} for each in (found, wanted)]
-    shared = blocks[0] & blocks[1]
-    if CODE not in shared:
-        return conflicts(found, wanted)
-    both = found.keys() & wanted.keys()
-    shared.remove(CODE)  # of modules that only one algorithm needs
-    names = differences(found, wanted)
-    return [n for n in names if n in both or n.partition(".")[0] in shared]
+    recorded = all(any(n.startswith(CODE) for n in each) for each in (found, wanted))
+    return (apart if recorded else conflicts)(found, wanted)
 
 
 def _others(

@@ -205,7 +205,7 @@ def judged_with(
     Raises:
         ValueError: if it was trained otherwise.
     """
-    if names := identity.conflicts(trained, wanted):
+    if names := identity.apart(trained, wanted):
         raise ValueError(
             f"the checkpoint of {name} was trained with"
             f" {identity.in_words(names, trained, wanted)}; without --from-nodes or"
