@@ -9,6 +9,7 @@ import pytest
 
 from fedmeta import datasets, identity
 from fedmeta.benchmarks.registry import BENCHMARKS
+from fedmeta.data.errors import DataError
 from fedmeta.data.federated import read_packed, write_packed
 from fedmeta.datasets import PackedDataset
 from fedmeta.pipelines.ingestion.nodes import find_raw, pack
@@ -115,6 +116,19 @@ def test_no_sample_is_drawn_beside_what_can_be_read(tmp_path, packing):
     with pytest.raises(ValueError, match=f"mine{shard.suffix}: is not, or no more"):
         packing.run()
     assert not shard.exists()
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_link_to_nothing_is_no_smaller_data_set(name, tmp_path):
+    """As in a cache of the hub whose blobs are on another disk."""
+    benchmark = BENCHMARKS[name]
+    made = benchmark.write_sample(tmp_path)
+    lost = made[-1].with_name(f"another-{made[-1].name}")
+    lost.symlink_to(tmp_path / "gone")
+    with pytest.raises(DataError, match=rf"{lost}: a link to .*gone, .*; bring it ba"):
+        benchmark.find_raw(tmp_path)
+    hidden = lost.rename(lost.with_name(f".#{lost.name}"))  # a lock of Emacs
+    assert hidden not in benchmark.find_raw(tmp_path)
 
 
 def test_another_sample_is(packing, said):

@@ -10,6 +10,8 @@ from typing import IO
 
 from filelock import BaseFileLock, FileLock
 
+from fedmeta.data.errors import DataError
+
 UNFINISHED, LOCK = ".partial", "lock"
 
 
@@ -18,14 +20,31 @@ def raw_files(folder: str | Path, *endings: str) -> list[Path]:
 
     Passes over hidden files and lock files of office programs (``~$log.csv``), which
     systems and editors leave beside data.
+
+    Raises:
+        DataError: for a link to nothing, which would be a smaller data set.
     """
     return sorted(
         path
         for path in Path(folder).glob("*")
         if path.name.endswith(endings)
         and not path.name.startswith((".", "~$"))
-        and path.is_file()
+        and is_file(path)
     )
+
+
+def is_file(path: Path) -> bool:
+    """Whether it is a file, or a link to one.
+
+    Raises:
+        DataError: for a link to nothing.
+    """
+    if path.is_symlink() and not path.exists():
+        raise DataError(
+            f"{path}: a link to {path.readlink()}, where there is nothing; bring it"
+            " back, or remove the link"
+        )
+    return path.is_file()
 
 
 def elsewhere(folder: str | Path, *endings: str) -> str:

@@ -18,6 +18,7 @@ from fedmeta.benchmarks.table.parts import title
 from fedmeta.core.bounds import Count
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
+from fedmeta.data.files import is_file
 from fedmeta.data.vocabularies import in_order
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -57,6 +58,7 @@ def _images(folder: Path, pattern: str) -> list[Path]:
         for path in folder.glob(pattern)
         if path.suffix.lower() in SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and is_file(path)
     )
 
 
