@@ -204,6 +204,16 @@ def test_columns_of_folders_are_refused(folder):
         packed(folder, **COLUMNS)
 
 
+@pytest.mark.parametrize("name", [b"caf\xe9/cat", b"ann/caf\xe9"])
+def test_names_of_folders_that_are_no_text_are_refused(folder, name):
+    """As archives of other systems leave them."""
+    path = folder / os.fsdecode(name) / "1.png"
+    path.parent.mkdir(parents=True)
+    (folder / "ann" / "cat" / "1.png").rename(path)
+    with pytest.raises(DataError, match=r"pictures: .*'caf\\udce9' is not.*: rename"):
+        packed(folder)
+
+
 def test_what_is_refused(folder):
     with pytest.raises(DataError, match="ann: no client/class/image here; .*: name"):
         find_raw(folder / "ann")

@@ -118,8 +118,9 @@ def parse(
                 " out, or name the file of a table as raw.folder"
             )
         classes = in_order({path.parent.name for path in files})
-        clients, count = _by_folder(files, classes, read)
         home = files[0].parent.parent.parent
+        _refuse_bytes(home, [*classes, *{path.parent.parent.name for path in files}])
+        clients, count = _by_folder(files, classes, read)
         called = home.absolute().name
     synthetic = not tables and all(
         path.parent.parent.name.startswith(SYNTHETIC) for path in files
@@ -134,6 +135,17 @@ def parse(
     if not synthetic:
         metadata["name"] = name or called
     return clients, metadata
+
+
+def _refuse_bytes(home: Path, names: Sequence[str]) -> None:
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{home}: the name of the folder {name!r} is not in UTF-8, as those of"
+                " clients and classes have to be: rename it"
+            ) from None
 
 
 def _by_folder(
