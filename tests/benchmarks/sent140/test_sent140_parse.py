@@ -174,6 +174,10 @@ def of_rows(*rows):
         (of_rows(row(user="")), r"line 1: no user"),
         (bad_file(b'"4","1","d","q","ann","good\n'), r"ends inside a quoted field"),
         (
+            bad_file(b'4,1,d,q,ann,good\n4,1,d,q,ann,"so,\nso'),  # as pandas quotes
+            r"line 2: the file ends inside a quoted field",
+        ),
+        (
             bad_file(b'"4","1","d","q","ann","' + b"good " * 30_000 + b'"\n'),
             r"line 1: not CSV \(field larger than field limit",
         ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,18 +48,41 @@ def read_tweets(path: Path) -> Iterator[Tweet]:
     """
     _check_bytes(path)
     with open(path, encoding="latin-1", newline="") as file:
-        rows = csv.reader(file)
+        raw: list[str] = []  # the lines of a row
+        last: list[str] = []  # those of the last row
+        rows = csv.reader(_noted(file, raw))
         line = 1  # where the row starts; line_num is where it ends
         try:
             for row in rows:
                 if line > 1 or not _is_header(row):
                     yield _tweet(row, f"{path}: line {line}")
                 line = rows.line_num + 1
+                last, raw[:] = raw[:], []
         except csv.Error as error:
             raise DataError(
                 f"{path}: line {line}: not CSV ({error}); is a quote left open there? "
                 "Mend it or fetch the file again"
             ) from None
+    if _is_open(last):
+        raise DataError(
+            f"{path}: line {line - len(last)}: the file ends inside a quoted field: it"
+            " is cut short; fetch it again"
+        )
+
+
+def _noted(lines: Iterable[str], read: list[str]) -> Iterator[str]:
+    for line in lines:
+        read.append(line)
+        yield line
+
+
+def _is_open(lines: list[str]) -> bool:
+    """Whether a row ends inside quotes, which csv reads as if they had been closed."""
+    try:
+        list(csv.reader(lines, strict=True))
+    except csv.Error as error:
+        return "end of data" in str(error)  # else of other quotes, which are let pass
+    return False
 
 
 def _is_header(row: list[str]) -> bool:
@@ -93,7 +116,7 @@ def _check_bytes(path: Path) -> None:
     maybe_utf8 = path.name != TEST
     is_ascii, line = True, 1
     decoder = codecs.getincrementaldecoder("utf-8")()
-    first = last = b""
+    first, empty = b"", True
     with open(path, "rb") as file:
         while block := file.read(BLOCK):
             for mark, encoding in _MARKS.items():
@@ -108,16 +131,12 @@ def _check_bytes(path: Path) -> None:
             is_ascii = is_ascii and block.isascii()
             maybe_utf8 = maybe_utf8 and _continues(decoder, block)
             line += block.count(b"\n")
-            first, last = first or block[:1], (last + block)[-64:]
-    if not last.strip():
+            empty = empty and not block.strip()
+            first = first or block[:1]
+    if empty:
         raise DataError(f"{path}: the file is empty; fetch it again")
     if not is_ascii and maybe_utf8 and _continues(decoder, b"", end=True):
         raise _encoding_error(path, "UTF-8")
-    if first == b'"' and not last.rstrip().endswith(b'"'):
-        raise DataError(
-            f"{path}: line {line}: the file ends inside a quoted field: it is cut "
-            "short; fetch it again"
-        )
 
 
 def _continues(
