@@ -208,6 +208,18 @@ def test_what_is_not_stanfords_csv(tmp_path, write, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_users_of_too_few_tweets_alone_are_refused(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".csv":
+        write_csv(path, [row(), row()])
+    else:
+        write_shard(path, {"ann": ([leaf_record("a")] * 2, [1, 1])})
+    assert list(read([path], min_records=2)[0]) == ["ann"]
+    with pytest.raises(DataError, match=f"^{path}: nobody .* 3 .*lower raw.min_rec"):
+        read([path], min_records=3)
+
+
 def test_latin_1_is_no_utf8_however_little_there_is(tmp_path, monkeypatch):
     # one character of two bytes in UTF-8 falls on the border of two blocks
     monkeypatch.setattr("fedmeta.benchmarks.sent140.stanford.BLOCK", 8)

@@ -113,7 +113,21 @@ def parse(
                 "null"
             )
         metadata["name"] = name
-    return clients, metadata
+    return _somebody(clients, files[0], min_records), metadata
+
+
+def _somebody(
+    clients: Iterator[ClientRecords], path: Path, min_records: int
+) -> Iterator[ClientRecords]:
+    """The clients; a DataError where there are none."""
+    first = next(clients, None)
+    if first is None:
+        raise DataError(
+            f"{path}: nobody has {min_records} tweets or more; lower raw.min_records,"
+            " or add the files that are missing"
+        )
+    yield first
+    yield from clients
 
 
 def _read_all(files: Sequence[Path], lowercase: bool) -> _Tweets:
