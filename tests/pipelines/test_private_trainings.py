@@ -136,6 +136,12 @@ def test_epsilon_is_told(data, tmp_path, caplog):
     assert [p.value for p in points] == history["epsilon"].tolist()
 
 
+def test_what_sends_nothing_spends_nothing(data, tmp_path):
+    history = run(data, tmp_path, "local", PRIVATE)[1]
+    assert history["round"].tolist() == [0, PRIVATE.rounds]
+    assert history["epsilon"].tolist() == [0, 0]
+
+
 def test_little_noise_is_no_warning(data, tmp_path, caplog):
     changes = {"privacy": PrivacyOptions(clip=0.5, noise_multiplier=0.01), "rounds": 1}
     run(data, tmp_path, "maml", PRIVATE.model_copy(update=changes))

@@ -135,7 +135,12 @@ def _checkpoints(
                     "train_loss": train_loss,
                     **({"train_skipped_clients": skipped} if skips else {}),
                 },
-                {**spent, **privacy.spent(state.round)},
+                {
+                    **spent,  # nothing sent: nothing told
+                    **privacy.spent(
+                        state.round if tree_leaves(trained.sent(state.meta)) else 0
+                    ),
+                },
             )
         return average.kept_in(
             Checkpoint(
