@@ -14,7 +14,13 @@ from kedro.io import DatasetError
 
 from fedmeta.configuration import Loader, store_of
 from fedmeta.data.errors import DataError
-from fedmeta.hooks import CheckParameters, known_keys, refuse_unknown, refuse_unread
+from fedmeta.hooks import (
+    CheckParameters,
+    known_keys,
+    refuse_unknown,
+    refuse_unread,
+    warn_untouched,
+)
 from fedmeta.reporting.shown import Shown, show
 from fedmeta.session import Session, message_of, tolerate
 
@@ -69,10 +75,12 @@ def test_misspelt_ones_are_refused(given: dict, key: str, nearest: str) -> None:
 ROOT = Path(__file__).parents[1]
 
 
-def loader_of(conf: Path = ROOT / "conf", **given: Any) -> Loader:
+def loader_of(
+    conf: Path = ROOT / "conf", env: str | None = "smoke", **given: Any
+) -> Loader:
     configure_project("fedmeta")
     args = settings.CONFIG_LOADER_ARGS
-    return Loader(str(conf), env="smoke", runtime_params=given, **args)
+    return Loader(str(conf), env=env, runtime_params=given, **args)
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +199,25 @@ def test_a_block_that_nothing_reads_is_refused() -> None:
     refuse_unread(pipelines["sent140_maml"], parameters)  # has nothing to do with it
     with pytest.raises(ValueError, match="femnist.traning .*mean femnist.training"):
         refuse_unread(pipelines["femnist_maml"], parameters)
+
+
+@pytest.mark.parametrize(
+    ("env", "pipeline", "whose"),
+    [
+        ("tuned", "sent140_fedmeta", "sent140"),
+        ("tuned", "femnist_fedmeta", None),
+        ("reduced", "femnist_tuning", None),
+        ("digits", "table_maml", "table"),
+        ("local", "sent140_fedmeta", None),
+        (None, "sent140_fedmeta", None),
+    ],
+)
+def test_an_environment_that_changes_nothing_is_told(
+    env: str | None, pipeline: str, whose: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_untouched(pipelines[pipeline], loader_of(env=env))
+    told = f"environment {env} has no parameters of {whose}: this run takes those of"
+    assert [told in line for line in caplog.messages] == [True] * (whose is not None)
 
 
 def test_a_path_that_kedro_cannot_take_is_named() -> None:

@@ -13,6 +13,7 @@ from kedro.config import (
     MissingConfigException,
     OmegaConfigLoader,
 )
+from omegaconf import OmegaConf
 
 from fedmeta.identity import ROUND_LOOP
 
@@ -92,6 +93,13 @@ class Loader(OmegaConfigLoader):
             default_run_env=self.default_run_env,
             merge_strategy=self.merge_strategy,
         )
+
+    def named_in_env(self) -> set[str]:
+        """What the parameters files of the environment, alone, name first."""
+        found: set[str] = set()
+        for path in Path(self.conf_source, self.env or "").rglob("parameters*.y*ml"):
+            found |= {str(name) for name in OmegaConf.load(path)}
+        return found
 
     def _state(self, key: str) -> tuple[object, ...]:
         """Everything that decides what is read."""

@@ -41,6 +41,7 @@ class CheckParameters:
             refuse_unknown(given, known_keys(context.config_loader))
         self._parameters = context.config_loader["parameters"]
         self._globals = globals_of(context.config_loader)
+        self._loader = context.config_loader
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
@@ -57,6 +58,7 @@ class CheckParameters:
 
         refuse_unread(pipeline, self._parameters)
         check_pipeline(pipeline, self._parameters, self._globals)
+        warn_untouched(pipeline, self._loader)
 
 
 class ShowTheWay:
@@ -133,6 +135,23 @@ def refuse_unread(pipeline: Pipeline, parameters: Mapping[str, Any]) -> None:
                     f"{name} in the parameters files: no pipeline reads such a block;"
                     f" {hint}"
                 )
+
+
+def warn_untouched(pipeline: Pipeline, loader: Loader) -> None:
+    """Warn where an environment was asked for that changes nothing of a pipeline.
+
+    Such as ``--env tuned`` for a benchmark that has no tuned parameters: it runs with
+    those of conf/base, on the generated sample.
+    """
+    named = loader.named_in_env() if loader.env else set()
+    homes = {name.partition(".")[0] for name in _blocks_read(pipeline)}
+    if named and homes and not homes & named:
+        log.warning(
+            "environment %s has no parameters of %s: this run takes those of conf/%s",
+            loader.env,
+            " and ".join(sorted(homes)),
+            loader.base_env,
+        )
 
 
 def _blocks_read(pipeline: Pipeline) -> set[str]:

@@ -569,6 +569,20 @@ def test_knn_per_by_hand():
     assert own.apply({}, column(0.0)).exp()[0].tolist() == pytest.approx([0.5, 0.5])
 
 
+def test_knn_per_is_scored_by_all_that_the_model_is():
+    """Also by a metric that was added to it."""
+
+    def judge(logits, batch):
+        return {"chance": torch.stack([logits.exp()[0, 0], torch.ones(())])}
+
+    algorithm = ALGORITHMS["knn_per"].factory(None, neighbours=2, share=0.5)
+    support = Batch(column(0.0, 1.0, 10.0), torch.tensor([0, 1, 1]))
+    model = identity_model()._replace(judge=judge)
+    own = own_model(algorithm, model, {}, support)
+    scores = own.score({}, Batch(column(0.0), torch.tensor([0])))
+    assert scores["chance"].tolist() == pytest.approx([0.6155293, 1])
+
+
 def test_knn_per_without_a_share_is_the_shared_model():
     meta = {"theta": MODEL.init(1)}
     shared, alone = (

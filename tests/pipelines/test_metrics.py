@@ -53,13 +53,13 @@ def surprising(**options):
     """FEMNIST's network, scored by one thing more."""
     model = FEMNIST.model(**options)
 
-    def score(params, batch):
-        logs = model.apply(params, batch.x).log_softmax(-1)
+    def judge(logits, batch):
+        logs = logits.log_softmax(-1)
         nats = -logs.gather(-1, batch.y[:, None])[:, 0]
         made_up = masked_sum(nats.clamp(min=1), batch.mask)
-        return {**model.score(params, batch), MADE_UP: made_up}
+        return {**model.judge(logits, batch), MADE_UP: made_up}
 
-    return model._replace(score=score)
+    return model._replace(judge=judge)
 
 
 BENCHMARK = FEMNIST._replace(model=surprising)
@@ -158,7 +158,7 @@ def test_it_is_in_the_scores_of_studies(data, run):
         BENCHMARK,
         "it",
         Data(**data),
-        checkpoint=checkpoint._replace(settings={}),
+        checkpoint=checkpoint,
         training=TRAINING,
         model=MODEL,
         personalisation=epochs,

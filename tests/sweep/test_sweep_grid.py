@@ -70,6 +70,18 @@ def test_an_axis_given_twice():
         grid([parse_axis("seed=0"), parse_axis("seed=1")])
 
 
+def test_an_axis_may_not_be_a_part_of_another():
+    axes = [
+        parse_axis("femnist.maml.server=null"),
+        parse_axis("femnist.maml.server.lr=1,2"),
+    ]
+    for both in (axes, axes[::-1]):
+        with pytest.raises(
+            ValueError, match=r"server.lr is a part of femnist.maml.server"
+        ):
+            grid(both)
+
+
 def test_the_command_of_a_cell():
     given = {"seed": "1", "femnist.raw.folder": "my data"}
     assert label(given) == "seed=1 femnist.raw.folder=my data"

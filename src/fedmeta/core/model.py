@@ -29,22 +29,15 @@ class Model(NamedTuple):
     init: Callable[[int], Params]  # seed -> parameters
     apply: Callable[[Params, Tensor], Tensor]  # [b, *features] -> logits [b, classes]
     loss: Callable[[Params, Batch], Tensor]  # [] mean over real examples
-    score: Callable[[Params, Batch], dict[str, Tensor]]  # name -> [2] (sum, count)
+    # (logits, batch) -> each metric's name -> [2] (sum, count)
+    judge: Callable[[Tensor, Batch], dict[str, Tensor]]
     flops: ForwardFlops
     # [b, *features] -> [b, h] what the last layer reads; None: it is not known
     features: Callable[[Params, Tensor], Tensor] | None = None
-    # (logits, batch) -> its score, which `score` gives of what ``apply`` makes of it
-    judge: Callable[[Tensor, Batch], dict[str, Tensor]] | None = None
 
-    def predicting(self, apply: Callable[[Params, Tensor], Tensor]) -> "Model":
-        """The model with other logits, which it is scored by in the same way."""
-        judge = self.judge
-        assert judge is not None
-
-        def score(params: Params, batch: Batch) -> dict[str, Tensor]:
-            return judge(apply(params, batch.x), batch)
-
-        return self._replace(apply=apply, score=score)
+    def score(self, params: Params, batch: Batch) -> dict[str, Tensor]:
+        """``judge`` of the model's own logits: each metric's [2] (sum, count)."""
+        return self.judge(self.apply(params, batch.x), batch)
 
 
 def own_model(
@@ -84,9 +77,6 @@ def classifier(
     def loss(params: Params, batch: Batch) -> Tensor:
         return masked_mean(losses(apply(params, batch.x), batch.y), batch.mask)
 
-    def score(params: Params, batch: Batch) -> dict[str, Tensor]:
-        return judge(apply(params, batch.x), batch)
-
     def judge(logits: Tensor, batch: Batch) -> dict[str, Tensor]:
         hits = {"accuracy": logits.argmax(-1) == batch.y}
         if top is not None:
@@ -101,7 +91,7 @@ def classifier(
             },
         }
 
-    return Model(init, apply, loss, score, flops, features, judge)
+    return Model(init, apply, loss, judge, flops, features)
 
 
 def among_highest(scores: Tensor, y: Tensor, count: int) -> Tensor:

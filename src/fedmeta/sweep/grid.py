@@ -59,13 +59,15 @@ def grid(axes: Iterable[GridAxis]) -> list[CellParams]:
     """Every combination of values, the first axis slowest.
 
     Raises:
-        ValueError: for two axes of one name.
+        ValueError: for two axes of one name, and one for a part of another.
     """
     axes = list(axes)
     names = [axis.name for axis in axes]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{name} is given twice; join them: {name}=V1,V2")
+        if part := next((n for n in names if n.startswith(f"{name}.")), None):
+            raise ValueError(f"{part} is a part of {name}; give one of them")
     given = [v for axis in axes if axis.name == FRACTION for v in axis.values]
     # An impossible one fails in its own cell, and in no other.
     fractions = [value for value in given if _is_fraction(value)]

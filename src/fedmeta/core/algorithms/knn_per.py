@@ -62,7 +62,7 @@ def knn_per(
             )
             return torch.where(labelled.any(), mixed, shared)
 
-        return model.predicting(apply)
+        return model._replace(apply=apply)
 
     algorithm = without_rounds(lambda meta, support: meta["theta"])
     return algorithm._replace(own_model=own_model)
