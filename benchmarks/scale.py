@@ -89,8 +89,7 @@ def measure(
         split = split_clients(clients["client_id"].tolist(), [0.8, 0.1, 0.1], 0)
         partition = partition_examples(clients, 0.2, 0)
         if states:
-            share = cohort / len(split["train"])
-            algorithm = scaffold(model.loss, lr=0.01, participation=share)
+            algorithm = scaffold(model.loss, lr=0.01, population=len(split["train"]))
         else:
             algorithm = maml(model.loss, inner_lr=0.01, server=adam(0.001))
         make_task = task_maker(

@@ -163,14 +163,14 @@ def conflicts(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
 def apart(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Names of the settings in which two results differ that may have other blocks.
 
-    `conflicts`, and what only one has of a block that both have, except hashes of code.
-    An option with a default is there only where it was given.
+    `conflicts`, and options that only one has of a block that both have: an option with
+    a default is there only where it was given.
 
     >>> apart({"maml.lr": 1, "training.seed": 0}, {"maml.lr": 1, "maml.half_life": 5})
     ['maml.half_life']
     """
     blocks = [{name.partition(".")[0] for name in each} for each in (found, wanted)]
-    shared = (blocks[0] & blocks[1]) - {CODE}
+    shared = (blocks[0] & blocks[1]) - {CODE, "data"}
     both = found.keys() & wanted.keys()
     names = differences(found, wanted)
     return [n for n in names if n in both or n.partition(".")[0] in shared]

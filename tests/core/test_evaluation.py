@@ -32,8 +32,12 @@ def scalar_task(client: str, round_number: int) -> Task:
     return task_of(scalar_batch(*support), scalar_batch(*query))
 
 
-def _counted(params: dict, batch: Batch) -> dict[str, torch.Tensor]:
-    total = scalar_loss(params, batch) * len(batch.y)
+def _itself(params: dict, x: torch.Tensor) -> torch.Tensor:
+    return params["w"]
+
+
+def _counted(w: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+    total = scalar_loss({"w": w}, batch) * len(batch.y)
     return {"loss": torch.stack([total, total.new_tensor(len(batch.y))])}
 
 
@@ -113,7 +117,7 @@ def test_fine_tuning_costs_its_largest_number_of_epochs(backend):
         steps += 1
         return scalar_loss(params, batch)
 
-    model = Model(number, torch.mul, loss, _counted, ForwardFlops(0, 0))
+    model = Model(number, _itself, loss, _counted, ForwardFlops(0, 0))
     rows = list(
         evaluate_fine_tuning(
             model,
@@ -142,7 +146,7 @@ def test_fine_tuning_costs_its_largest_number_of_epochs(backend):
 @pytest.mark.parametrize("size", [1, None])
 def test_no_epoch_of_fine_tuning_is_the_model_as_it_was(size):
     found = evaluate_fine_tuning(
-        Model(number, torch.mul, scalar_loss, _counted, ForwardFlops(0, 0)),
+        Model(number, _itself, scalar_loss, _counted, ForwardFlops(0, 0)),
         number(7.0),
         ["ann"],
         scalar_task,

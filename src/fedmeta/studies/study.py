@@ -194,7 +194,11 @@ def _options(inputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _agreed(held: Collection[Settings]) -> Settings:
     """Settings that none has with another value."""
     found = {name: value for settings in held for name, value in settings.items()}
-    return {n: v for n, v in found.items() if all(s.get(n, v) == v for s in held)}
+    return {
+        name: value
+        for name, value in found.items()
+        if not any(identity.conflicts(settings, {name: value}) for settings in held)
+    }
 
 
 def table_of(dataset: str) -> str:

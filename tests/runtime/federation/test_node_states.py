@@ -52,7 +52,7 @@ def cohorts(ids):
 @pytest.fixture
 def built(job, codebook):
     model = partial(FEMNIST.model, **FEMNIST.encoding(codebook).sizes)
-    return assemble(model, job.model, job.names, job.blocks, job.chunk, 0.5)
+    return assemble(model, job.model, job.names, job.blocks, job.chunk, 6)
 
 
 @pytest.fixture

@@ -118,9 +118,10 @@ def score_unified(
         **judged_on(undivided, partition, study),
         **_unified(benchmark, training, options),
         "unified.steps": options.steps,
-        "unified.fine_tuning_steps": options.fine_tuning_steps,
     }
-    origin = judged_with(_reached(checkpoint), wanted, "unified", score_unified)
+    judged = {"unified.fine_tuning_steps": options.fine_tuning_steps}
+    trained = {**_reached(checkpoint), **judged}
+    origin = judged_with(trained, {**wanted, **judged}, "unified", score_unified)
     encoding = benchmark.encoding(undivided.codebook)
     tables = []
     found = checkpoint.diverged
