@@ -221,9 +221,9 @@ def test_an_environment_that_changes_nothing_is_told(
 
 
 def test_a_path_that_kedro_cannot_take_is_named() -> None:
-    context = SimpleNamespace(project_path=Path("/work/{old}"))
+    context = SimpleNamespace(project_path=Path("/data/{old}"))
     with pytest.raises(
-        ValueError, match=r"^/work/\{old\}: Kedro's catalog takes braces"
+        ValueError, match=r"^/data/\{old\}: Kedro's catalog takes braces"
     ):
         CheckParameters().after_context_created(context)
 

@@ -83,6 +83,8 @@ def scaffold(
         return ClientOutput(update, weight(task), {"loss": seen}, tree_sub(own, change))
 
     def aggregate(state: ServerState, updates: Weighted) -> MetaParams:
+        if population is None:
+            raise ValueError("scaffold: expected the number of training clients")
         came = 0
 
         def counted() -> Weighted:
@@ -91,8 +93,6 @@ def scaffold(
                 yield pair
 
         mean = mean_update(state, counted())
-        if population is None:
-            raise ValueError("scaffold: expected the number of training clients")
         share = came / population
         return {**mean, "control": tree_map(lambda c: share * c, mean["control"])}
 
