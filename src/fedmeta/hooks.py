@@ -39,8 +39,6 @@ class CheckParameters:
         given = context.config_loader.runtime_params
         if given:
             refuse_unknown(given, known_keys(context.config_loader))
-        self._parameters = context.config_loader["parameters"]
-        self._globals = globals_of(context.config_loader)
         self._loader = context.config_loader
 
     @hook_impl
@@ -56,8 +54,9 @@ class CheckParameters:
         # Late: torch takes seconds to import, and other commands do without.
         from fedmeta.pipelines.checks import check_pipeline  # noqa: PLC0415
 
-        refuse_unread(pipeline, self._parameters)
-        check_pipeline(pipeline, self._parameters, self._globals)
+        parameters = self._loader["parameters"]
+        refuse_unread(pipeline, parameters)
+        check_pipeline(pipeline, parameters, globals_of(self._loader))
         warn_untouched(pipeline, self._loader)
 
 
