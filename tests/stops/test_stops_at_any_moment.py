@@ -25,7 +25,7 @@ COMMANDS = {  # name -> what is typed after `kedro`
     ],
 }
 KINDS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-AT_RANDOM, AT_WRITES = 50, 12
+AT_RANDOM, AT_WRITES = 32, 12
 AT_ONCE = 2
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
