@@ -1,0 +1,242 @@
+"""Modules of PyTorch's as models: their derivatives, clients in threads, refusals."""
+
+import re
+from pathlib import Path
+
+import cloudpickle
+import pytest
+import torch
+from test_cnn import assert_close, batch_of, cast, derivatives, plain_network
+from torch import nn
+from torch.nn import functional as F
+
+from fedmeta.core.algorithms import maml
+from fedmeta.core.backends import sequential, threaded, vectorized
+from fedmeta.core.optimizers import adam
+from fedmeta.core.types import Batch, Task
+from fedmeta.models.cnn import femnist_cnn
+from fedmeta.models.modules import from_module
+
+PAGE = Path(__file__).parents[2] / "docs/how-to/own-network.md"
+CHARACTERS, WIDTH = 7, 5
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(CHARACTERS, 3)
+        self.lstm = nn.LSTM(3, 4, num_layers=2, batch_first=True)
+        self.classifier = nn.Linear(4, CHARACTERS)
+
+    def forward(self, x):
+        return self.classifier(self.lstm(self.embedding(x))[0][:, -1])
+
+
+class Noisy(nn.Module):
+    """Dropout without a layer of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, 2)
+
+    def forward(self, x):
+        return F.dropout(self.linear(x))
+
+
+class Centred(Noisy):
+    """Statistics of a batch without a layer of them."""
+
+    def forward(self, x):
+        return self.linear(x - x.mean(0))
+
+
+def frozen() -> nn.Module:
+    return nn.Linear(WIDTH, 2).requires_grad_(False)
+
+
+def recurrent():
+    return from_module(Recurrent, (WIDTH,), dtype=torch.int64, head="classifier")
+
+
+def texts(rows, generator) -> Batch:
+    shape = (rows, WIDTH)
+    return Batch(
+        torch.randint(CHARACTERS, shape, generator=generator),
+        torch.randint(CHARACTERS, (rows,), generator=generator),
+    )
+
+
+def images(rows, generator) -> Batch:
+    return Batch(
+        torch.rand(rows, 784, generator=generator),
+        torch.randint(62, (rows,), generator=generator),
+    )
+
+
+def client(batch):
+    """Maker of the tasks of clients that are numbers."""
+
+    def make_task(number, _):
+        generator = torch.Generator().manual_seed(number)
+        support, query = batch(3, generator), batch(4, generator)
+        return Task(support, query, orders=torch.zeros(0, 7, dtype=torch.int64))
+
+    return make_task
+
+
+def updates(model, backend, batch):
+    algorithm = maml(model.loss, inner_lr=0.1, server=adam(1e-3))
+    state = algorithm.init(model.init(0))
+    found = backend(algorithm.client_update, client(batch))(state.meta, range(6), 1)
+    return [list(output.update["theta"].values()) for _, output in found]
+
+
+@pytest.fixture(scope="module")
+def network():
+    return from_module(plain_network, (784,), head="10")
+
+
+def test_it_is_the_network_that_is_written_by_hand(network):
+    """The paper's: weights, operations, derivatives of first and second order."""
+    by_hand, batch = femnist_cnn(), batch_of(8, dtype=torch.float64)
+    ours, theirs = network.init(3), by_hand.init(3)
+    assert [*map(torch.equal, ours.values(), theirs.values())] == [True] * 8
+    assert network.flops == by_hand.flops
+    ours, theirs = (cast(params, torch.float64) for params in (ours, theirs))
+    found = network.apply(ours, batch.x), network.features(ours, batch.x)
+    assert_close(
+        found,
+        (by_hand.apply(theirs, batch.x), by_hand.features(theirs, batch.x)),
+        1e-12,
+    )
+    assert_close(
+        derivatives(network.loss, ours, batch),
+        derivatives(by_hand.loss, theirs, batch),
+        1e-10,
+    )
+
+
+def test_every_backend_gives_the_same():
+    """In threads too, each of which puts its own parameters into the module."""
+
+    def build():  # max_pool2d has no second derivative under vmap
+        hidden = [nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, 4, 5, stride=4), nn.ReLU()]
+        return nn.Sequential(*hidden, nn.Flatten(), nn.Linear(144, 62))
+
+    model = from_module(build, (784,))
+    one = updates(model, sequential, images)
+    for backend in (threaded(2), vectorized(3)):
+        for a, b in zip(updates(model, backend, images), one, strict=True):
+            assert_close(a, b, 1e-5)
+
+
+def test_meta_gradients_of_recurrent_layers_are_exact():
+    """Against differences of the query loss, in double precision."""
+    model, step = recurrent(), 1e-6
+    theta = cast(model.init(0), torch.float64)
+    task = client(texts)(0, 1)
+    algorithm = maml(model.loss, inner_lr=0.5, server=adam(1e-3))
+    found = algorithm.client_update(algorithm.init(theta).meta, task).update["theta"]
+
+    def after_adaptation(params):
+        adapted = algorithm.adapt(algorithm.init(params).meta, task.support)
+        return float(model.loss(adapted, task.query))
+
+    for name, gradient in found.items():
+        moved = torch.zeros_like(gradient)
+        moved.view(-1)[gradient.abs().argmax()] = step
+        ahead, behind = (
+            after_adaptation({**theta, name: theta[name] + sign * moved})
+            for sign in (1, -1)
+        )
+        wanted = (
+            gradient.abs().max() * gradient.view(-1)[gradient.abs().argmax()].sign()
+        )
+        assert (ahead - behind) / (2 * step) == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_recurrent_layers_are_refused_where_pytorch_gets_them_wrong():
+    with pytest.raises(ValueError, match=r"set training\.backend to threaded or"):
+        updates(recurrent(), vectorized(3), texts)
+
+
+def test_of_integers_no_layer_is_spared_a_backward_pass():
+    assert recurrent().flops.first_layer == 0
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "message"),
+    [
+        (
+            lambda: nn.Sequential(nn.BatchNorm1d(WIDTH), nn.Linear(WIDTH, 2)),
+            {},
+            r"Sequential has buffers \(0.running_mean,.*use GroupNorm or LayerNorm",
+        ),
+        (
+            lambda: nn.Sequential(
+                nn.BatchNorm1d(WIDTH, track_running_stats=False), nn.Linear(WIDTH, 2)
+            ),
+            {},
+            "depends on the others of its batch: use GroupNorm",
+        ),
+        (Centred, {}, "what Centred says of a record depends on the others"),
+        (
+            lambda: nn.Sequential(nn.Linear(WIDTH, 2), nn.Dropout(0.5)),
+            {},
+            "to different logits: leave dropout out",
+        ),
+        (Noisy, {}, "Noisy takes the same records to different logits"),
+        (frozen, {}, r"without gradients \(weight, bias\).*option frozen of fedavg"),
+        (Noisy, {"head": "liner"}, "no layer 'liner'; its layers are linear"),
+        (
+            lambda: nn.Flatten(0),
+            {},
+            r"Flatten takes three records to \[15\], not to logits \[3, classes\]",
+        ),
+    ],
+)
+def test_what_is_no_function_of_parameters_and_a_record_is_refused(
+    build, options, message
+):
+    with pytest.raises(ValueError, match=message):
+        from_module(build, (WIDTH,), **options)
+
+
+def test_weights_follow_from_the_seed_and_others_draws_are_left_alone():
+    torch.manual_seed(5)
+    wanted = torch.rand(1)
+    torch.manual_seed(5)
+    model = from_module(lambda: nn.Linear(WIDTH, 2), (WIDTH,))
+    one, same, other = model.init(1), model.init(1), model.init(2)
+    assert torch.equal(torch.rand(1), wanted)
+    assert torch.equal(one["weight"], same["weight"])
+    assert not torch.equal(one["weight"], other["weight"])
+    assert not one["weight"].requires_grad
+
+
+def test_shared_parameters_are_one():
+    def tied():
+        module = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(4, 9))
+        module[2].weight = module[0].weight
+        return module
+
+    model = from_module(tied, (1,), dtype=torch.int64)
+    assert model.init(0).keys() == {"0.weight", "2.bias"}
+    assert model.apply(model.init(0), torch.zeros(3, 1, dtype=torch.int64)).shape == (
+        3,
+        9,
+    )
+
+
+def test_a_worker_is_sent_it(network):
+    """As dask does, by cloudpickle."""
+    batch, params = batch_of(2), network.init(0)
+    loss = cloudpickle.loads(cloudpickle.dumps(network.loss))
+    assert torch.equal(loss(params, batch), network.loss(params, batch))
+
+
+def test_the_page_of_it_runs(capsys):
+    names: dict = {}
+    for block in re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S):
+        exec(compile(block, PAGE, "exec"), names)
+    assert "parameters" in capsys.readouterr().out
