@@ -108,7 +108,7 @@ def own_tables(folder: Path) -> None:
     users = [f"user {n % 20}" for n in range(400)]
     table = pd.DataFrame({"user": users, "x": range(400)})
     table.assign(y=table["x"] % 2).to_parquet(folder / "my.parquet", index=False)
-    script = re.search(r"```python\n(.*?)```", OWN_DATA.read_text(), re.S)[1]
+    script = "".join(re.findall(r"```python\n(.*?)```", OWN_DATA.read_text(), re.S))
     subprocess.run([sys.executable, "-c", script], cwd=folder, check=True)
 
 

@@ -1,6 +1,7 @@
 """Modules of PyTorch's as models: their derivatives, clients in threads, refusals."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import cloudpickle
@@ -22,14 +23,14 @@ CHARACTERS, WIDTH = 7, 5
 
 
 class Recurrent(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
         super().__init__()
         self.embedding = nn.Embedding(CHARACTERS, 3)
-        self.lstm = nn.LSTM(3, 4, num_layers=2, batch_first=True)
+        self.layers = kind(3, 4, num_layers=2, batch_first=True)
         self.classifier = nn.Linear(4, CHARACTERS)
 
     def forward(self, x):
-        return self.classifier(self.lstm(self.embedding(x))[0][:, -1])
+        return self.classifier(self.layers(self.embedding(x))[0][:, -1])
 
 
 class Noisy(nn.Module):
@@ -54,8 +55,9 @@ def frozen() -> nn.Module:
     return nn.Linear(WIDTH, 2).requires_grad_(False)
 
 
-def recurrent():
-    return from_module(Recurrent, (WIDTH,), dtype=torch.int64, head="classifier")
+def recurrent(kind=nn.LSTM):
+    build = partial(Recurrent, kind)
+    return from_module(build, (WIDTH,), dtype=torch.int64, head="classifier")
 
 
 def texts(rows, generator) -> Batch:
@@ -130,9 +132,10 @@ def test_every_backend_gives_the_same():
             assert_close(a, b, 1e-5)
 
 
-def test_meta_gradients_of_recurrent_layers_are_exact():
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_meta_gradients_of_recurrent_layers_are_exact(kind):
     """Against differences of the query loss, in double precision."""
-    model, step = recurrent(), 1e-6
+    model, step = recurrent(kind), 1e-6
     theta = cast(model.init(0), torch.float64)
     task = client(texts)(0, 1)
     algorithm = maml(model.loss, inner_lr=0.5, server=adam(1e-3))
