@@ -107,13 +107,33 @@ def test_every_locked_file_but_torchs_has_its_hash() -> None:
         assert all(pin.startswith("torch==") for pin in bare), bare[:3]
 
 
-def test_the_python_of_pages_runs(capsys) -> None:
-    """Of those whose blocks, one after another, are a whole program."""
-    page = ROOT / "docs" / "how-to" / "add-a-metric.md"
+def said_by(page: Path, capsys: pytest.CaptureFixture) -> str:
+    """What a page's blocks of Python print, which together are a whole program."""
     names: dict[str, Any] = {}
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
         exec(compile(block, page, "exec"), names)
-    assert float(capsys.readouterr().out) == pytest.approx(1 / 62, rel=0.2)
+    return capsys.readouterr().out
+
+
+def test_the_metric_of_the_docs_can_be_judged(capsys) -> None:
+    page = ROOT / "docs/how-to/add-a-metric.md"
+    assert float(said_by(page, capsys)) == pytest.approx(1 / 62, rel=0.2)
+
+
+def test_the_network_of_the_docs_is_a_model(capsys) -> None:
+    assert "conv" in said_by(ROOT / "docs/how-to/own-network.md", capsys)
+
+
+def test_training_from_python_learns_what_the_page_says(capsys) -> None:
+    page = ROOT / "docs/how-to/from-python.md"
+    result = r"(\w+): ([\d.]+)% of the query records of 40"
+    found = re.findall(result, said_by(page, capsys))
+    told = re.findall(result, page.read_text())
+    assert (
+        [name for name, _ in found] == [name for name, _ in told] == ["FedAvg", "MAML"]
+    )
+    for (_, one), (_, other) in zip(found, told, strict=True):
+        assert float(one) == pytest.approx(float(other), abs=5)
 
 
 def test_the_reference_has_every_public_module() -> None:

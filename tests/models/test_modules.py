@@ -1,8 +1,6 @@
 """Modules of PyTorch's as models: their derivatives, clients in threads, refusals."""
 
-import re
 from functools import partial
-from pathlib import Path
 
 import cloudpickle
 import pytest
@@ -18,7 +16,6 @@ from fedmeta.core.types import Batch, Task
 from fedmeta.models.cnn import femnist_cnn
 from fedmeta.models.modules import from_module
 
-PAGE = Path(__file__).parents[2] / "docs/how-to/own-network.md"
 CHARACTERS, WIDTH = 7, 5
 
 
@@ -236,10 +233,3 @@ def test_a_worker_is_sent_it(network):
     batch, params = batch_of(2), network.init(0)
     loss = cloudpickle.loads(cloudpickle.dumps(network.loss))
     assert torch.equal(loss(params, batch), network.loss(params, batch))
-
-
-def test_the_page_of_it_runs(capsys):
-    names: dict = {}
-    for block in re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S):
-        exec(compile(block, PAGE, "exec"), names)
-    assert "parameters" in capsys.readouterr().out
