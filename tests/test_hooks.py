@@ -16,6 +16,7 @@ from fedmeta.configuration import Loader, store_of
 from fedmeta.data.errors import DataError
 from fedmeta.hooks import (
     CheckParameters,
+    ShowTheWay,
     known_keys,
     refuse_unknown,
     refuse_unread,
@@ -274,3 +275,28 @@ def test_a_lack_of_memory_is_told_in_a_line(error: Exception, tmp_path: Path) ->
 def test_what_steers_a_terminal_is_shown() -> None:
     told = message_of(DataError("a\x1b[31m.csv: no such\nfile \u202e"))
     assert told == "a\\x1b[31m.csv: no such file \\u202e"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "told"),
+    [
+        (["a.maml.scores"], []),
+        (["a.report.x_table"], ["out/x.csv"]),
+        (["a.report.page", "a.report.x_table", "a.report.y_table"], ["out/page.html"]),
+    ],
+)
+def test_the_way_to_a_page_is_shown_or_else_to_tables(tmp_path, caplog, outputs, told):
+    files = {"page": "page.html", "x_table": "x.csv", "y_table": "y.csv"}
+    catalog = {
+        name: SimpleNamespace(
+            _filepath=tmp_path / "out" / files.get(kind, "scores.csv")
+        )
+        for name in outputs
+        for kind in [name.rpartition(".")[2]]
+    }
+    shown = ShowTheWay()
+    shown.after_context_created(SimpleNamespace(project_path=tmp_path))
+    with caplog.at_level("INFO"):
+        shown.after_pipeline_run(SimpleNamespace(outputs=lambda: {*outputs}), catalog)
+    reports = [m for m in caplog.messages if m.startswith("Report: ")]
+    assert reports == [f"Report: {path}" for path in told]

@@ -69,12 +69,12 @@ class ShowTheWay:
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        for name in sorted(pipeline.outputs()):
-            path = Path(getattr(catalog.get(name), "_filepath", ""))
-            if path.suffix == ".html":
-                below = path.is_relative_to(self._project)
-                shown = path.relative_to(self._project) if below else path
-                log.info("Report: %s", shown)
+        names = (n for n in sorted(pipeline.outputs()) if ".report." in n)
+        files = [Path(getattr(catalog.get(n), "_filepath", "")) for n in names]
+        pages = [path for path in files if path.suffix == ".html"]
+        for path in pages or files:
+            below = path.is_relative_to(self._project)
+            log.info("Report: %s", path.relative_to(self._project) if below else path)
         log.info("Graph and figures: make viz (or kedro viz run)")
 
 

@@ -131,7 +131,7 @@ def test_other_options_of_adaptation_are_judged_again(data, tmp_path, monkeypatc
     assert identity.conflicts(made, others) == ["fedavg_meta.fine_tuning.optimizer.lr"]
 
 
-def test_tables_say_what_they_were_made_with(data, found, tmp_path):
+def test_tables_say_what_they_were_made_with(data, found, tmp_path, capsys):
     table, _ = found
     other = tuned(data, tmp_path, "maml")
     made, others = table.attrs["settings"], other.attrs["settings"]
@@ -139,7 +139,13 @@ def test_tables_say_what_they_were_made_with(data, found, tmp_path):
     assert made["tuning.rungs"] == others["tuning.rungs"]
     assert made.keys() - others.keys() >= {"tuning.configurations.fedavg"}
     assert made["code.pipelines.studies.halving"]
+    capsys.readouterr()
     together = tuning.choose(fedavg=table, maml=other)
+    said = " ".join(capsys.readouterr().out.split())
+    assert [said.count(f" {n} ") for n in ("FedAvg", "FedAvg(Meta)")] == [1, 1]
+    for name in ("FedAvg(Meta)", "FedMeta(MAML)"):
+        (row,) = together[together["chosen"] & (together["algorithm"] == name)].index
+        assert f"{together.loc[row, 'accuracy']:.1f} %" in said
     assert together.attrs["settings"] == {**made, **others}
 
 

@@ -28,6 +28,8 @@ TUNINGS: dict[str, tuple[str, tuning.Tuned]] = {
     "femnist_tuning": ("femnist", tuning.TUNED),
     "femnist_rivals_tuning": ("femnist", tuning.TUNED_RIVALS),
     "shakespeare_tuning": ("shakespeare", tuning.TUNED),
+    "images_tuning": ("images", tuning.TUNED),
+    "table_tuning": ("table", tuning.TUNED),
 }
 
 

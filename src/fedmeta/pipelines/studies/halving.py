@@ -28,6 +28,7 @@ from fedmeta.pipelines.training.setup import TrainingPlan, made_with
 
 log = logging.getLogger(__name__)
 
+AS_TRAINED = "as trained"  # in place of a configuration of the adaptation
 JUDGED = "tuning"  # the name under which a checkpoint's history keeps its judgements
 KEYS = ["algorithm", "adaptation", "iterate", "settings"]  # that tell them apart
 
@@ -140,7 +141,7 @@ def tune(
         rows = []
         for name in names:
             tried = (
-                [Configuration("as trained", blocks)]
+                [Configuration(AS_TRAINED, blocks)]
                 if name == trained
                 else configurations(name, blocks, tuning.configurations[name])
             )

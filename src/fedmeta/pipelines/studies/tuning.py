@@ -10,8 +10,9 @@ from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines.binding import bind, node
 from fedmeta.pipelines.reporting import settings_of_results, united
 from fedmeta.pipelines.studies.experiment import clients_of
-from fedmeta.pipelines.studies.halving import tune
+from fedmeta.pipelines.studies.halving import AS_TRAINED, tune
 from fedmeta.pipelines.training.pipeline import option_inputs
+from fedmeta.reporting.shown import Shown, TableCell, show
 
 REFERENCE = "maml"  # in the options of its block: the measure of a round's work
 # What is trained, and what only adapts its models in another way.
@@ -64,6 +65,8 @@ def create_pipeline(home: str, benchmark: str, tuned: Tuned) -> Pipeline:
 def choose(**tables: pd.DataFrame) -> pd.DataFrame:
     """Everything that was tried, an algorithm after the other, labelled for readers.
 
+    What was chosen is printed too.
+
     Raises:
         ValueError: if the tables differ in more than the algorithm.
     """
@@ -77,4 +80,16 @@ def choose(**tables: pd.DataFrame) -> pd.DataFrame:
         chosen=table["kept"] & last,
     )
     table.attrs["settings"] = made_with
+    show(_printed(table[table["chosen"]]), "Chosen on validation clients", wrapped=2)
     return table
+
+
+def _printed(chosen: pd.DataFrame) -> Shown:
+    """For each algorithm its options, which parameters are judged, and the accuracy."""
+    rows = []
+    for row in chosen.to_dict("records"):
+        adaptation = "" if row["adaptation"] == AS_TRAINED else f", {row['adaptation']}"
+        options = f"{row['configuration']}{adaptation}"
+        texts = [row["algorithm"], options, row["iterate"], f"{row['accuracy']:.1f} %"]
+        rows.append([*map(TableCell, texts)])
+    return Shown(["Algorithm", "Options", "Iterate", "Accuracy"], [("", rows)])
