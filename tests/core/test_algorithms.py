@@ -655,10 +655,17 @@ def test_step_sizes_are_drawn_within_their_range():
 
 @pytest.mark.parametrize("case", [c for c in CASES if "fine_tuning" in c.values[0][1]])
 def test_a_head_that_is_not_there_is_refused(case):
-    tuning = case.options["fine_tuning"]._replace(head=("w9",))
-    algorithm = case.build(fine_tuning=tuning)
-    with pytest.raises(ValueError, match="head .'w9'.: expected some of the model's"):
-        algorithm.init(MODEL.init(1))
+    """Also where a training without this option is adapted, whose `init` saw none."""
+    support = task_of("eve", 1, torch.float32, 0).support
+    meta = case.build().init(MODEL.init(1)).meta
+    for head in (("w9",), ("w2", "w9")):
+        tuning = case.options["fine_tuning"]._replace(head=head)
+        algorithm = case.build(fine_tuning=tuning)
+        for act in (lambda a: a.init(MODEL.init(1)), lambda a: a.adapt(meta, support)):
+            with pytest.raises(
+                ValueError, match="'w9'.*: expected some of the model's"
+            ):
+                act(algorithm)
 
 
 def by_hand(name, **options):

@@ -55,6 +55,7 @@ def fine_tuned(
     loss: Loss, theta: Params, support: Batch, how: FineTuning, chunk: int | None = None
 ) -> Params:
     """Parameters after a client's fine-tuning of ``theta`` on its support set."""
+    check_fine_tuning(how, theta)
     batches = Plan(how.epochs, how.batch_size).batches(support)
     moving = theta if how.head is None else within(how.head, theta)
     optimizer = how.optimizer
