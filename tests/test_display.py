@@ -143,7 +143,7 @@ def test_the_rest_is_told_as_soon_as_two_rounds_are_measured(
     assert run.left() == Left(8 * 10 + 20 * 10, assumed=1, unknown=2)
     (line,) = [r.getMessage() for r in caplog.records if "toy" in r.getMessage()]
     assert line.startswith("toy: about 5 min to go (1 training at the pace of those")
-    assert "without 2 stages never timed" in line
+    assert "not counting 2 stages that have not been timed yet" in line
     assert len([*going]) == 8
     assert run.left() == Left(200, assumed=1, unknown=2)
 

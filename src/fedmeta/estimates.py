@@ -56,7 +56,7 @@ class Left(NamedTuple):
             notes.append(f"{some} at the pace of those measured")
         if self.unknown:
             some = f"{self.unknown} stage{'s' * (self.unknown != 1)}"
-            notes.append(f"without {some} never timed")
+            notes.append(f"not counting {some} that have not been timed yet")
         return f"about {duration(self.seconds)} to go" + (
             f" ({', '.join(notes)})" if notes else ""
         )
@@ -122,7 +122,7 @@ class Stages:
         if left.seconds > WORTH_SAYING_S:
             done, trainings = self.trainings
             log.info(
-                "%s: %s; %d trainings, less if earlier runs have finished some",
+                "%s: %s; trainings left: %d, or fewer if earlier runs finished some",
                 self.name,
                 left.words(),
                 trainings - done,
