@@ -185,7 +185,7 @@ def test_what_earlier_runs_took_is_told_before_the_first_round(
     measured(run, "fomaml", "p0.5_seed3", 20)  # another seed takes as long
     run.begin()
     assert run.left().seconds == 10 * 10 + 20 * 20 + 5 + 7
-    assert "toy: about 9 min to go; 2 trainings, less if" in caplog.text
+    assert "toy: about 9 min to go; trainings left: 2, or" in caplog.text
     run.node("train_maml")  # finished before: taken over
     run.node("evaluate_maml")
     watch.now += 4
