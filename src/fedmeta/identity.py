@@ -106,6 +106,9 @@ EQUIVALENT: dict[str, str] = {
     # Layers that fine-tuning does not find are refused, where some or none were tuned:
     # tests/core/test_algorithms.py
     "c2d72828a5b0e39c": "5961da45d2ff471a",  # core.algorithms.fedavg
+    # A class that the model does not have is refused in words:
+    # tests/models/test_modules.py
+    "cda39f1671c9f5ee": "c231e33f8f28987c",  # core.model
 }
 
 

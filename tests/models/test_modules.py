@@ -30,6 +30,20 @@ class Recurrent(nn.Module):
         return self.classifier(self.layers(self.embedding(x))[0][:, -1])
 
 
+class Attentive(nn.Module):
+    """Texts too, read by attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(CHARACTERS, 4)
+        self.layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
+        self.classifier = nn.Linear(4, CHARACTERS)
+        self.scale = torch.tensor(2.0)  # a constant that is no buffer
+
+    def forward(self, x):
+        return self.classifier(self.layer(self.scale * self.embedding(x)).mean(1))
+
+
 class Noisy(nn.Module):
     """Dropout without a layer of it."""
 
@@ -48,13 +62,22 @@ class Centred(Noisy):
         return self.linear(x - x.mean(0))
 
 
+class Talkative(Noisy):
+    def forward(self, x):
+        return self.linear(x), x
+
+
 def frozen() -> nn.Module:
     return nn.Linear(WIDTH, 2).requires_grad_(False)
 
 
-def recurrent(kind=nn.LSTM):
-    build = partial(Recurrent, kind)
+def reading(build):
+    """The model of a module that reads texts."""
     return from_module(build, (WIDTH,), dtype=torch.int64, head="classifier")
+
+
+def recurrent(kind=nn.LSTM):
+    return partial(Recurrent, kind)
 
 
 def texts(rows, generator) -> Batch:
@@ -129,10 +152,12 @@ def test_every_backend_gives_the_same():
             assert_close(a, b, 1e-5)
 
 
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
-def test_meta_gradients_of_recurrent_layers_are_exact(kind):
+@pytest.mark.parametrize(
+    "build", [*map(recurrent, (nn.LSTM, nn.GRU, nn.RNN)), Attentive]
+)
+def test_meta_gradients_are_exact(build):
     """Against differences of the query loss, in double precision."""
-    model, step = recurrent(kind), 1e-6
+    model, step = reading(build), 1e-6
     theta = cast(model.init(0), torch.float64)
     task = client(texts)(0, 1)
     algorithm = maml(model.loss, inner_lr=0.5, server=adam(1e-3))
@@ -155,13 +180,31 @@ def test_meta_gradients_of_recurrent_layers_are_exact(kind):
         assert (ahead - behind) / (2 * step) == pytest.approx(float(wanted), rel=1e-4)
 
 
+def test_attention_is_differentiated_twice_by_every_backend():
+    """PyTorch's fused attention has no second derivative."""
+    model = reading(Attentive)
+    one = updates(model, sequential, texts)
+    for backend in (threaded(2), vectorized(3)):
+        for a, b in zip(updates(model, backend, texts), one, strict=True):
+            assert_close(a, b, 1e-4)
+
+
+def test_a_class_that_the_model_does_not_have_is_named():
+    model = from_module(lambda: nn.Linear(WIDTH, 2), (WIDTH,))
+    batch = Batch(torch.ones(2, WIDTH), torch.tensor([0, 4]))
+    with pytest.raises(
+        ValueError, match="of class 4, counted from 0, .* has 2 classes"
+    ):
+        model.loss(model.init(0), batch)
+
+
 def test_recurrent_layers_are_refused_where_pytorch_gets_them_wrong():
     with pytest.raises(ValueError, match=r"set training\.backend to threaded or"):
-        updates(recurrent(), vectorized(3), texts)
+        updates(reading(recurrent()), vectorized(3), texts)
 
 
 def test_of_integers_no_layer_is_spared_a_backward_pass():
-    assert recurrent().flops.first_layer == 0
+    assert reading(recurrent()).flops.first_layer == 0
 
 
 @pytest.mark.parametrize(
@@ -187,6 +230,7 @@ def test_of_integers_no_layer_is_spared_a_backward_pass():
         ),
         (Noisy, {}, "Noisy takes the same records to different logits"),
         (frozen, {}, r"without gradients \(weight, bias\).*option frozen of fedavg"),
+        (Talkative, {}, "Talkative takes three records to <class 'tuple'>, not to"),
         (Noisy, {"head": "liner"}, "no layer 'liner'; its layers are linear"),
         (
             lambda: nn.Flatten(0),

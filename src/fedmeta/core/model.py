@@ -72,7 +72,13 @@ def classifier(
     """
 
     def losses(logits: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(logits, y, reduction="none", ignore_index=-1)
+        try:
+            return F.cross_entropy(logits, y, reduction="none", ignore_index=-1)
+        except IndexError:
+            raise ValueError(
+                f"a record is of class {int(y.max())}, counted from 0, but the model"
+                f" has {logits.shape[-1]} classes"
+            ) from None
 
     def loss(params: Params, batch: Batch) -> Tensor:
         return masked_mean(losses(apply(params, batch.x), batch.y), batch.mask)

@@ -15,6 +15,12 @@ from fedmeta.models.product import is_transformed
 
 # Layers whose whole work is one product with their input.
 READS_ONCE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# On CPUs too, whatever their names say.
+FUSED_ATTENTION = (
+    torch.backends.cuda.enable_flash_sdp,
+    torch.backends.cuda.enable_mem_efficient_sdp,
+    torch.backends.cuda.enable_cudnn_sdp,
+)
 
 
 def from_module(
@@ -39,7 +45,8 @@ def from_module(
     Returns:
         Model whose ``apply`` takes records of any shape of as many numbers. A seed
         gives the weights that PyTorch draws after ``torch.manual_seed``. Floating-point
-        operations are those of products and convolutions that PyTorch counts.
+        operations are those of products and convolutions that PyTorch counts. Calls of
+        it turn PyTorch's fused attention off, for the whole process.
 
     Raises:
         ValueError: for a module that is no function of its parameters and of one record
@@ -63,6 +70,9 @@ def from_module(
                 "PyTorch's vmap does not differentiate recurrent layers twice: set"
                 " training.backend to threaded or sequential"
             )
+        # Attention as products and a softmax: fused, it has no second derivative.
+        for enable in FUSED_ATTENTION:
+            enable(False)
         x = x.reshape(-1, *record)
         logits: Tensor = functional_call(module, params, (x,), strict=True)
         return logits
@@ -79,14 +89,14 @@ def from_module(
         call(module, params, x)
         return seen[-1]
 
-    module = made(0)
-    generator = torch.Generator().manual_seed(0)
-    _check(module, (2 * torch.rand(3, *record, generator=generator)).to(dtype), head)
+    module, generator = made(0), torch.Generator().manual_seed(0)
+    records = (2 * torch.rand(3, *record, generator=generator)).to(dtype)
+    _check(module, records, head)
+    flops = _forward_flops(module, records[:1])
     recurrent = any(isinstance(m, nn.RNNBase) for m in module.modules())
     # Shapes, without memory; what layers share, they go on sharing.
     shapes = {id(p): nn.Parameter(p.to("meta")) for p in module.parameters()}
     empty = deepcopy(module, shapes)
-    flops = _forward_flops(deepcopy(empty), torch.ones(1, *record).to("meta", dtype))
     return classifier(init, apply, flops, top, None if head is None else features)
 
 
@@ -107,10 +117,10 @@ def _check(module: nn.Module, records: Tensor, head: str | None) -> None:
         raise ValueError(f"{name} has no layer {head!r}; its layers are {layers}")
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         logits, again, two = module(records), module(records), module(records[:2])
-    if logits.ndim != 2 or len(logits) != len(records):
+    if not isinstance(logits, Tensor) or logits.shape[:-1] != (len(records),):
+        what = list(logits.shape) if isinstance(logits, Tensor) else type(logits)
         raise ValueError(
-            f"{name} takes three records to {list(logits.shape)}, not to logits"
-            " [3, classes]"
+            f"{name} takes three records to {what}, not to logits [3, classes]"
         )
     if not torch.equal(logits, again):
         raise ValueError(
@@ -125,7 +135,7 @@ def _check(module: nn.Module, records: Tensor, head: str | None) -> None:
 
 
 def _forward_flops(module: nn.Module, record: Tensor) -> ForwardFlops:
-    with FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(record)
     # Counted by the names of modules below the root's class.
     root = type(module).__name__
