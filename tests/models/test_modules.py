@@ -3,6 +3,7 @@
 from functools import partial
 
 import cloudpickle
+import numpy as np
 import pytest
 import torch
 from test_cnn import assert_close, batch_of, cast, derivatives, plain_network
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from fedmeta.core.algorithms import maml
 from fedmeta.core.backends import sequential, threaded, vectorized
+from fedmeta.core.cost import analytic_flops, counted_flops
 from fedmeta.core.optimizers import adam
 from fedmeta.core.types import Batch, Task
 from fedmeta.models.cnn import femnist_cnn
@@ -44,25 +46,81 @@ class Attentive(nn.Module):
         return self.classifier(self.layer(self.scale * self.embedding(x)).mean(1))
 
 
-class Noisy(nn.Module):
-    """Dropout without a layer of it."""
-
+class Plain(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(WIDTH, 2)
 
     def forward(self, x):
+        return self.linear(x)
+
+
+class Noisy(Plain):
+    """Dropout without a layer of it."""
+
+    def forward(self, x):
         return F.dropout(self.linear(x))
 
 
-class Centred(Noisy):
+class Listed(Plain):
+    """A layer that is in no module's list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = [nn.Linear(WIDTH, WIDTH)]
+
+    def forward(self, x):
+        return self.linear(self.layers[0](x))
+
+
+class Scaled(Plain):
+    def forward(self, x):
+        return self.linear(x.mul_(2))
+
+
+class Rooted(Plain):
+    def forward(self, x):
+        return self.linear((-1 - x).sqrt())
+
+
+class Bounded(Plain):
+    """Its embedding makes vectors shorter that are looked up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(CHARACTERS, WIDTH, max_norm=0.1)
+
+    def forward(self, x):
+        return self.linear(self.embedding(x.long()).mean(1))
+
+
+def hidden_dropout() -> nn.Module:
+    """Which initial logits of zero do not show."""
+    last = nn.Linear(WIDTH, 2)
+    nn.init.zeros_(last.weight)
+    return nn.Sequential(nn.Dropout(0.05), last)
+
+
+def drawn_by_numpy() -> nn.Module:
+    linear = nn.Linear(WIDTH, 2)
+    weight = np.random.default_rng().normal(size=(2, WIDTH))
+    linear.weight.data = torch.tensor(weight, dtype=torch.float32)
+    return linear
+
+
+def normed() -> nn.Module:
+    first = nn.utils.parametrizations.weight_norm(nn.Linear(WIDTH, 4))
+    return nn.Sequential(first, nn.ELU(), nn.Linear(4, 2))
+
+
+class Centred(Plain):
     """Statistics of a batch without a layer of them."""
 
     def forward(self, x):
         return self.linear(x - x.mean(0))
 
 
-class Talkative(Noisy):
+class Talkative(Plain):
     def forward(self, x):
         return self.linear(x), x
 
@@ -73,7 +131,7 @@ def frozen() -> nn.Module:
 
 def reading(build):
     """The model of a module that reads texts."""
-    return from_module(build, (WIDTH,), dtype=torch.int64, head="classifier")
+    return from_module(build, (WIDTH,), "classifier", dtype=torch.int64)
 
 
 def recurrent(kind=nn.LSTM):
@@ -115,7 +173,7 @@ def updates(model, backend, batch):
 
 @pytest.fixture(scope="module")
 def network():
-    return from_module(plain_network, (784,), head="10")
+    return from_module(plain_network, (784,), "10")
 
 
 def test_it_is_the_network_that_is_written_by_hand(network):
@@ -145,7 +203,7 @@ def test_every_backend_gives_the_same():
         hidden = [nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, 4, 5, stride=4), nn.ReLU()]
         return nn.Sequential(*hidden, nn.Flatten(), nn.Linear(144, 62))
 
-    model = from_module(build, (784,))
+    model = from_module(build, (784,), None)
     one = updates(model, sequential, images)
     for backend in (threaded(2), vectorized(3)):
         for a, b in zip(updates(model, backend, images), one, strict=True):
@@ -190,7 +248,7 @@ def test_attention_is_differentiated_twice_by_every_backend():
 
 
 def test_a_class_that_the_model_does_not_have_is_named():
-    model = from_module(lambda: nn.Linear(WIDTH, 2), (WIDTH,))
+    model = from_module(lambda: nn.Linear(WIDTH, 2), (WIDTH,), None)
     batch = Batch(torch.ones(2, WIDTH), torch.tensor([0, 4]))
     with pytest.raises(
         ValueError, match="of class 4, counted from 0, .* has 2 classes"
@@ -203,54 +261,107 @@ def test_recurrent_layers_are_refused_where_pytorch_gets_them_wrong():
         updates(reading(recurrent()), vectorized(3), texts)
 
 
-def test_of_integers_no_layer_is_spared_a_backward_pass():
-    assert reading(recurrent()).flops.first_layer == 0
+def test_operations_of_recurrent_layers_are_counted():
+    """By hand: two layers of four gates over each character, and the classifier."""
+    gates = 2 * 4 * 4 * (3 + 4) + 2 * 4 * 4 * (4 + 4)
+    flops = reading(recurrent()).flops
+    assert flops.total == WIDTH * gates + 2 * 4 * CHARACTERS
+    assert flops.first_layer < flops.total / 4  # the embedding is trained
 
 
 @pytest.mark.parametrize(
-    ("build", "options", "message"),
+    ("before", "spared"),
+    [(nn.Identity, 2 * WIDTH * 8), (lambda: nn.LayerNorm(WIDTH), 0)],
+)
+def test_a_layer_is_spared_a_backward_pass_if_it_reads_the_data(before, spared):
+    def build():
+        first, last = nn.Linear(WIDTH, 8), nn.Linear(8, 2)
+        return nn.Sequential(before(), first, nn.ELU(), last)
+
+    model = from_module(build, (WIDTH,), "3")
+    assert model.flops == (2 * WIDTH * 8 + 2 * 8 * 2, spared)
+    algorithm = maml(model.loss, inner_lr=0.1, server=adam(1e-3))
+    batches = [Batch(torch.rand(n, WIDTH), torch.zeros(n).long()) for n in (3, 4)]
+    task = Task(*batches, orders=torch.zeros(0, 7, dtype=torch.int64))
+    counted = counted_flops(algorithm, algorithm.init(model.init(0)).meta, task)
+    assert analytic_flops(algorithm.work(3, 4), model.flops) == counted(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("build", "head", "message"),
     [
         (
             lambda: nn.Sequential(nn.BatchNorm1d(WIDTH), nn.Linear(WIDTH, 2)),
-            {},
+            None,
             r"Sequential has buffers \(0.running_mean,.*use GroupNorm or LayerNorm",
         ),
         (
             lambda: nn.Sequential(
                 nn.BatchNorm1d(WIDTH, track_running_stats=False), nn.Linear(WIDTH, 2)
             ),
-            {},
+            None,
             "depends on the others of its batch: use GroupNorm",
         ),
-        (Centred, {}, "what Centred says of a record depends on the others"),
+        (Centred, None, "what Centred says of a record depends on the others"),
         (
             lambda: nn.Sequential(nn.Linear(WIDTH, 2), nn.Dropout(0.5)),
-            {},
-            "to different logits: leave dropout out",
+            None,
+            "Sequential draws random numbers: leave dropout out",
         ),
-        (Noisy, {}, "Noisy takes the same records to different logits"),
-        (frozen, {}, r"without gradients \(weight, bias\).*option frozen of fedavg"),
-        (Talkative, {}, "Talkative takes three records to <class 'tuple'>, not to"),
-        (Noisy, {"head": "liner"}, "no layer 'liner'; its layers are linear"),
+        (Noisy, None, "Noisy draws random numbers"),
+        (hidden_dropout, "1", "draws random numbers"),
+        (Listed, "linear", "Listed has more than its parameters.*nn.ModuleList"),
+        (Bounded, "linear", "Bounded changes its parameters when it is called"),
+        (Scaled, "linear", "Scaled changes the records that it is given"),
+        (Rooted, "linear", "Rooted has logits that are not finite"),
+        (drawn_by_numpy, None, "Linear has other weights when it is built again"),
+        (lambda: nn.Sequential(nn.LazyLinear(2)), "0", "has lazy layers"),
+        (lambda: nn.Linear(9, 2), None, r"Linear cannot be trained on records \[5\]: "),
+        (lambda: nn.Linear(WIDTH, 2).double(), None, "cannot be trained on records"),
+        (normed, "2", "second derivative by 0.*original1 of Sequential is wrong"),
+        (lambda: nn.EmbeddingBag(9, 2), None, "cannot be trained on records"),
+        (
+            lambda: nn.Sequential(nn.Linear(WIDTH, 4), nn.ReLU(), nn.Linear(4, 2)),
+            "0",
+            "layer '0' does not give the logits from one input",
+        ),
+        (frozen, None, r"without gradients \(weight, bias\).*option frozen of fedavg"),
+        (Talkative, None, "Talkative takes three records to <class 'tuple'>, not to"),
+        (Plain, "liner", "no layer 'liner'; its layers are linear"),
         (
             lambda: nn.Flatten(0),
-            {},
+            None,
             r"Flatten takes three records to \[15\], not to logits \[3, classes\]",
         ),
     ],
 )
 def test_what_is_no_function_of_parameters_and_a_record_is_refused(
-    build, options, message
+    build, head, message
 ):
     with pytest.raises(ValueError, match=message):
-        from_module(build, (WIDTH,), **options)
+        from_module(build, (WIDTH,), head)
+
+
+def test_padding_is_no_fault():
+    """Rows without a gradient, by convention, are no wrong derivatives."""
+
+    def build():
+        padded = nn.Embedding(CHARACTERS, 4, padding_idx=0)
+        return nn.Sequential(padded, nn.Flatten(), nn.Linear(4 * WIDTH, 2))
+
+    from_module(build, (WIDTH,), "2", dtype=torch.int64)
+
+
+def test_a_module_in_place_of_what_makes_one_is_refused():
+    with pytest.raises(TypeError, match="expected a function that makes a module"):
+        from_module(nn.Linear(WIDTH, 2), (WIDTH,), None)
 
 
 def test_weights_follow_from_the_seed_and_others_draws_are_left_alone():
     torch.manual_seed(5)
     wanted = torch.rand(1)
     torch.manual_seed(5)
-    model = from_module(lambda: nn.Linear(WIDTH, 2), (WIDTH,))
+    model = from_module(lambda: nn.Linear(WIDTH, 2), (WIDTH,), None)
     one, same, other = model.init(1), model.init(1), model.init(2)
     assert torch.equal(torch.rand(1), wanted)
     assert torch.equal(one["weight"], same["weight"])
@@ -264,7 +375,7 @@ def test_shared_parameters_are_one():
         module[2].weight = module[0].weight
         return module
 
-    model = from_module(tied, (1,), dtype=torch.int64)
+    model = from_module(tied, (1,), None, dtype=torch.int64)
     assert model.init(0).keys() == {"0.weight", "2.bias"}
     assert model.apply(model.init(0), torch.zeros(3, 1, dtype=torch.int64)).shape == (
         3,

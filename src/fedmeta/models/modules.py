@@ -11,10 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from fedmeta.core.bounds import Count
 from fedmeta.core.model import ForwardFlops, Model, classifier
 from fedmeta.core.types import Params
+from fedmeta.models.module_checks import check_module, parameters_of
 from fedmeta.models.product import is_transformed
 
-# Layers whose whole work is one product with their input.
-READS_ONCE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 # On CPUs too, whatever their names say.
 FUSED_ATTENTION = (
     torch.backends.cuda.enable_flash_sdp,
@@ -26,9 +26,9 @@ FUSED_ATTENTION = (
 def from_module(
     build: Callable[[], nn.Module],
     record: Sequence[int],
+    head: str | None,
     *,
     dtype: torch.dtype = torch.float32,
-    head: str | None = None,
     top: Count | None = None,
 ) -> Model:
     """A classifier from a module of PyTorch's.
@@ -37,9 +37,9 @@ def from_module(
         build: makes the module, whose ``forward`` takes records [b, *record] to logits
             [b, classes].
         record: shape of a record, such as (1, 28, 28).
-        dtype: of records; integers for a network that starts with an embedding.
         head: name of the module's last layer, whose input `Model.features` is. None:
             the model has no features, which kNN-Per needs.
+        dtype: of records; integers for a network that starts with an embedding.
         top: as of `fedmeta.core.model.classifier`.
 
     Returns:
@@ -49,10 +49,11 @@ def from_module(
         it turn PyTorch's fused attention off, for the whole process.
 
     Raises:
+        TypeError: for a module in place of what makes one.
         ValueError: for a module that is no function of its parameters and of one record
-            at a time: with buffers or frozen parameters, dropout, or statistics of a
-            batch; if it has no layer ``head``, or its logits another shape. By
-            ``apply``: for recurrent layers of PyTorch's under ``torch.vmap``.
+            at a time, that draws or changes anything, whose second derivatives are
+            wrong, or of which ``head`` is not the last layer. By ``apply``: for
+            recurrent layers of PyTorch's under ``torch.vmap``.
     """
 
     def made(seed: int) -> nn.Module:
@@ -61,7 +62,7 @@ def from_module(
             return build()
 
     def init(seed: int) -> Params:
-        return {name: p.detach() for name, p in made(seed).named_parameters()}
+        return parameters_of(made(seed))
 
     def call(module: nn.Module, params: Params, x: Tensor) -> Tensor:
         if recurrent and is_transformed():
@@ -73,8 +74,9 @@ def from_module(
         # Attention as products and a softmax: fused, it has no second derivative.
         for enable in FUSED_ATTENTION:
             enable(False)
-        x = x.reshape(-1, *record)
-        logits: Tensor = functional_call(module, params, (x,), strict=True)
+        logits: Tensor = functional_call(
+            module, params, (x.reshape(len(x), *record),), strict=True
+        )
         return logits
 
     def apply(params: Params, x: Tensor) -> Tensor:
@@ -89,60 +91,30 @@ def from_module(
         call(module, params, x)
         return seen[-1]
 
+    if isinstance(build, nn.Module):
+        raise TypeError("build: expected a function that makes a module, or its class")
     module, generator = made(0), torch.Generator().manual_seed(0)
     records = (2 * torch.rand(3, *record, generator=generator)).to(dtype)
-    _check(module, records, head)
+    for enable in FUSED_ATTENTION:
+        enable(False)
+    check_module(module, [made(0), made(1)], records, head)
+    recurrent = any(isinstance(m, RECURRENT) for m in module.modules())
     flops = _forward_flops(module, records[:1])
-    recurrent = any(isinstance(m, nn.RNNBase) for m in module.modules())
     # Shapes, without memory; what layers share, they go on sharing.
     shapes = {id(p): nn.Parameter(p.to("meta")) for p in module.parameters()}
     empty = deepcopy(module, shapes)
     return classifier(init, apply, flops, top, None if head is None else features)
 
 
-def _check(module: nn.Module, records: Tensor, head: str | None) -> None:
-    name = type(module).__name__
-    if buffers := ", ".join(n for n, _ in module.named_buffers()):
-        raise ValueError(
-            f"{name} has buffers ({buffers}), which no client sends: make constants in"
-            " forward, and use GroupNorm or LayerNorm in place of BatchNorm"
-        )
-    if frozen := [n for n, p in module.named_parameters() if not p.requires_grad]:
-        raise ValueError(
-            f"{name} has parameters without gradients ({', '.join(frozen)}); to leave"
-            " layers as they are, name them in the option frozen of fedavg"
-        )
-    if head is not None and head not in dict(module.named_modules()):
-        layers = ", ".join(n for n, _ in module.named_modules() if n)
-        raise ValueError(f"{name} has no layer {head!r}; its layers are {layers}")
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        logits, again, two = module(records), module(records), module(records[:2])
-    if not isinstance(logits, Tensor) or logits.shape[:-1] != (len(records),):
-        what = list(logits.shape) if isinstance(logits, Tensor) else type(logits)
-        raise ValueError(
-            f"{name} takes three records to {what}, not to logits [3, classes]"
-        )
-    if not torch.equal(logits, again):
-        raise ValueError(
-            f"{name} takes the same records to different logits: leave dropout out, for"
-            " a client's update is a function of its parameters and records"
-        )
-    if not torch.allclose(logits[:2], two, rtol=1e-3, atol=1e-4):
-        raise ValueError(
-            f"what {name} says of a record depends on the others of its batch: use"
-            " GroupNorm or LayerNorm in place of BatchNorm"
-        )
-
-
 def _forward_flops(module: nn.Module, record: Tensor) -> ForwardFlops:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # In double precision, since oneDNN's recurrent layers are not counted.
+    module = deepcopy(module).double()
+    record = record.double() if record.is_floating_point() else record
+    with torch.no_grad(), FlopCounterMode(display=False) as forward:
         module(record)
-    # Counted by the names of modules below the root's class.
-    root = type(module).__name__
-    layers = {f"{root}.{n}".rstrip("."): m for n, m in module.named_modules()}
-    first = 0
-    for name, counts in counter.get_flop_counts().items():
-        if isinstance(layers.get(name), READS_ONCE) and record.is_floating_point():
-            first = sum(counts.values())
-            break
-    return ForwardFlops(counter.get_total_flops(), first)
+    with FlopCounterMode(display=False) as both:
+        total = module(record).sum()
+        torch.autograd.grad(total, [*module.parameters()], allow_unused=True)
+    # A backward pass takes twice the operations, but for layers that read the data.
+    once = forward.get_total_flops()
+    return ForwardFlops(once, 3 * once - both.get_total_flops())
