@@ -30,6 +30,7 @@ from toys import (
 )
 
 from fedmeta.core.algorithms import ALGORITHMS, FineTuning, LocalSteps
+from fedmeta.core.algorithms.common import check_part, within, without
 from fedmeta.core.backends import pad_task, sequential, threaded, vectorized
 from fedmeta.core.cost import traffic
 from fedmeta.core.engine import run_rounds
@@ -666,6 +667,16 @@ def test_a_head_that_is_not_there_is_refused(case):
                 ValueError, match="'w9'.*: expected some of the model's"
             ):
                 act(algorithm)
+
+
+@pytest.mark.parametrize("frozen", [("body",), ("body.a",), ("body.a", "head")])
+def test_a_layer_has_the_parameters_of_the_layers_in_it(frozen):
+    names = ["body.a.w", "body.a.norm.g", "body.b.w", "bodyguard.w", "head.w"]
+    params = {name: torch.ones(()) for name in names}
+    in_it = [n for n in names if any(n.startswith(f"{layer}.") for layer in frozen)]
+    assert [*within(frozen, params)] == in_it
+    assert [*without(frozen, params)] == [n for n in names if n not in in_it]
+    check_part(frozen, params, "frozen")
 
 
 def by_hand(name, **options):

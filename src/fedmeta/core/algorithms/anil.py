@@ -3,7 +3,7 @@
 from fedmeta.core.algorithms.common import (
     applied_by,
     check_head,
-    layer_of,
+    is_in,
     theta_only,
 )
 from fedmeta.core.algorithms.maml import LocalSteps, learner
@@ -51,7 +51,7 @@ def anil(
     def step_size(meta: MetaParams) -> Params:
         return {
             # One number, seen as a tensor of the parameter's shape.
-            name: p.new_tensor(inner_lr if layer_of(name) in head else 0.0).expand_as(p)
+            name: p.new_tensor(inner_lr if is_in(head, name) else 0.0).expand_as(p)
             for name, p in meta["theta"].items()
         }
 

@@ -77,14 +77,9 @@ def applied_by(
     return server_update
 
 
-def layers_of(params: Params) -> set[str]:
-    """Names of a network's layers; a layer's parameters are called "<layer>.<name>"."""
-    return {layer_of(name) for name in params}
-
-
-def layer_of(name: str) -> str:
-    """The layer that a parameter belongs to."""
-    return name.rpartition(".")[0] or name
+def is_in(layers: Collection[str], name: str) -> bool:
+    """Whether a parameter, "<layer>.<name>", is one of these layers' or of theirs."""
+    return any(name == layer or name.startswith(f"{layer}.") for layer in layers)
 
 
 def check_head(head: Collection[str], params: Params, option: str = "head") -> None:
@@ -93,22 +88,22 @@ def check_head(head: Collection[str], params: Params, option: str = "head") -> N
     Raises:
         ValueError: for none at all, or an unknown one.
     """
-    layers = layers_of(params)
-    if not head or not layers.issuperset(head):
+    if not head or not all(within([layer], params) for layer in head):
+        layers = sorted({name.rpartition(".")[0] or name for name in params})
         raise ValueError(
             f"{option} {list(head)}: expected some of the model's layers, which are "
-            f"{', '.join(sorted(layers))}"
+            f"{', '.join(layers)}"
         )
 
 
 def without(layers: Collection[str], params: Params) -> Params:
     """The parameters of all other layers."""
-    return {n: p for n, p in params.items() if layer_of(n) not in layers}
+    return {n: p for n, p in params.items() if not is_in(layers, n)}
 
 
 def within(layers: Collection[str], params: Params) -> Params:
     """The parameters of some layers."""
-    return {n: p for n, p in params.items() if layer_of(n) in layers}
+    return {n: p for n, p in params.items() if is_in(layers, n)}
 
 
 def check_part(layers: Collection[str], params: Params, option: str) -> None:
