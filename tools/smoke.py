@@ -9,7 +9,7 @@ golden ones of tests/golden; --update writes those instead.
 
 import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -51,7 +51,10 @@ def main() -> None:
             by_benchmark.setdefault(name.partition("_")[0], []).append(name)
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("fork")) as pool:
         try:
-            list(pool.map(run, by_benchmark.values()))
+            for done in as_completed(
+                [pool.submit(run, n) for n in by_benchmark.values()]
+            ):
+                done.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

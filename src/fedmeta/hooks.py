@@ -70,7 +70,11 @@ class ShowTheWay:
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         names = (n for n in sorted(pipeline.outputs()) if ".report." in n)
-        files = [Path(getattr(catalog.get(n), "_filepath", "")) for n in names]
+        files = [
+            Path(path)
+            for n in names
+            if (path := getattr(catalog.get(n), "_filepath", ""))
+        ]
         pages = [path for path in files if path.suffix == ".html"]
         for path in pages or files:
             below = path.is_relative_to(self._project)

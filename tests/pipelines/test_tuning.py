@@ -164,10 +164,30 @@ def test_a_configuration_that_diverges_is_not_kept(data, tmp_path):
     assert set(table.loc[table["kept"], "training"]) == {2}
 
 
-def test_where_every_configuration_diverges_none_is_chosen(data, tmp_path):
+def test_where_every_configuration_diverges_none_is_chosen(data, tmp_path, capsys):
     rates = [{"inner_lr": 1e30}, {"inner_lr": 2e30}]
     options = TUNING.model_copy(update={"configurations": {"maml": rates}})
     table = tuned(data, tmp_path, "maml", options)
     assert table["adaptation"].tolist() == ["diverged"] * 2
     assert not table["kept"].any()
+    capsys.readouterr()
     assert not tuning.choose(maml=table)["chosen"].any()
+    assert "FedMeta(MAML) all configurations diverged" in capsys.readouterr().out
+
+
+def test_an_unknown_layer_is_told_of_before_anything_is_trained(data, tmp_path):
+    wrong = [{"fine_tuning": {"optimizer": {"name": "sgd", "lr": 0.1}, "head": ["x"]}}]
+    blocks = {"fedavg": RATES[:1], "fedavg_meta": [*RECIPES, *wrong]}
+    options = TUNING.model_copy(update={"configurations": blocks})
+    with pytest.raises(ValueError, match="head .'x'.: expected some of the model's"):
+        tuned(data, tmp_path, tuning=options)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "rungs", [[(4, 1), (2, 2)], [(2, 1), (2, 1)], [(2, 1), (4, 2)]]
+)
+def test_rungs_ascend(rungs):
+    rows = [{"rounds": rounds, "keep": keep} for rounds, keep in rungs]
+    with pytest.raises(ValueError, match="more rounds at each rung"):
+        TuningOptions(rungs=rows, work_limit=1, configurations={})

@@ -171,6 +171,7 @@ def tune(
             for row in sizes.itertuples()
         )
 
+    _check_layers(plan, names, tuning)
     unit = work(reference, algorithms)
     shares = [work(trained, own) / unit for _, own in candidates]
     for (words, _), share in zip(candidates, shares, strict=True):
@@ -227,6 +228,18 @@ def tune(
         yield checkpoint, _joined(tables, settings)
         if not going:  # all have diverged
             return
+
+
+def _check_layers(plan: TrainingPlan, names: list[str], tuning: TuningOptions) -> None:
+    """Tell of an unknown layer before anything is trained.
+
+    Raises:
+        ValueError: for it.
+    """
+    for name in names:
+        for _, own in configurations(name, plan.blocks, tuning.configurations[name]):
+            setup = plan._replace(names=[name], blocks=own).prepare()
+            setup.algorithms[name].init(setup.model.init(plan.training.seed))
 
 
 def _adapted_with(name: str, blocks: Blocks) -> str:

@@ -1,5 +1,6 @@
 """Options of the studies, beyond those of every training."""
 
+from itertools import pairwise
 from typing import Any
 
 from pydantic import (
@@ -77,3 +78,11 @@ class TuningOptions(Options):
     # By algorithm: options in place of those of its block. Those of an algorithm that
     # shares another's training say how clients adapt.
     configurations: dict[str, list[dict[str, Any]]]
+
+    @field_validator("rungs")
+    @classmethod
+    def _ascending(cls, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
+        for before, after in pairwise(rungs):
+            if after.rounds <= before.rounds or after.keep > before.keep:
+                raise ValueError("expected more rounds at each rung, and keep no more")
+        return rungs

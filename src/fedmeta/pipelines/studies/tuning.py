@@ -80,13 +80,17 @@ def choose(**tables: pd.DataFrame) -> pd.DataFrame:
         chosen=table["kept"] & last,
     )
     table.attrs["settings"] = made_with
-    show(_printed(table[table["chosen"]]), "Chosen on validation clients", wrapped=2)
+    show(_printed(table), "Chosen on validation clients", wrapped=2)
     return table
 
 
-def _printed(chosen: pd.DataFrame) -> Shown:
+def _printed(table: pd.DataFrame) -> Shown:
     """For each algorithm its options, which parameters are judged, and the accuracy."""
-    rows = []
+    rows, chosen = [], table[table["chosen"]]
+    for name in table["algorithm"].unique():
+        if name not in set(chosen["algorithm"]):
+            none = "all configurations diverged: lower their rates"
+            rows.append([*map(TableCell, [name, none, "", ""])])
     for row in chosen.to_dict("records"):
         adaptation = "" if row["adaptation"] == AS_TRAINED else f", {row['adaptation']}"
         options = f"{row['configuration']}{adaptation}"
