@@ -175,12 +175,7 @@ def tune(
     unit = work(reference, algorithms)
     shares = [work(trained, own) / unit for _, own in candidates]
     for (words, _), share in zip(candidates, shares, strict=True):
-        if share > tuning.work_limit:
-            raise ValueError(
-                f"tuning.configurations.{trained}: a client update with {words} costs"
-                f" {share:.2f} times one of {reference}, above the work_limit of"
-                f" {tuning.work_limit:g}; leave it out, or raise the limit"
-            )
+        _check_work(f"tuning.configurations.{trained}", words, share, tuning, reference)
 
     going = list(range(len(candidates)))
     for rung in tuning.rungs:
@@ -228,6 +223,17 @@ def tune(
         yield checkpoint, _joined(tables, settings)
         if not going:  # all have diverged
             return
+
+
+def _check_work(
+    what: str, words: str, share: float, tuning: TuningOptions, reference: str
+) -> None:
+    if share > tuning.work_limit:
+        raise ValueError(
+            f"{what}: a client update with {words} costs {share:.2f} times one of"
+            f" {reference}, above the work_limit of {tuning.work_limit:g}; leave it out,"
+            " or raise the limit"
+        )
 
 
 def _check_layers(plan: TrainingPlan, names: list[str], tuning: TuningOptions) -> None:
