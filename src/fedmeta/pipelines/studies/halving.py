@@ -231,8 +231,8 @@ def _check_work(
     if share > tuning.work_limit:
         raise ValueError(
             f"{what}: a client update with {words} costs {share:.2f} times one of"
-            f" {reference}, above the work_limit of {tuning.work_limit:g}; leave it out,"
-            " or raise the limit"
+            f" {reference}, above the work_limit of {tuning.work_limit:g}; leave it"
+            " out, or raise the limit"
         )
 
 
