@@ -44,9 +44,9 @@ def project(new_project):
     """A project beside the table of the page."""
     folder = new_project()
     bootstrap_project(folder)
-    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     with contextlib.chdir(folder):
-        exec(compile(block, PAGE, "exec"), {})
+        exec(compile("".join(blocks), PAGE, "exec"), {})
     return folder
 
 
@@ -72,7 +72,8 @@ def test_the_pages_table_becomes_a_report(project):
 
 def test_an_environment_is_written_for_a_table(project):
     """Its run is that of the parameters on the command line."""
-    command, whole = (c for c in commands(PAGE) if re.search("init|--env films", c))
+    wanted = "init-table|_fedmeta --env films"
+    command, whole = (c for c in commands(PAGE) if re.search(wanted, c))
     init = shlex.split(command)[2:]
     metadata = SimpleNamespace(project_path=project)
     with contextlib.chdir(project):
@@ -107,7 +108,7 @@ def test_an_environment_is_written_for_a_table(project):
 
 @pytest.mark.slow
 def test_the_digits_become_a_report(project, monkeypatch, capsys):
-    write, whole = (c for c in commands(PAGE) if "digits" in c)
+    write, whole = (c for c in commands(PAGE) if "digits" in c and "table" not in c)
     assert write == f"python -m {digits.__name__}"
     monkeypatch.setattr("sys.argv", ["digits"])
     with contextlib.chdir(project):
