@@ -142,7 +142,7 @@ def _check_derivatives(module: nn.Module, records: Tensor) -> None:
     module = deepcopy(module).double()
     x = records.double() if records.is_floating_point() else records
     generator = torch.Generator().manual_seed(2)
-    params = {n: p.detach().clone() for n, p in module.named_parameters()}
+    params = parameters_of(module)
     draw = [torch.randn(p.shape, generator=generator).to(p) for p in params.values()]
     # Away from the kinks of activations, and from parameters that start alike.
     params = {n: p + MOVED * d for (n, p), d in zip(params.items(), draw, strict=True)}

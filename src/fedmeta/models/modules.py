@@ -71,9 +71,7 @@ def from_module(
                 "PyTorch's vmap does not differentiate recurrent layers twice: set"
                 " training.backend to threaded or sequential"
             )
-        # Attention as products and a softmax: fused, it has no second derivative.
-        for enable in FUSED_ATTENTION:
-            enable(False)
+        _part_attention()
         logits: Tensor = functional_call(
             module, params, (x.reshape(len(x), *record),), strict=True
         )
@@ -95,8 +93,7 @@ def from_module(
         raise TypeError("build: expected a function that makes a module, or its class")
     module, generator = made(0), torch.Generator().manual_seed(0)
     records = (2 * torch.rand(3, *record, generator=generator)).to(dtype)
-    for enable in FUSED_ATTENTION:
-        enable(False)
+    _part_attention()
     check_module(module, [made(0), made(1)], records, head)
     recurrent = any(isinstance(m, RECURRENT) for m in module.modules())
     flops = _forward_flops(module, records[:1])
@@ -104,6 +101,12 @@ def from_module(
     shapes = {id(p): nn.Parameter(p.to("meta")) for p in module.parameters()}
     empty = deepcopy(module, shapes)
     return classifier(init, apply, flops, top, None if head is None else features)
+
+
+def _part_attention() -> None:
+    """Attention as products and a softmax: fused, it has no second derivative."""
+    for enable in FUSED_ATTENTION:
+        enable(False)
 
 
 def _forward_flops(module: nn.Module, record: Tensor) -> ForwardFlops:
