@@ -82,11 +82,12 @@ test: setup-dev ## the quick tests; FEMNIST=, SHAKESPEARE=, SENT140=, USAGE_LOG=
 
 # Tracing costs a third of the time: so not of all tests, which covered 98 % of the whole
 # package when it was last measured (make test ARGS=--cov).
+COVERED := core data models benchmarks/table serving/test_personalise.py
 coverage: setup-dev ## that tests run what makes numbers, line by line
 	@echo "About 3 minutes on 2 cores"
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" -q \
 		$(addprefix --cov=fedmeta.,core data models) \
-		$(addprefix tests/,core data models benchmarks/table serving/test_personalise.py)
+		$(addprefix tests/,$(COVERED))
 
 lint: setup-dev ## ruff, the import layers and the types
 	$(BIN)/ruff check .
