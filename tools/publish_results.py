@@ -35,6 +35,7 @@ from fedmeta.reporting.bootstrap import interval
 from fedmeta.reporting.results import restored
 from fedmeta.reporting.shown import markdown
 from fedmeta.reporting.wording import with_intervals
+from fedmeta.reproduction.report import slug
 from fedmeta.studies import STUDIES, Study
 from fedmeta.studies.study import table_of
 
@@ -102,7 +103,7 @@ def main() -> None:
         found = {"seeds": seeds(reports)}
     elif (reports[0] / "table3.csv").is_file():
         found = study(reports[0])
-    elif (reports[0] / "table2.md").is_file():
+    elif (reports[0].parent / "claims.csv").is_file():
         found = reproduction(reports[0], args.prefix)
     elif reports[0].parent.name in STUDIES:
         found = related(STUDIES[reports[0].parent.name], reports[0], args.prefix)
@@ -250,16 +251,24 @@ def study(report: Path) -> dict[str, pd.DataFrame]:
 
 def reproduction(report: Path, prefix: str) -> dict[str, pd.DataFrame]:
     """What is published of a grid of runs, by name; figures are copied."""
-    for name in ("accuracy", "density"):
+    claims = read_table(report.parent / "claims.csv")
+    here = claims["experiment"].map(slug) == report.name
+    if (report / "table2.md").is_file():  # of Table 2 and Figure 2, what docs show
+        tables, figures = (
+            ["table2", "before", "gains", "overhead"],
+            ["accuracy", "density"],
+        )
+        here = claims["source"] == read_table(report / "table2.csv")["source"].iloc[0]
+    else:
+        tables, figures = (
+            [f.stem for f in sorted(report.glob(f"*.{kind}"))] for kind in ("md", "svg")
+        )
+    for name in figures:
         path = RESULTS / f"{prefix}_{name}.svg"
         shutil.copyfile(report / f"{name}.svg", path)
         print(path)
-    claims = read_table(report.parent / "claims.csv")
-    source = read_table(report / "table2.csv")["source"].iloc[0]
-    claims = claims[claims["source"] == source]
-    tables = ("table2", "before", "gains", "overhead")
     return {
-        "claims": claims.drop(columns=["experiment", "source"]),
+        "claims": claims[here].drop(columns=["experiment", "source"]),
         **{
             name: _from_markdown((report / f"{name}.md").read_text(encoding="utf-8"))
             for name in tables

@@ -245,8 +245,11 @@ def test_tracked_options_are_those_of_the_variant(project, study):
         assert runs["fo_tau4"]["training.probe.inner_lr"] == "0.01"
     if study.home == nustep.HOME:
         assert {n: p["algorithm.steps"] for n, p in runs.items()} == {
-            f"nu{steps}": str(steps) for steps in nustep.STEPS
+            name: str(variant.factors["nu_train"])
+            for name, variant in nustep.VARIANTS.items()
         }
+        assert runs["nu5_fo"]["algorithm.hessians.last"] == "0"
+        assert runs["nu5_hf"]["algorithm.hessians.difference"] == "0.001"
     if study.home == personalized.HOME:
         assert runs["e5"]["algorithm.epochs"] == "5"
         second = runs["e5_reptile"]

@@ -4,6 +4,7 @@ from pytest import approx
 from report_samples import found, make_report, make_targets
 
 from fedmeta.reporting.measures import first_reaching
+from fedmeta.reporting.shown import shown
 from fedmeta.reporting.tables import accuracy_table, overhead_table
 from fedmeta.reporting.wording import headline_columns
 
@@ -181,3 +182,10 @@ class TestOverheadTable:
 def test_first_reaching_ignores_the_order_of_rows(histories):
     backwards = histories["FedMeta(MAML)"].iloc[::-1]
     assert first_reaching(backwards, 0.65)["round"] == 20
+
+
+def test_a_deviation_in_flop_has_a_prefix_of_its_own():
+    table = pd.DataFrame({"flops": [2.5e12], "flops_sd": [1.89e10]})
+    table = table.assign(final=50.0, final_sd=0.5)
+    ((_, (row,)),) = shown(table).bodies
+    assert [cell.text for cell in row] == ["2.50 TFLOP ± 18.9 GFLOP", "50.0 % ± 0.50"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from rich import box
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fedmeta.reporting.wording import column_of
+from fedmeta.reporting.wording import bytes_text, column_of, flops_text
 
 HIDDEN = "source"  # a page says once what the data are
 
@@ -74,7 +74,7 @@ def shown(
             TableCell(column.missing)
             if pd.isna(value)
             else TableCell(
-                column.text(value) + ("" if pd.isna(sd) else f" ± {sd:.2f}"),
+                column.text(value) + _deviation(sd, column.text),
                 value == highest,
             )
             for value, sd in zip(
@@ -94,6 +94,13 @@ def shown(
         ],
         [(t, len(list(g))) for t, g in groupby(map(group, names))] if group else (),
     )
+
+
+def _deviation(sd: float | None, text: Callable[[Any], str]) -> str:
+    """Behind a mean: in bytes or FLOP with a prefix of its own."""
+    if pd.isna(sd):
+        return ""
+    return f" ± {text(sd) if text in (bytes_text, flops_text) else f'{sd:.2f}'}"
 
 
 def columns_in_sight(table: pd.DataFrame) -> list[str]:

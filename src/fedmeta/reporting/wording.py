@@ -183,6 +183,8 @@ paper_fedavg_update | Paper, MNIST: FedAvg + update | {:.2f}
 paper_fo | Paper, MNIST: FO | {:.2f}
 paper_hf | Paper, MNIST: HF | {:.2f}
 nu_train | ν | text
+gradient | Meta-gradient | text
+meta_loss | Final meta-loss | {:.3f}
 noise | z | {:g}
 compression | Compression | text
 final | Final accuracy | %
