@@ -12,7 +12,7 @@ from fedmeta.models.mlp import mlp
 from fedmeta.pipelines.studies import label_skew, writers
 from fedmeta.pipelines.studies.experiment import Experiment, Variant
 from fedmeta.reporting import measures as m
-from fedmeta.reporting.curves import by_round, curves
+from fedmeta.reporting.curves import LOSS, by_round, curves
 from fedmeta.reporting.figure_kinds import Map, heat_maps
 from fedmeta.reporting.phrases import all_of, beats, best, counted, greatest, sooner
 from fedmeta.reporting.report import Report, Section
@@ -98,6 +98,7 @@ def report(results: Results) -> Report:
     losses = curves(
         by_round(kinds, META_LOSS, shades(GRADIENTS)),
         f"Meta-loss of validation users with {LAST}, by round · {results.source}",
+        LOSS,
     )
     return Report(
         "Training for more than one step of fine-tuning",
@@ -125,7 +126,7 @@ def report(results: Results) -> Report:
                 "The mean loss of the validation users' query records after ν steps, "
                 "which is what training minimises, with exact gradients, without "
                 "Hessians (first order), and with differences of gradients in their "
-                "place (Hessian-free). What a round computes is in the table above.",
+                "place (Hessian-free).",
                 None,
                 {"meta_loss": (losses, LOSSES)},
             ),
@@ -177,8 +178,8 @@ CURVES = """
 A curve that rises earlier needs fewer rounds, but a round of more steps computes more:
 the table has both."""
 LOSSES = """
-In nats a query record. A client's meta-step of first order computes about half of an
-exact one."""
+Low is good. Exact and Hessian-free gradients should give one curve: a difference of
+gradients is nearly the product with the Hessian."""
 STUDY = Study(
     HOME,
     writers.WRITERS.benchmark,
