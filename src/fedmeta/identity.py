@@ -17,7 +17,7 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -282,17 +282,10 @@ def environment() -> dict[str, str]:
     """Versions and hardware: recorded with results, but not part of their identity."""
     return {
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("torch", "numpy")},
+        **{name: version(name) for name in ("torch", "numpy")},
         "processor": _processor(),
         "threads": os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1),
     }
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return ""
 
 
 @cache
