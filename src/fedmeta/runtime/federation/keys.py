@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from fedmeta.data.files import write_private
+from fedmeta.runtime.federation.lasting import HOST
 
-HOST = "127.0.0.1"
 DAYS = 30
 PEM = Encoding.PEM
 

@@ -18,8 +18,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fedmeta.runtime.federation.keys import HOST, write_certificate, write_node_key
-from fedmeta.runtime.federation.lasting import ADDRESS
+from fedmeta.runtime.federation.keys import write_certificate, write_node_key
+from fedmeta.runtime.federation.lasting import ADDRESS, HOST
 from fedmeta.stops import stoppable
 
 log = logging.getLogger(__name__)
