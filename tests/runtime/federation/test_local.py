@@ -21,7 +21,7 @@ with started(Path(sys.argv[1]) / "local", Path(sys.argv[1]), {}) as local:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_processes_end_with_it_however_it_is_stopped(tmp_path, number):
     command = [sys.executable, "-c", STARTED, str(tmp_path)]
     with subprocess.Popen(
