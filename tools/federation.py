@@ -22,6 +22,7 @@ from fedmeta.data.files import whole_file
 from fedmeta.options import build
 from fedmeta.runtime.federation.local import started
 from fedmeta.runtime.federation.pack import pack
+from fedmeta.stops import Stop
 
 ROOT = Path(__file__).resolve().parent.parent
 PIPELINE = "femnist_federation"
@@ -39,9 +40,12 @@ def main() -> None:
     nodes = {name: folder / "nodes" / name for name in NODES}
     shutil.rmtree(folder, ignore_errors=True)
     deal_out(sample_of(arguments.env), folder / "raw", nodes)
-    with started(folder / "local", ROOT, nodes) as federation:
-        config = {"pipeline": arguments.pipeline, "env": arguments.env}
-        completed = federation.run({**config, "nodes": len(nodes)})
+    config = {"pipeline": arguments.pipeline, "env": arguments.env}
+    try:
+        with started(folder / "local", ROOT, nodes) as federation:
+            completed = federation.run({**config, "nodes": len(nodes)})
+    except Stop as stop:  # all has ended
+        sys.exit(128 + stop.number)
     sys.exit(0 if completed else f"the run failed; its logs: {folder / 'local/logs'}")
 
 

@@ -4,6 +4,7 @@ import ast
 import hashlib
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,9 @@ def _imports(node: ast.AST, name: str, path: Path, package: Path) -> Iterator[st
     if isinstance(node, ast.Import):
         whole = [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
-        base = node.module or ""
-        if node.level:
-            parts = [package.name, *name.split(".")]
-            up = node.level - (path.name == "__init__.py")
-            base = ".".join([*parts[: len(parts) - up], *filter(None, [base])])
+        own = f"{package.name}.{name}"
+        around = own if path.name == "__init__.py" else own.rpartition(".")[0]
+        base = resolve_name("." * node.level + (node.module or ""), around)
         whole = [base, *(f"{base}.{alias.name}" for alias in node.names)]
     else:
         return

@@ -17,19 +17,18 @@ from fedmeta.cli.use import personalise_command, recommend_command
 __all__ = ["cli", "parameter_items", "run"]
 
 
-@click.group(name="fedmeta", context_settings=CONTEXT_SETTINGS)
-def cli() -> None:
-    pass  # a docstring would stand in the head of `kedro --help`
-
-
-for _command in (
-    run,  # also that of the packaged project: python -m fedmeta
-    sweep_command,
-    recommend_command,
-    personalise_command,
-    init_table_command,
-    reproduce_command,
-    track_command,
-    space_command,
-):
-    cli.add_command(_command)
+# Without a help text, which would stand in the head of `kedro --help`.
+cli = click.Group(
+    "fedmeta",
+    [
+        run,  # also that of the packaged project: python -m fedmeta
+        sweep_command,
+        recommend_command,
+        personalise_command,
+        init_table_command,
+        reproduce_command,
+        track_command,
+        space_command,
+    ],
+    context_settings=CONTEXT_SETTINGS,
+)

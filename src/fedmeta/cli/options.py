@@ -26,18 +26,14 @@ def parameters_given(ctx: click.Context, param: click.Parameter, given: Any) -> 
         if not item.partition("=")[0].strip() or "=" not in item:
             raise click.BadParameter(
                 f"{item!r}: expected NAME=VALUE, or several with commas between; a list"
-                " is NAME=[VALUE,VALUE], or stands in a file for --config",
-                ctx,
-                param,
+                " is NAME=[VALUE,VALUE], or stands in a file for --config"
             )
     try:
         found: Any = OmegaConf.to_container(OmegaConf.from_dotlist(items))
         return found
     except (YAMLError, OmegaConfBaseException):
         raise click.BadParameter(
-            f"{given!r}: a value that is no YAML; is a bracket or a quote left open?",
-            ctx,
-            param,
+            f"{given!r}: a value that is no YAML; is a bracket or a quote left open?"
         ) from None
 
 

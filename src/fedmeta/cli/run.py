@@ -49,7 +49,7 @@ def _known_runner(ctx: click.Context, param: click.Parameter, given: Any) -> Any
         near = difflib.get_close_matches(given, known, n=1)
         hint = f" (is it {near[0]}?)" if near else ""
         raise click.BadParameter(
-            f"no runner {given!r}{hint}; expected one of {', '.join(known)}", ctx, param
+            f"no runner {given!r}{hint}; expected one of {', '.join(known)}"
         )
     return given
 

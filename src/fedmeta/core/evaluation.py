@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import torch
 
 from fedmeta.core.algorithms.common import everything
-from fedmeta.core.gradients import Loss, slices
+from fedmeta.core.gradients import Loss, count, slices
 from fedmeta.core.inner import Plan, meta_gradient, steps
 from fedmeta.core.model import Model, own_model
 from fedmeta.core.optimizers import Optimizer
@@ -55,24 +55,18 @@ def evaluate_clients(
     """
 
     def judge(meta: MetaParams, task: Task) -> dict[str, torch.Tensor]:
-        with torch.no_grad():
-            before = _score(model, meta["theta"], task.query, chunk)
+        before = _score(model, meta["theta"], task.query, chunk)
         adapted = algorithm.adapt(meta, task.support)
         if adapted is meta["theta"] and algorithm.own_model is None:  # no adaptation
             after = before
         else:
             with torch.no_grad():
                 own = own_model(algorithm, model, adapted, task.support)
-                after = _score(own, adapted, task.query, chunk)
-        return {
-            "num_support": _size(task.support),
-            "num_query": _size(task.query),
-            **{f"{name}_sum_before": value[0] for name, value in before.items()},
-            **{f"{name}_sum_after": value[0] for name, value in after.items()},
-        }
+            after = _score(own, adapted, task.query, chunk)
+        return _row(task, sum_before=before, sum_after=after)
 
-    for client, scores in backend(judge, make_task)(meta, clients, EVALUATION_ROUND):
-        yield {"client_id": client, **_numbers(scores)}
+    for client, row in backend(judge, make_task)(meta, clients, EVALUATION_ROUND):
+        yield {"client_id": client, **_numbers(row)}
 
 
 def evaluate_fine_tuning(
@@ -115,18 +109,13 @@ def evaluate_fine_tuning(
         for number, (theta, _) in enumerate(tuned):
             epoch, inside = divmod(number, an_epoch)
             if epoch in epochs and not inside:
-                with torch.no_grad():
-                    scores = _score(model, theta, task.query, chunk)
-                found[epoch] = {
-                    "num_support": _size(task.support),
-                    "num_query": _size(task.query),
-                    **{f"{name}_sum": value[0] for name, value in scores.items()},
-                }
+                scores = _score(model, theta, task.query, chunk)
+                found[epoch] = _row(task, sum=scores)
         return found
 
     for client, found in backend(judge, make_task)(meta, clients, EVALUATION_ROUND):
-        for epoch, scores in found.items():
-            yield {"client_id": client, "epochs": epoch, **_numbers(scores)}
+        for epoch, row in found.items():
+            yield {"client_id": client, "epochs": epoch, **_numbers(row)}
 
 
 def metrics_of(columns: Iterable[str], ending: str = "_sum_after") -> list[str]:
@@ -177,20 +166,23 @@ def meta_gradient_norm(
     return float(torch.cat([leaf.flatten() for leaf in mean.values()]).norm())
 
 
-def _numbers(scores: dict[str, torch.Tensor]) -> dict[str, int | float]:
-    integers = {"num_support", "num_query"}
-    return {
-        name: int(value) if name in integers else float(value)
-        for name, value in scores.items()
-    }
+def _row(task: Task, **scores: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Numbers of a client's records, and sums of scores that are named by their end."""
+    row = {"num_support": _size(task.support), "num_query": _size(task.query)}
+    for ending, found in scores.items():
+        row |= {f"{name}_{ending}": value[0] for name, value in found.items()}
+    return row
 
 
 def _size(batch: Batch) -> torch.Tensor:
-    if batch.mask is None:
-        return torch.tensor(len(batch.y))
-    return batch.mask.sum()
+    return torch.as_tensor(count(batch)).long()
 
 
+def _numbers(row: dict[str, torch.Tensor]) -> dict[str, int | float]:
+    return {name: value.item() for name, value in row.items()}
+
+
+@torch.no_grad()
 def _score(
     model: Model, params: Params, batch: Batch, chunk: int | None
 ) -> dict[str, torch.Tensor]:

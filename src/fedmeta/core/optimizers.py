@@ -22,16 +22,33 @@ Round = int | Tensor  # the number of a round, from 1
 
 
 class Optimizer(NamedTuple):
-    """``init(params) -> state``; ``update(grads, state, params, active, number)``.
+    """Three functions, of which `update` makes a step."""
 
-    ``update`` returns ``(params, state)``. ``active`` [] says whether this step counts:
-    a client that was padded to another's number of batches stands still in the surplus
-    ones. None: it counts. ``number`` is the round that the step is taken in, from 1: a
-    rate that decays is the same for all local steps of a round.
-    """
+    init: Callable[[Any], Any]  # params -> state
+    # (grads, state, params, active, learning rate) -> (params, state)
+    step: Callable[[Any, Any, Any, Active, Any], Moved]
+    rate: Callable[[Round], Any]  # the number of a round, from 1 -> learning rate
 
-    init: Callable[[Any], Any]
-    update: Callable[..., Moved]
+    def update(
+        self,
+        grads: Any,
+        state: Any,
+        params: Any,
+        active: Active = None,
+        number: Round = 1,
+    ) -> Moved:
+        """Parameters and state after a step.
+
+        Args:
+            grads: gradients.
+            state: before the step.
+            params: before the step.
+            active: [] whether this step counts: a client that was padded to another's
+                number of batches stands still in the surplus ones. None: it counts.
+            number: the round that the step is taken in: a rate that decays is the same
+                for all local steps of a round.
+        """
+        return self.step(grads, state, params, active, self.rate(number))
 
 
 def decaying(lr: Rate, half_life: Rate | None) -> Callable[[Round], float | Tensor]:
@@ -51,27 +68,6 @@ def decaying(lr: Rate, half_life: Rate | None) -> Callable[[Round], float | Tens
     return lambda number: lr * 0.5 ** ((number - 1) / half_life)
 
 
-def _at_rate(
-    lr: Rate,
-    half_life: Rate | None,
-    init: Callable[[Any], Any],
-    step: Callable[[Any, Any, Any, Active, Any], Moved],
-) -> Optimizer:
-    """An optimiser from a ``step`` that takes the learning rate of the round."""
-    rate = decaying(lr, half_life)
-
-    def update(
-        grads: Any,
-        state: Any,
-        params: Any,
-        active: Active = None,
-        number: Round = 1,
-    ) -> Moved:
-        return step(grads, state, params, active, rate(number))
-
-    return Optimizer(init, update)
-
-
 def sgd(lr: Rate, half_life: Rate | None = None) -> Optimizer:
     """Plain gradient descent, without state."""
 
@@ -81,7 +77,7 @@ def sgd(lr: Rate, half_life: Rate | None = None) -> Optimizer:
             return tree_map(lambda p, g: p.sub_(g, alpha=alpha), params, grads), state
         return tree_map(lambda p, g: p - lr * active * g, params, grads), state
 
-    return _at_rate(lr, half_life, lambda params: {}, step)
+    return Optimizer(lambda params: {}, step, decaying(lr, half_life))
 
 
 def adam(
@@ -135,32 +131,29 @@ def adam(
     def masked(
         grads: Any, state: Any, params: Any, active: Tensor, lr: float | Tensor
     ) -> Moved:
-        step = tree_map(lambda s: s + active, state["step"])
-        keep = lambda new, old: torch.where(active > 0, new, old)  # noqa: E731
-        mean = tree_map(
-            lambda m, g: keep(m * b1 + g * (1 - b1), m), state["mean"], grads
-        )
+        mean = tree_map(lambda m, g: m * b1 + g * (1 - b1), state["mean"], grads)
         square = tree_map(
-            lambda s, g: keep(s * b2 + g * g * (1 - b2), s), state["square"], grads
+            lambda s, g: s * b2 + g * g * (1 - b2), state["square"], grads
         )
+        step = tree_map(lambda s: s + active, state["step"])
         moved = tree_map(
-            lambda p, m, s, t: keep(
-                p - lr * (m / _unbias(b1, t)) / ((s / _unbias(b2, t)).sqrt() + eps),
-                p,
+            lambda p, m, s, t: (
+                p - lr * (m / _unbias(b1, t)) / ((s / _unbias(b2, t)).sqrt() + eps)
             ),
             params,
             mean,
             square,
             step,
         )
-        return moved, {"mean": mean, "square": square, "step": step}
+        after = {"mean": mean, "square": square, "step": step}
+        return _where(active, moved, params), _where(active, after, state)
 
     def step(grads: Any, state: Any, params: Any, active: Active, lr: Any) -> Moved:
         if active is None:
             return fused(grads, state, params, float(lr))
         return masked(grads, state, params, active, lr)
 
-    return _at_rate(lr, half_life, init, step)
+    return Optimizer(init, step, decaying(lr, half_life))
 
 
 def _unbias(b: float, step: Tensor) -> Tensor:
@@ -185,7 +178,7 @@ def momentum(
         moved = tree_map(lambda p, v: p - lr * v, params, velocity)
         return _where(active, moved, params), {"velocity": velocity}
 
-    return _at_rate(lr, half_life, init, step)
+    return Optimizer(init, step, decaying(lr, half_life))
 
 
 # (v, g², b2) -> the next v, which the step is divided by the root of
@@ -228,7 +221,7 @@ def adaptive(
         after = {"mean": mean, "square": square}
         return _where(active, moved, params), _where(active, after, state)
 
-    return _at_rate(lr, half_life, init, step)
+    return Optimizer(init, step, decaying(lr, half_life))
 
 
 def _where(active: Active, new: Any, old: Any) -> Any:
@@ -256,12 +249,11 @@ def with_proximal_term(anchor: Any, strength: float, optimizer: Optimizer) -> Op
     eq. 2).
     """
 
-    return _on_gradients(
-        lambda grads, params: tree_map(
-            lambda g, p, a: g + strength * (p - a), grads, params, anchor
-        ),
-        optimizer,
-    )
+    def step(grads: Any, state: Any, params: Any, *when: Any) -> Moved:
+        grads = tree_map(lambda g, p, a: g + strength * (p - a), grads, params, anchor)
+        return optimizer.step(grads, state, params, *when)
+
+    return optimizer._replace(step=step)
 
 
 def with_correction(correction: Any, optimizer: Optimizer) -> Optimizer:
@@ -271,25 +263,10 @@ def with_correction(correction: Any, optimizer: Optimizer) -> Optimizer:
     arXiv 1910.06378, eq. 3).
     """
 
-    return _on_gradients(
-        lambda grads, _: tree_map(torch.add, grads, correction), optimizer
-    )
+    def step(grads: Any, *rest: Any) -> Moved:
+        return optimizer.step(tree_map(torch.add, grads, correction), *rest)
 
-
-def _on_gradients(change: Callable[[Any, Any], Any], optimizer: Optimizer) -> Optimizer:
-    """``optimizer`` on what ``change`` makes of gradients and parameters."""
-
-    def update(
-        grads: Any,
-        state: Any,
-        params: Any,
-        active: Active = None,
-        number: Round = 1,
-    ) -> Moved:
-        grads = change(grads, params)
-        return optimizer.update(grads, state, params, active, number)
-
-    return Optimizer(optimizer.init, update)
+    return optimizer._replace(step=step)
 
 
 def grouped(optimizers: dict[str, Optimizer]) -> Optimizer:
@@ -298,13 +275,7 @@ def grouped(optimizers: dict[str, Optimizer]) -> Optimizer:
     def init(params: dict[str, Any]) -> dict[str, Any]:
         return {name: optimizers[name].init(part) for name, part in params.items()}
 
-    def update(
-        grads: Any,
-        state: Any,
-        params: Any,
-        active: Active = None,
-        number: Round = 1,
-    ) -> Moved:
+    def step(grads: Any, state: Any, params: Any, active: Active, number: Any) -> Moved:
         moved = {
             # A checkpoint does not keep the state of an optimiser that has none.
             name: optimizers[name].update(
@@ -316,4 +287,4 @@ def grouped(optimizers: dict[str, Optimizer]) -> Optimizer:
             n: s for n, (_, s) in moved.items()
         }
 
-    return Optimizer(init, update)
+    return Optimizer(init, step, lambda number: number)  # each has a rate of its own

@@ -70,13 +70,13 @@ def open_client(uri: str, at_work: AtWork = nullcontext) -> MlflowClient:
             try:
                 return MlflowClient(uri)  # which adds tables that are missing
             except Exception as error:
-                if "out-of-date" in str(error) and _holds_runs(path):
+                if _holds_runs(path):
+                    if "out-of-date" not in str(error):
+                        raise
                     raise DataError(
                         f"{path} was made by another version of MLflow; copy it, and"
                         f" then, in its folder: mlflow db upgrade sqlite:///{path.name}"
                     ) from error
-                if _holds_runs(path):
-                    raise
             with at_work():
                 _make(path)
             return MlflowClient(uri)

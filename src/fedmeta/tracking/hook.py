@@ -65,12 +65,7 @@ class MlflowHook:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # Kedro's ThreadRunner calls from its threads
-        self._followed: Followed | None = None
-
-    def _current(self) -> Followed:
-        if self._followed is None:
-            raise RuntimeError("no run of a pipeline is under way")
-        return self._followed
+        self._followed: Any = None  # a `Followed`, while a run is under way
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -107,12 +102,12 @@ class MlflowHook:
     @hook_impl
     @harmless
     def before_node_run(self, node: Node) -> None:
-        self._current().seen[node.name].began = milliseconds()
+        self._followed.seen[node.name].began = milliseconds()
 
     @hook_impl
     @harmless
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Node) -> None:
-        now = self._current()
+        now: Followed = self._followed
         if dataset_name not in now.marked:
             return
         (mark, file), seen = now.marked[dataset_name], now.seen[node.name]
@@ -138,7 +133,7 @@ class MlflowHook:
     @hook_impl
     @harmless
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
-        now = self._current()
+        now: Followed = self._followed
         if dataset_name not in now.marked:
             return
         (mark, file), seen = now.marked[dataset_name], now.seen[node.name]
@@ -172,7 +167,7 @@ class MlflowHook:
     @hook_impl
     @harmless
     def after_pipeline_run(self) -> None:
-        now = self._current()
+        now: Followed = self._followed
         common = []
         for name in sorted(now.artifacts):
             if (owner := owner_of(name)) in now.records:
@@ -196,7 +191,7 @@ class MlflowHook:
         self._end(KILLED, "interrupted by the user", STOP_S)
 
     def _end(self, status: str, error: str = "", limit: float = LIMIT_S) -> None:
-        now, self._followed = self._current(), None
+        now, self._followed = self._followed, None
         try:
             now.end(status, error, limit)
         except KeyboardInterrupt:  # in the middle of it, and only once

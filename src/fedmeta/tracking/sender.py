@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 
 RESULTS = Path("data", "07_model_output")  # of a project: records are below it
 ARTIFACTS = "mlartifacts"  # the folder of a local store's files
-COMMAND = "kedro track"
 SILENCE_S = 9.0  # of MLflow, that the end of a run waits for
 AGAIN_S = 1.0  # that further runs of a process do, until MLflow answers one of them
 LIMIT_S = 60.0  # that it waits in all, for an MLflow that answers, but slowly
@@ -146,10 +145,9 @@ class Sender:
             self._warned = True
             log.warning(
                 "MLflow (%s): %s. The run continues and loses nothing: results are kept"
-                " under data/, and %s logs what is missing",
+                " under data/, and kedro track logs what is missing",
                 shown(self._uri),
                 cause,
-                COMMAND,
             )
 
 

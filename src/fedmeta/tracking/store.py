@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import quote
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
+from mlflow.utils import chunk_list
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from fedmeta.tracking.database import AtWork, open_client
@@ -20,8 +20,6 @@ from fedmeta.tracking.measures import TIMES, curve_points, final_metrics, timing
 from fedmeta.tracking.models import log_learned, remove_half_copied
 from fedmeta.tracking.record import ENDINGS, RUNNING, Record, spent
 from fedmeta.tracking.uri import database_file
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +146,7 @@ class Store:
                 self.client.delete_tag(number, name)
         # MLflow keeps a parameter's first value, as records do.
         news = [Param(k, v) for k, v in parameters.items() if k not in held.params]
-        for some in _batches(news, PARAMETERS):
+        for some in chunk_list(news, PARAMETERS):
             self.client.log_batch(number, params=some)
             yield
 
@@ -182,7 +180,7 @@ class Store:
         # What is trained anew, with the same results, takes another time.
         measured = {(key, step) for key, step, *_ in held if key in TIMES}
         news = [m for m in news if (m.key, m.step) not in measured]
-        for some in _batches(news, METRICS):
+        for some in chunk_list(news, METRICS):
             self.client.log_batch(number, metrics=some)
             held |= {(m.key, m.step, m.value) for m in some}
             yield
@@ -232,8 +230,3 @@ def _metrics(record: Record) -> Iterator[Metric]:
 def _address(record: Record, project: Path) -> str:
     """Path of a record as a tag that identifies its run; no character needs quotes."""
     return quote(os.path.relpath(record.folder.resolve(), project.resolve()))
-
-
-def _batches(items: list[T], size: int) -> Iterator[list[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -10,11 +10,13 @@ from multiprocessing import Pipe
 import numpy as np
 import pytest
 
+from fedmeta.data.errors import DataError
 from fedmeta.runtime.federation import lasting
 from fedmeta.runtime.federation.messages import Message, Refused, receive, send
 from fedmeta.runtime.federation.node import Node
 from fedmeta.runtime.federation.pack import NAMES, pack
 from fedmeta.runtime.federation.rounds import _question
+from fedmeta.runtime.federation.tables import tables_of
 
 SCORES = {"num_support", "num_query"} | {
     f"{name}_sum_{when}"
@@ -93,6 +95,14 @@ def test_an_evaluation_is_answered_by_sums(folders, question, clients, rows):
     assert len(told) == (2 if rows else 1)
     for row in told:
         assert row.keys() == SCORES | ({"client_id"} if rows else set())
+
+
+def test_a_selection_that_keeps_nobody_is_refused_in_words(folders, job):
+    none = job._replace(selection={**job.selection, "min_records": 10_000})
+    with pytest.raises(DataError) as refused:
+        tables_of(folders[0], none)
+    assert "10000" in str(refused.value)
+    assert "DataError" not in str(refused.value)  # it is another process's
 
 
 def test_numbers_in_place_of_names(folders, tmp_path, job):

@@ -1,6 +1,6 @@
-"""Keys and certificates of a federation on this machine, made on the spot.
+"""Keys and the certificate of a federation on this machine, made on the spot.
 
-A federation between machines needs the same, made by its own authority: see
+A federation between machines needs the same, of its own authority: see
 docs/how-to/federation.md.
 """
 
@@ -20,34 +20,32 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from fedmeta.data.files import write_private
+from fedmeta.runtime.federation.lasting import HOST
 
-HOST = "127.0.0.1"
 DAYS = 30
 PEM = Encoding.PEM
-Key = ec.EllipticCurvePrivateKey
 
 
-def write_certificates(folder: Path) -> None:
-    """Write ca.crt, server.crt and server.key; the authority's key is not kept."""
-    authority, server = _key(), _key()
-    issuer = _named("FedMeta, this machine only")
-    root = _certificate(issuer, authority, issuer, authority).add_extension(
-        x509.BasicConstraints(ca=True, path_length=0), critical=True
-    )
-    names: list[x509.GeneralName] = [
-        x509.DNSName("localhost"),
-        x509.IPAddress(ipaddress.ip_address(HOST)),
-    ]
-    leaf = (
-        _certificate(_named(HOST), server, issuer, authority)
+def write_certificate(folder: Path) -> None:
+    """Write server.crt, which signs itself and clients trust, and server.key."""
+    key = _key()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
+    names = [x509.IPAddress(ipaddress.ip_address(HOST)), x509.DNSName("localhost")]
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=DAYS))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
+        .sign(key, hashes.SHA384())
     )
-    for name, builder in {"ca": root, "server": leaf}.items():
-        signed = builder.sign(authority, hashes.SHA384())
-        (folder / f"{name}.crt").write_bytes(signed.public_bytes(PEM))
-    key = server.private_bytes(PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_private(folder / "server.key", key)
+    (folder / "server.crt").write_bytes(certificate.public_bytes(PEM))
+    private = key.private_bytes(PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_private(folder / "server.key", private)
 
 
 def write_node_key(path: Path) -> None:
@@ -59,31 +57,5 @@ def write_node_key(path: Path) -> None:
     path.with_name(f"{path.name}.pub").write_bytes(public)
 
 
-def _key() -> Key:
+def _key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP384R1())
-
-
-def _named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-
-def _certificate(
-    subject: x509.Name, key: Key, issuer: x509.Name, signer: Key
-) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=DAYS))
-        .add_extension(
-            x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False
-        )
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()),
-            False,
-        )
-    )

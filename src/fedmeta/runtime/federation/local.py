@@ -14,12 +14,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fedmeta.runtime.federation.keys import HOST, write_certificates, write_node_key
-from fedmeta.runtime.federation.lasting import ADDRESS
+from fedmeta.runtime.federation.keys import write_certificate, write_node_key
+from fedmeta.runtime.federation.lasting import ADDRESS, HOST
+from fedmeta.stops import stoppable
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +52,13 @@ class Local:
         self.python = python or Path(sys.executable)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         (folder / "logs").mkdir(parents=True, exist_ok=True)
-        write_certificates(folder)
+        write_certificate(folder)
         home = folder / "flwr"
         home.mkdir(exist_ok=True)
         (home / "config.toml").write_text(
             f"[superlink.{CONNECTION}]\n"
             f'address = "{HOST}:{self.port}"\n'
-            f'root-certificates = "{folder / "ca.crt"}"\n'
+            f'root-certificates = "{folder / "server.crt"}"\n'
         )
         path = [str(self.python.parent), os.environ.get("PATH", "")]
         self.environment = {
@@ -78,7 +79,7 @@ class Local:
         self.start(
             "superlink",
             ["flower-superlink", "--host", HOST, "--port", self.port],
-            ["--ssl-ca-certfile", self.folder / "ca.crt"],
+            ["--ssl-ca-certfile", self.folder / "server.crt"],
             ["--ssl-certfile", self.folder / "server.crt"],
             ["--ssl-keyfile", self.folder / "server.key"],
             ["--enable-supernode-auth", "--disable-runtime-dependency-installation"],
@@ -119,7 +120,7 @@ class Local:
             f"{name}.supernode",
             [self.python, "-m", "fedmeta.runtime.federation.supernode"],
             ["--superlink", f"{HOST}:{self.port}"],
-            ["--root-certificates", self.folder / "ca.crt"],
+            ["--root-certificates", self.folder / "server.crt"],
             ["--auth-supernode-private-key", self.folder / f"{name}.key"],
             ["--node-config", f'folder="{folder}"', "--port", free_port()],
         )
@@ -193,11 +194,12 @@ class Local:
         _signal_group(process, signal.SIGKILL)
         process.wait()
 
-    def end_all(self) -> None:
+    def close(self) -> None:
         """End every process: those of nodes first."""
-        for name in reversed([*self._running]):
+        names = [*self._running][::-1]
+        for name in names:
             _signal_group(self._running[name], signal.SIGTERM)
-        for name in reversed([*self._running]):
+        for name in names:
             self.end(name)
         self.kill("")
 
@@ -227,7 +229,7 @@ class Local:
 def started(
     folder: Path, project: Path, nodes: Mapping[str, Path], python: Path | None = None
 ) -> Iterator[Local]:
-    """A federation; it ends with the block, however that ends, by SIGTERM too.
+    """A federation; it ends with the block, however that ends, by signals too.
 
     Args:
         folder: of keys and logs; one of before is removed.
@@ -237,14 +239,10 @@ def started(
     """
     shutil.rmtree(folder, ignore_errors=True)
     local = Local(folder, project, python)
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
+    with stoppable(), closing(local):
         local.start_superlink()
         local.start_nodes(nodes)
         yield local
-    finally:
-        local.end_all()
-        signal.signal(signal.SIGTERM, before)
 
 
 def free_port() -> int:

@@ -5,7 +5,7 @@ and imports neither Kedro nor MLflow nor pandas. What leaves the node is what th
 functions of this module return.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,9 +97,8 @@ class Node:
             return self._held(job) if counted is None else self._summary(job, **counted)
         work = self._ready(job, question)
         meta = tree_like(work.like, question.arrays[META])
-        answers: dict[str, Callable[..., Message]]
-        answers = {TRAIN: self._trained, EVALUATE: self._evaluated}
-        answer = answers[question.kind](work, meta, **question.values[WORK])
+        told: Any = self._trained if question.kind == TRAIN else self._evaluated
+        answer = told(work, meta, **question.values[WORK])
         keep(self.folder, job, question)
         return answer
 
@@ -179,10 +178,8 @@ class Node:
                 work.job.chunk,
             )
         )
-        answer = {
-            "summed": not self.rows,
-            "rows": rows if self.rows else [_summed(rows)],
-        }
+        told = rows if self.rows else [_summed(rows)]
+        answer = {"summed": not self.rows, "rows": told}
         return Message(EVALUATE, {ANSWER: answer}, {})
 
     def _records(self, vocabularies: Mapping[str, str] = {}) -> FederatedDataset:

@@ -85,4 +85,7 @@ def _place(folder: Path, job: Job) -> Path:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), Job(**json.load(sys.stdin)))
+    try:
+        make(Path(sys.argv[1]), Job(**json.load(sys.stdin)))
+    except DataError as error:
+        sys.exit(str(error))
