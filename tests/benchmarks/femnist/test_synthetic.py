@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 from fedmeta.benchmarks.femnist.glyphs import (
-    CLASSES,
     CONVENTIONS,
     FORMS,
     HABITS,
     segments,
 )
+from fedmeta.benchmarks.femnist.shards import CHARACTERS
 from fedmeta.benchmarks.femnist.synthetic import _ink, write_sample, writer_records
 
 
 class TestGlyphs:
     def test_every_class_has_a_form_for_each_value_of_its_habit(self):
-        assert set(CONVENTIONS) == set(CLASSES)
+        assert set(CONVENTIONS) == set(CHARACTERS)
         assert {habit for habit, *_ in CONVENTIONS.values()} == set(HABITS)
 
     def test_no_form_is_left_unused(self):
@@ -70,7 +70,7 @@ class TestWriterRecords:
         pixels, labels = writer_records(0, 0, (50, 50))
         assert pixels.shape == (50, 784)
         assert pixels.dtype == labels.dtype == np.uint8
-        assert labels.max() < len(CLASSES)
+        assert labels.max() < len(CHARACTERS)
         assert pixels.min() == 0
         # every image has ink, on a mostly white background
         assert (pixels.min(axis=1) < 128).all()  # noqa: PLR2004
