@@ -11,6 +11,7 @@ from fedmeta.benchmarks.femnist.glyphs import (
 )
 from fedmeta.benchmarks.femnist.shards import CHARACTERS
 from fedmeta.benchmarks.femnist.synthetic import _ink, write_sample, writer_records
+from fedmeta.options import build
 
 
 class TestGlyphs:
@@ -121,8 +122,14 @@ class TestWriteSample:
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize(
-        ("writers", "records"), [(0, (1, 2)), (1, (0, 2)), (1, (3, 2))]
+        ("writers", "records", "message"),
+        [
+            (0, (1, 2), "writers.: expected 1 or more"),
+            (1, (0, 2), "records_per_writer"),
+            (1, (3, 2), "records_per_writer from 3 to 2: expected the least"),
+        ],
     )
-    def test_refuses_an_empty_sample(self, tmp_path, writers, records):
-        with pytest.raises(ValueError, match="are needed"):
-            write_sample(tmp_path, writers, records)
+    def test_refuses_an_empty_sample(self, tmp_path, writers, records, message):
+        options = {"writers": writers, "records_per_writer": list(records)}
+        with pytest.raises(ValueError, match=message):
+            build(write_sample, options, "raw.sample", tmp_path)

@@ -16,6 +16,7 @@ from fedmeta.benchmarks.femnist.glyphs import CONVENTIONS, HABITS, segments
 from fedmeta.benchmarks.femnist.parse import SIDE
 from fedmeta.benchmarks.femnist.shards import CHARACTERS, CLIENTS_A_SHARD, write_shard
 from fedmeta.core.bounds import Count, Seed
+from fedmeta.data.errors import check_range
 
 DIGIT_WEIGHT = 2.0  # a digit's frequency over a letter's (5 in FEMNIST)
 EXCEPTIONS = 0.03  # share of classes in which a writer breaks his own habit
@@ -82,14 +83,10 @@ def write_sample(
         The paths of the shards.
 
     Raises:
-        ValueError: no writer, or a range of records that is empty or begins below 1.
+        DataError: for an empty range.
     """
     low, high = records_per_writer
-    if writers < 1 or not 1 <= low <= high:
-        raise ValueError(
-            f"cannot draw {writers} writers of {low} to {high} records: "
-            "writers >= 1 and 1 <= least <= greatest are needed"
-        )
+    check_range("records_per_writer", low, high)
     note = (
         "drawn by fedmeta.benchmarks.femnist.synthetic: no real handwriting "
         f"(seed {seed}, {writers} writers, {low} to {high} records each)"
