@@ -83,8 +83,8 @@ def select_clients(
         `client_id`, `start`, `stop` by id: windows [start, stop) are used.
 
     Raises:
-        DataError: for an unknown profile, a limit that is impossible or not the
-            profile's, or no role left.
+        DataError: for an unknown profile, a limit that is not the profile's, or no role
+            left.
     """
     limits = Limits(min_records, max_records, max_clients, sampling_fraction)
     _check(profile, limits)
@@ -136,25 +136,17 @@ def search_seed(counts: np.ndarray, seeds: range) -> pd.DataFrame:
 
 def _check(profile: str, limits: Limits) -> None:
     check_known(profile, sorted(PROFILES), "profile")
-    if not 0 < limits.sampling_fraction <= 1:
-        raise DataError(
-            f"sampling_fraction {limits.sampling_fraction}: expected a number in "
-            "(0, 1]; 1 takes all"
-        )
     if profile != "leaf_sf" and limits.sampling_fraction != 1:
         raise DataError(
             f"profile {profile!r} takes roles whole, not {limits.sampling_fraction} of "
             "them: set sampling_fraction to 1, or the profile to 'leaf_sf'"
         )
     for name in ("max_records", "max_clients"):
-        value = getattr(limits, name)
-        if value is not None and profile != "fedmeta_like":
+        if getattr(limits, name) is not None and profile != "fedmeta_like":
             raise DataError(
                 f"profile {profile!r} has no {name}: leave it out, or set the profile "
                 "to 'fedmeta_like'"
             )
-        if value is not None and value < 1:
-            raise DataError(f"{name} {value}: expected 1 or more, or null for no limit")
 
 
 def _fedmeta_like(
