@@ -106,7 +106,7 @@ def test_as_many_roles_as_are_asked_for_or_there(many):
         (
             "leaf_sf",
             {"sampling_fraction": 1.5},
-            "sampling_fraction.: expected 1 or less",
+            "fraction.: expected 1 or less",
         ),
         ("fedmeta_like", {"max_clients": 0}, "max_clients.: expected 1 or more"),
         ("leaf", {"min_records": 10_000}, "none of 6 roles is left .* lower min"),
