@@ -26,11 +26,7 @@ def read(
     expected = f"one of 0-9, A-Z, a-z, or LEAF's number 0..{CLASSES - 1}"
     label = class_numbers(rows["label"], CHARACTERS, expected, numbered=True)
     pixels = np.rint(255 * vectors(rows["pixels"], "pixels", PIXELS, 0, 1))
-    columns = {
-        "pixels": pixels.astype(np.uint8),
-        "label": label.clip(0).astype(np.uint8),
-    }
-    return divided_by_label(columns, label, CHARACTERS)
+    return divided_by_label({"pixels": pixels.astype(np.uint8)}, label, CHARACTERS)
 
 
 def example(metadata: Mapping[str, str]) -> pd.DataFrame:
