@@ -118,6 +118,15 @@ EQUIVALENT: dict[str, str] = {
     # The rate of a round is asked for in one place, a padded step undone in one:
     # tests/core/test_optimizers.py
     "41e9655231d0a00f": "bc568cb56f70c382",  # core.optimizers
+    # Files are found as before, in one function: tests/benchmarks
+    "66e134c0a4ad1feb": "46964453a0f6cdec",  # benchmarks.recommendation.parse
+    "36c68987ae677463": "1c64b5ab9f45537e",  # benchmarks.sent140.parse
+    "f9d3506b43cf0b23": "ee126380c53cbb70",  # benchmarks.shakespeare.parse
+    "934e6d3950f9f451": "8ad38f139b5b4cdd",  # benchmarks.table.parse
+    # A file's bytes are looked at as a whole: tests/benchmarks/sent140
+    "7faf35c769ea8eb2": "3d292863a55c4a10",  # benchmarks.sent140.stanford
+    # What was made is checked by the catalog alone: tests/data/test_partition.py
+    "ad3f56e990254f32": "5831b11863bfa3d7",  # data.partition
 }
 
 

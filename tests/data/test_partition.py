@@ -175,7 +175,7 @@ def test_validate_split_refuses():
     twice = {**split, "train": split["train"] + split["train"][:1]}
     for bad, message in [
         (shared, "is in train and test"),
-        (twice, "twice in train"),
+        (twice, "is in train and train"),
         ({**split, "validation": []}, "no validation clients"),
         ({**split, "test": split["test"][:-1]}, "changed after it was made"),
     ]:

@@ -28,7 +28,11 @@ def labels(columns, rows):
 def test_by_hand(dataset):
     rows = [("a", 1, 4), ("b", 0, 2)]  # c and the first record of a are not used
     clients = pd.DataFrame(rows, columns=["client_id", "start", "stop"])
-    paper = {"clients": Reference(2), "samples": (4, 0.2), "classes_min": (1, 0.0)}
+    paper = {
+        "clients": Reference(2),
+        "samples": Reference(4, 0.2),
+        "classes_min": Reference(1),
+    }
     table = client_statistics(clients, dataset, labels, paper).set_index("quantity")
     assert table["value"].to_dict() == {
         "clients": 2,
@@ -51,4 +55,4 @@ def test_by_hand(dataset):
 def test_a_misspelt_quantity(dataset):
     clients = pd.DataFrame({"client_id": ["a"], "start": [0], "stop": [4]})
     with pytest.raises(DataError, match="unknown statistic 'client'; one of clients"):
-        client_statistics(clients, dataset, labels, {"client": (1, 0)})
+        client_statistics(clients, dataset, labels, {"client": Reference(1)})

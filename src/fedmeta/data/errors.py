@@ -13,6 +13,14 @@ def check_known(name: str, known: Collection[str], what: str) -> None:
         raise DataError(f"unknown {what} {name!r}; one of {', '.join(known)}")
 
 
+def check_range(name: str, least: float, greatest: float) -> None:
+    """Raise a DataError for a range in which there is nothing."""
+    if least > greatest:
+        raise DataError(
+            f"{name} from {least} to {greatest}: expected the least number first"
+        )
+
+
 def printable(text: str) -> str:
     """Escape control characters of a text from outside, for the terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

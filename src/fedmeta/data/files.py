@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -45,6 +45,30 @@ def is_file(path: Path) -> bool:
             " back, or remove the link"
         )
     return path.is_file()
+
+
+def of_one_kind(
+    folder: str | Path, kinds: Iterable[list[Path]], absent: str
+) -> list[Path]:
+    """The files of a folder that should have one kind of several.
+
+    Args:
+        folder: for messages.
+        kinds: the files of each kind.
+        absent: ends the message that there are none.
+
+    Raises:
+        DataError: when there are none, or some of two kinds.
+    """
+    found = [files for files in kinds if files]
+    if not found:
+        raise DataError(f"{folder}: {absent}")
+    if len(found) > 1:
+        raise DataError(
+            f"{folder}: has both {found[0][0].name} and {found[1][0].name}, which may "
+            "be the same records; keep them in different folders"
+        )
+    return found[0]
 
 
 def elsewhere(folder: str | Path, *endings: str) -> str:

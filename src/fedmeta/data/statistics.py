@@ -36,7 +36,7 @@ def client_statistics(
     clients: pd.DataFrame,
     dataset: FederatedDataset,
     labels: Labels | None,
-    paper: Mapping[str, Reference | tuple[float, float]] | None = None,
+    paper: Mapping[str, Reference] | None = None,
 ) -> pd.DataFrame:
     """Statistics of the records that a clients table uses.
 
@@ -44,7 +44,7 @@ def client_statistics(
         clients: `client_id`, `start`, `stop`.
         dataset: the records.
         labels: their classes; None: they are not known, and not told of.
-        paper: quantity (a key of `QUANTITIES`) -> (value, relative tolerance).
+        paper: quantity (a key of `QUANTITIES`) -> its published value.
 
     Returns:
         A row a quantity: `quantity`, `description`, `value`, `paper`, `tolerance`
@@ -66,9 +66,8 @@ def client_statistics(
         if name not in values:
             continue
         value, verdict = float(values[name]), ""
-        reference = Reference(np.nan, np.nan)
+        reference = paper.get(name, Reference(np.nan, np.nan))
         if name in paper:
-            reference = Reference(*paper[name])
             near = abs(value - reference.value) <= reference.tolerance * reference.value
             verdict = "within" if near else "outside"
         rows.append((name, description, value, *reference, verdict))

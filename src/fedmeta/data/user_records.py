@@ -180,8 +180,15 @@ def vectors(
 def divided_by_label(
     columns: dict[str, np.ndarray], label: np.ndarray, classes: Sequence[str]
 ) -> UserRecords:
-    """Records of which those with a class (0 or more) are support, the others query."""
+    """Records of which those with a class (0 or more) are support, the others query.
+
+    A column `label` is added.
+    """
     there = label >= 0
     return UserRecords(
-        columns, np.flatnonzero(there), np.flatnonzero(~there), classes, []
+        {**columns, "label": label.clip(0)},
+        np.flatnonzero(there),
+        np.flatnonzero(~there),
+        classes,
+        [],
     )

@@ -94,8 +94,7 @@ def hub(tmp_path, monkeypatch):
 
 
 def test_fetched_data_is_what_was_served(tmp_path, hub, monkeypatch):
-    monkeypatch.setattr(fetch, "WRITERS_A_SHARD", 2)
-    monkeypatch.setattr(fetch, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(fetch, "CLIENTS_A_SHARD", 2)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (9, 784), dtype=np.uint8)
     # f2 comes again in the second file, and f1 within the first
@@ -115,7 +114,7 @@ def test_fetched_data_is_what_was_served(tmp_path, hub, monkeypatch):
     assert metadata["source"] == "huggingface.co/datasets/flwrlabs/femnist"
     assert metadata["synthetic"] == "false"
     found = {client.client_id: client.columns for client in clients}
-    assert list(found) == ["f1", "f0", "f2", "f3"]
+    assert list(found) == ["f1", "f2", "f0", "f3"]
     for writer, columns in found.items():
         rows = [row for row, name in enumerate(writers) if name == writer]
         np.testing.assert_array_equal(columns["pixels"], images[rows])

@@ -5,9 +5,9 @@ import pytest
 
 from fedmeta.benchmarks.femnist import profiles
 from fedmeta.benchmarks.femnist.profiles import search_seed, select_clients
-from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords, read_packed, write_packed
 from fedmeta.data.statistics import Reference
+from fedmeta.options import build
 
 PAPER = {
     "sampling_fraction": 0.3,
@@ -106,7 +106,7 @@ def test_errors_say_what_to_change(many):
         (
             "leaf2019",
             {**PAPER, "sampling_fraction": 0},
-            r"expected a number in \(0, 1\]",
+            "expected more than 0",
         ),
         ("full", PAPER, "'full' takes all records, not 0.3 .* 'leaf2021'"),
         (
@@ -115,8 +115,8 @@ def test_errors_say_what_to_change(many):
             "none of 230 clients is left .* lower min_records",
         ),
     ]:
-        with pytest.raises(DataError, match=message):
-            select_clients(many, profile, **options)
+        with pytest.raises(ValueError, match=message):
+            build(select_clients, {"profile": profile, **options}, "selection", many)
 
 
 def test_the_search_finds_the_seeds_of_table_1_alone(many, monkeypatch):

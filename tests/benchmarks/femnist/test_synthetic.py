@@ -4,18 +4,19 @@ import numpy as np
 import pytest
 
 from fedmeta.benchmarks.femnist.glyphs import (
-    CLASSES,
     CONVENTIONS,
     FORMS,
     HABITS,
     segments,
 )
+from fedmeta.benchmarks.femnist.shards import CHARACTERS
 from fedmeta.benchmarks.femnist.synthetic import _ink, write_sample, writer_records
+from fedmeta.options import build
 
 
 class TestGlyphs:
     def test_every_class_has_a_form_for_each_value_of_its_habit(self):
-        assert set(CONVENTIONS) == set(CLASSES)
+        assert set(CONVENTIONS) == set(CHARACTERS)
         assert {habit for habit, *_ in CONVENTIONS.values()} == set(HABITS)
 
     def test_no_form_is_left_unused(self):
@@ -70,7 +71,7 @@ class TestWriterRecords:
         pixels, labels = writer_records(0, 0, (50, 50))
         assert pixels.shape == (50, 784)
         assert pixels.dtype == labels.dtype == np.uint8
-        assert labels.max() < len(CLASSES)
+        assert labels.max() < len(CHARACTERS)
         assert pixels.min() == 0
         # every image has ink, on a mostly white background
         assert (pixels.min(axis=1) < 128).all()  # noqa: PLR2004
@@ -121,8 +122,14 @@ class TestWriteSample:
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize(
-        ("writers", "records"), [(0, (1, 2)), (1, (0, 2)), (1, (3, 2))]
+        ("writers", "records", "message"),
+        [
+            (0, (1, 2), "writers.: expected 1 or more"),
+            (1, (0, 2), "records_per_writer"),
+            (1, (3, 2), "records_per_writer from 3 to 2: expected the least"),
+        ],
     )
-    def test_refuses_an_empty_sample(self, tmp_path, writers, records):
-        with pytest.raises(ValueError, match="are needed"):
-            write_sample(tmp_path, writers, records)
+    def test_refuses_an_empty_sample(self, tmp_path, writers, records, message):
+        options = {"writers": writers, "records_per_writer": list(records)}
+        with pytest.raises(ValueError, match=message):
+            build(write_sample, options, "raw.sample", tmp_path)

@@ -9,6 +9,7 @@ from fedmeta.benchmarks.recommendation import synthetic, usage_model
 from fedmeta.benchmarks.recommendation.parse import parse
 from fedmeta.benchmarks.recommendation.synthetic import write_sample
 from fedmeta.data.files import whole_path
+from fedmeta.options import build
 
 SMALL = {"users": 12, "records_per_user": (20, 200)}
 
@@ -200,5 +201,5 @@ def test_shortest_logs_have_two_services(tmp_path):
     ],
 )
 def test_refuses_an_impossible_sample(tmp_path, options):
-    with pytest.raises(ValueError, match="are needed"):
-        write_sample(tmp_path, **options)
+    with pytest.raises(ValueError, match=next(iter(options))):
+        build(write_sample, options, "raw.sample", tmp_path)

@@ -8,6 +8,7 @@ import pytest
 from fedmeta.benchmarks.sent140 import synthetic
 from fedmeta.benchmarks.sent140.parse import find_raw, parse
 from fedmeta.benchmarks.sent140.synthetic import user_tweets, write_sample
+from fedmeta.options import build
 
 
 def test_a_sample_is_stanfords_layout_and_says_synthetic(tmp_path):
@@ -78,7 +79,15 @@ def test_a_stop_in_the_middle_leaves_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("users", "tweets"), [(0, (1, 2)), (1, (0, 2)), (1, (3, 2))])
-def test_refuses_an_empty_sample(tmp_path, users, tweets):
-    with pytest.raises(ValueError, match="are needed"):
-        write_sample(tmp_path, users, tweets)
+@pytest.mark.parametrize(
+    ("users", "tweets", "message"),
+    [
+        (0, (1, 2), "users.: expected 1"),
+        (1, (0, 2), "tweets_per_user"),
+        (1, (3, 2), "tweets_per_user from 3 to 2: expected the least"),
+    ],
+)
+def test_refuses_an_empty_sample(tmp_path, users, tweets, message):
+    options = {"users": users, "tweets_per_user": list(tweets)}
+    with pytest.raises(ValueError, match=message):
+        build(write_sample, options, "raw.sample", tmp_path)

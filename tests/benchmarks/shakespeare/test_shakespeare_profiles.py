@@ -14,8 +14,8 @@ from fedmeta.benchmarks.shakespeare.profiles import (
     select_clients,
     window_counts,
 )
-from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords, read_packed, write_packed
+from fedmeta.options import build
 
 COUNTS = [5, 20, 21, 100, 5250, 5251]
 
@@ -103,14 +103,19 @@ def test_as_many_roles_as_are_asked_for_or_there(many):
         ("leaf", {"max_records": 9}, "'leaf' has no max_records: leave it out"),
         ("leaf_sf", {"max_clients": 9}, "'leaf_sf' has no max_clients"),
         ("leaf", {"sampling_fraction": 0.5}, "takes roles whole, not 0.5"),
-        ("leaf_sf", {"sampling_fraction": 1.5}, r"expected a number in \(0, 1\]"),
-        ("fedmeta_like", {"max_clients": 0}, "max_clients 0: expected 1 or more"),
+        (
+            "leaf_sf",
+            {"sampling_fraction": 1.5},
+            "fraction.: expected 1 or less",
+        ),
+        ("fedmeta_like", {"max_clients": 0}, "max_clients.: expected 1 or more"),
         ("leaf", {"min_records": 10_000}, "none of 6 roles is left .* lower min"),
     ],
 )
 def test_errors_say_what_to_change(few, profile, options, message):
-    with pytest.raises(DataError, match=message):
-        select_clients(few, profile, **{"min_records": 20, **options})
+    options = {"profile": profile, "min_records": 20, **options}
+    with pytest.raises(ValueError, match=message):
+        build(select_clients, options, "selection", few)
 
 
 def test_search_ranks_seeds_by_their_distance():

@@ -14,6 +14,7 @@ from fedmeta.benchmarks.shakespeare.synthetic import (
     speak,
     write_sample,
 )
+from fedmeta.options import build
 
 
 def test_the_text_is_parsed_and_says_that_it_is_synthetic(tmp_path):
@@ -87,9 +88,15 @@ def test_a_stop_in_the_middle_leaves_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("plays", "roles", "windows"),
-    [(0, 2, (1, 2)), (1, 1, (1, 2)), (1, 2, (0, 2)), (1, 2, (3, 2))],
+    ("plays", "roles", "windows", "message"),
+    [
+        (0, 2, (1, 2), "plays.: expected 1"),
+        (1, 1, (1, 2), "roles_per_play.: expected 2"),
+        (1, 2, (0, 2), "windows_per_role"),
+        (1, 2, (3, 2), "windows_per_role from 3 to 2: expected the least"),
+    ],
 )
-def test_refuses_an_empty_sample(tmp_path, plays, roles, windows):
-    with pytest.raises(ValueError, match="are needed"):
-        write_sample(tmp_path, plays, roles, windows)
+def test_refuses_an_empty_sample(tmp_path, plays, roles, windows, message):
+    options = {"plays": plays, "roles_per_play": roles, "windows_per_role": windows}
+    with pytest.raises(ValueError, match=message):
+        build(write_sample, options, "raw.sample", tmp_path)

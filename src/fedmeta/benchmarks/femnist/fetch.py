@@ -17,36 +17,26 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from string import ascii_lowercase, ascii_uppercase, digits
-from typing import NamedTuple
 
 import numpy as np
-import orjson
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from huggingface_hub import HfApi, hf_hub_download
 from PIL import Image
 
+from fedmeta.benchmarks.femnist.shards import CHARACTERS, CLIENTS_A_SHARD, write_shard
 from fedmeta.data.errors import DataError
-from fedmeta.data.files import file_sha256, raw_files, whole_file
+from fedmeta.data.files import file_sha256, raw_files
 from fedmeta.data.origin import check_origin, record_origin, recorded, secure
 
 REPOSITORY = "flwrlabs/femnist"
 FOLDER = Path("data/01_raw/femnist")
 COLUMNS = ("image", "writer_id", "character")
-CHARACTERS = digits + ascii_uppercase + ascii_lowercase  # LEAF's labels 0..61
-WRITERS_A_SHARD = 100
-ROWS_AT_ONCE = 4096
 AFRESH = "fetch it afresh, with HF_HOME naming a folder that is empty"
-
-
-class _Writer(NamedTuple):
-    writer_id: str
-    images: list[bytes]  # PNG
-    labels: list[int]
 
 
 def fetch_femnist(
@@ -105,26 +95,19 @@ def fetch_femnist(
 def write_leaf_shards(
     tables: Sequence[Path], out_dir: Path, source: str
 ) -> Iterator[Path]:
-    """Turn Parquet files of labelled images into LEAF shards, a writer at a time.
+    """Turn Parquet files of labelled images into LEAF shards, writer by writer.
 
-    Memory holds the compressed images of the writers that are under way: of one, when
-    the rows stand by writer, as in the public file.
+    Memory holds the compressed images of all writers, some 400 MB.
     """
-    last = _last_rows(tables)
-    order = sorted(last, key=lambda writer: last[writer][0])  # as they are completed
-    writers = _writers(tables, last)
-    for number, first in enumerate(range(0, len(order), WRITERS_A_SHARD)):
-        users = order[first : first + WRITERS_A_SHARD]
+    records = pd.concat([_read(path) for path in tables])
+    writers = [*records.groupby("writer_id", sort=False)]
+    for number, first in enumerate(range(0, len(writers), CLIENTS_A_SHARD)):
+        clients = {
+            name: (_pixels(own["image"], name), own["label"].to_numpy())
+            for name, own in writers[first : first + CLIENTS_A_SHARD]
+        }
         path = out_dir / f"all_data_{number}.json"
-        with whole_file(path) as file:
-            sizes = [last[user][1] for user in users]
-            head = {"users": users, "num_samples": sizes, "source": source}
-            file.write(orjson.dumps(head)[:-1] + b',"user_data":{')
-            for position, writer in enumerate(islice(writers, len(users))):
-                file.write(b"," if position else b"")
-                file.write(orjson.dumps(writer.writer_id) + b":")
-                file.write(_user_data(writer))
-            file.write(b"}}")
+        write_shard(path, clients, source=source)
         yield path
 
 
@@ -168,61 +151,41 @@ def _checksum(tables: Mapping[str, Path]) -> str:
     return digest.hexdigest()
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def _read(path: Path) -> pd.DataFrame:
+    """`image` (the bytes of a PNG), `writer_id` and LEAF's `label` of all records."""
     try:
-        return pq.ParquetFile(path)
-    except pa.ArrowException as error:
+        with pq.ParquetFile(path) as file:
+            missing = sorted(set(COLUMNS) - set(file.schema_arrow.names))
+            if missing:
+                raise DataError(
+                    f"{path}: no column {missing[0]!r}; expected {', '.join(COLUMNS)}: "
+                    "name a data set of that form"
+                )
+            table = file.read(list(COLUMNS))
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a whole Parquet file; {AFRESH}") from error
+    leaf_labels = _leaf_labels(table.schema, path)
+    records = pd.DataFrame(
+        {
+            "image": pc.struct_field(table["image"], "bytes").to_pylist(),
+            "writer_id": table["writer_id"].to_pylist(),
+            "label": table["character"].to_pylist(),
+        }
+    )
+    known = records["label"].isin(range(len(leaf_labels)))
+    if not known.all():
+        row = int(known.argmin())
+        raise DataError(
+            f"{path}: client {records['writer_id'][row]!r}: row {row} has the label "
+            f"{records['label'][row]}; expected 0..{len(leaf_labels) - 1}: name "
+            "another data set"
+        )
+    return records.assign(label=np.array(leaf_labels)[records["label"]])
 
 
-def _last_rows(tables: Sequence[Path]) -> dict[str, tuple[int, int]]:
-    """Writer id -> (its last row, counted over all files, its number of rows)."""
-    last: dict[str, tuple[int, int]] = {}
-    row = 0
-    for path in tables:
-        file = _open(path)
-        missing = sorted(set(COLUMNS) - set(file.schema_arrow.names))
-        if missing:
-            raise DataError(
-                f"{path}: no column {missing[0]!r}; expected {', '.join(COLUMNS)}: "
-                "name a data set of that form"
-            )
-        for batch in file.iter_batches(ROWS_AT_ONCE, columns=["writer_id"]):
-            for writer_id in batch.column(0).to_pylist():
-                last[writer_id] = row, last.get(writer_id, (0, 0))[1] + 1
-                row += 1
-    return last
-
-
-def _writers(
-    tables: Sequence[Path], last: dict[str, tuple[int, int]]
-) -> Iterator[_Writer]:
-    """Each writer as soon as the last of its rows has been read."""
-    under_way: dict[str, _Writer] = {}
-    row = 0
-    for path in tables:
-        file = pq.ParquetFile(path)
-        leaf_label = _leaf_labels(file, path)
-        for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(COLUMNS)):
-            for record in batch.to_pylist():
-                writer_id, label = record["writer_id"], record["character"]
-                if label not in range(len(leaf_label)):
-                    raise DataError(
-                        f"{path}: client {writer_id!r}: row {row} has the label "
-                        f"{label!r}; expected 0..{len(leaf_label) - 1}: name another "
-                        "data set"
-                    )
-                writer = under_way.setdefault(writer_id, _Writer(writer_id, [], []))
-                writer.images.append(record["image"]["bytes"])
-                writer.labels.append(leaf_label[label])
-                if last[writer_id][0] == row:
-                    yield under_way.pop(writer_id)
-                row += 1
-
-
-def _leaf_labels(file: pq.ParquetFile, path: Path) -> list[int]:
+def _leaf_labels(schema: pa.Schema, path: Path) -> list[int]:
     """The file's class number -> LEAF's; by the names of the classes when given."""
-    metadata = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+    metadata = (schema.metadata or {}).get(b"huggingface", b"{}")
     features = json.loads(metadata).get("info", {}).get("features", {})
     names = features.get("character", {}).get("names", list(CHARACTERS))
     if sorted(names) != sorted(CHARACTERS):
@@ -233,10 +196,9 @@ def _leaf_labels(file: pq.ParquetFile, path: Path) -> list[int]:
     return [CHARACTERS.index(name) for name in names]
 
 
-def _user_data(writer: _Writer) -> bytes:
-    pixels = np.stack([_decode(image, writer.writer_id) for image in writer.images])
-    data = {"x": pixels / 255, "y": writer.labels}
-    return orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)
+def _pixels(images: Iterable[bytes], writer: str) -> np.ndarray:
+    """uint8 [n, 784] of PNG images."""
+    return np.stack([_decode(image, writer) for image in images])
 
 
 def _decode(image: bytes, writer_id: str) -> np.ndarray:

@@ -14,7 +14,6 @@ from functools import cache
 
 import numpy as np
 
-CLASSES = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 HABITS = ("bars", "case", "bowls", "curls")
 
 SMALL_SCALE = 0.8  # x-height over capital height
@@ -95,6 +94,7 @@ FORMS = {
     "t": "5,1 5,10; 2,4 8,4",
 }
 
+_SAME_IN_SMALL = "CKPUVWXMNY"  # the case is told by the size, and by a tail
 # character -> (habit, form at value 0, form at value 1). "small" before a form scales
 # it to x-height, "tailed" lengthens its last stroke.
 CONVENTIONS = {
@@ -108,27 +108,7 @@ CONVENTIONS = {
     "7": ("bars", "hook", "barred seven"),
     "J": ("bars", "J", "topped J"),
     "3": ("bars", "three", "flat three"),
-    "C": ("case", "tailed C", "C"),
-    "c": ("case", "small C", "small tailed C"),
-    "K": ("case", "tailed K", "K"),
-    "k": ("case", "small K", "small tailed K"),
     "o": ("case", "small ring", "small tailed ring"),
-    "P": ("case", "tailed P", "P"),
-    "p": ("case", "small P", "small tailed P"),
-    "U": ("case", "tailed U", "U"),
-    "u": ("case", "small U", "small tailed U"),
-    "V": ("case", "tailed V", "V"),
-    "v": ("case", "small V", "small tailed V"),
-    "W": ("case", "tailed W", "W"),
-    "w": ("case", "small W", "small tailed W"),
-    "X": ("case", "tailed X", "X"),
-    "x": ("case", "small X", "small tailed X"),
-    "M": ("case", "tailed M", "M"),
-    "m": ("case", "small M", "small tailed M"),
-    "N": ("case", "tailed N", "N"),
-    "n": ("case", "small N", "small tailed N"),
-    "Y": ("case", "tailed Y", "Y"),
-    "y": ("case", "small Y", "small tailed Y"),
     "4": ("bowls", "open four", "pointed ring"),
     "9": ("bowls", "pointed ring", "hooked ring"),
     "g": ("bowls", "hooked ring", "two rings"),
@@ -152,6 +132,8 @@ CONVENTIONS = {
     "i": ("curls", "i", "hooked i"),
     "r": ("curls", "r", "n"),
     "t": ("curls", "t", "f"),
+    **{c: ("case", f"tailed {c}", c) for c in _SAME_IN_SMALL},
+    **{c.lower(): ("case", f"small {c}", f"small tailed {c}") for c in _SAME_IN_SMALL},
     **{letter: ("curls", letter, letter) for letter in "BDFGHRTj"},
 }
 

@@ -77,14 +77,10 @@ def select_clients(
         `client_id`, `start`, `stop` by id: records [start, stop) are used.
 
     Raises:
-        DataError: for an unknown profile, a fraction outside (0, 1] or no client left.
+        DataError: for an unknown profile, a fraction that is not the profile's, or no
+            client left.
     """
     check_known(profile, PROFILES, "profile")
-    if not 0 < sampling_fraction <= 1:
-        raise DataError(
-            f"sampling_fraction {sampling_fraction}: expected a number in (0, 1]; the "
-            "paper's is 0.3, 1 takes all"
-        )
     if profile == "full" and sampling_fraction != 1:
         raise DataError(
             f"profile 'full' takes all records, not {sampling_fraction} of them: set "

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from string import ascii_lowercase, ascii_uppercase, digits
 
 import numpy as np
 
 from fedmeta.benchmarks.femnist.parse import CLASSES, PIXELS
+from fedmeta.benchmarks.femnist.shards import CHARACTERS
 from fedmeta.data.encoding import Codebook
 from fedmeta.data.user_records import (
     TableForm,
@@ -18,21 +18,15 @@ from fedmeta.data.user_records import (
 )
 from fedmeta.late import pd
 
-NAMES = digits + ascii_uppercase + ascii_lowercase  # by LEAF's number
-
 
 def read(
     rows: pd.DataFrame, codebook: Codebook, metadata: Mapping[str, str]
 ) -> UserRecords:
     """Images of 784 grey levels, row by row, 0 ink and 1 background, as LEAF's are."""
     expected = f"one of 0-9, A-Z, a-z, or LEAF's number 0..{CLASSES - 1}"
-    label = class_numbers(rows["label"], NAMES, expected, numbered=True)
+    label = class_numbers(rows["label"], CHARACTERS, expected, numbered=True)
     pixels = np.rint(255 * vectors(rows["pixels"], "pixels", PIXELS, 0, 1))
-    columns = {
-        "pixels": pixels.astype(np.uint8),
-        "label": label.clip(0).astype(np.uint8),
-    }
-    return divided_by_label(columns, label, NAMES)
+    return divided_by_label({"pixels": pixels.astype(np.uint8)}, label, CHARACTERS)
 
 
 def example(metadata: Mapping[str, str]) -> pd.DataFrame:

@@ -6,20 +6,17 @@ anti-aliased edges, ink 0.0 on a background of 1.0 as LEAF has it. A stand-in fo
 tests, demos and machines without the data: its accuracies say nothing about FEMNIST.
 """
 
-import json
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from fedmeta.benchmarks.femnist.glyphs import CLASSES, CONVENTIONS, HABITS, segments
+from fedmeta.benchmarks.femnist.glyphs import CONVENTIONS, HABITS, segments
+from fedmeta.benchmarks.femnist.parse import SIDE
+from fedmeta.benchmarks.femnist.shards import CHARACTERS, CLIENTS_A_SHARD, write_shard
 from fedmeta.core.bounds import Count, Seed
-from fedmeta.data.files import whole_file
-
-SIDE = 28  # pixels
-USERS_PER_SHARD = 100  # as LEAF's all_data_*.json
+from fedmeta.data.errors import check_range
 
 DIGIT_WEIGHT = 2.0  # a digit's frequency over a letter's (5 in FEMNIST)
 EXCEPTIONS = 0.03  # share of classes in which a writer breaks his own habit
@@ -54,9 +51,9 @@ def writer_records(
     rng = np.random.default_rng([seed, writer])
     habits = rng.integers(0, 2, len(HABITS))
     values = np.where(
-        rng.random(len(CLASSES)) < EXCEPTIONS,
-        rng.integers(0, 2, len(CLASSES)),
-        habits[[HABITS.index(CONVENTIONS[c][0]) for c in CLASSES]],
+        rng.random(len(CHARACTERS)) < EXCEPTIONS,
+        rng.integers(0, 2, len(CHARACTERS)),
+        habits[[HABITS.index(CONVENTIONS[c][0]) for c in CHARACTERS]],
     )
     hand = _draw_hand(rng)
     n = int(rng.integers(records[0], records[1] + 1))
@@ -86,28 +83,22 @@ def write_sample(
         The paths of the shards.
 
     Raises:
-        ValueError: no writer, or a range of records that is empty or begins below 1.
+        DataError: for an empty range.
     """
     low, high = records_per_writer
-    if writers < 1 or not 1 <= low <= high:
-        raise ValueError(
-            f"cannot draw {writers} writers of {low} to {high} records: "
-            "writers >= 1 and 1 <= least <= greatest are needed"
-        )
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    check_range("records_per_writer", low, high)
     note = (
         "drawn by fedmeta.benchmarks.femnist.synthetic: no real handwriting "
         f"(seed {seed}, {writers} writers, {low} to {high} records each)"
     )
     paths = []
-    for first in range(0, writers, USERS_PER_SHARD):
-        indices = range(first, min(first + USERS_PER_SHARD, writers))
-        path = out_dir / f"all_data_{first // USERS_PER_SHARD}.json"
-        with whole_file(path) as file:
-            pieces = _shard_text(indices, seed, (low, high), note)
-            file.writelines(piece.encode() for piece in pieces)
-        paths.append(path)
+    for number, first in enumerate(range(0, writers, CLIENTS_A_SHARD)):
+        clients = {
+            f"synthetic_{writer:04d}": writer_records(seed, writer, records_per_writer)
+            for writer in range(first, min(first + CLIENTS_A_SHARD, writers))
+        }
+        paths.append(Path(out_dir) / f"all_data_{number}.json")
+        write_shard(paths[-1], clients, synthetic=note)
     return paths
 
 
@@ -125,7 +116,7 @@ def _draw_hand(rng: np.random.Generator) -> Hand:
 
 @cache
 def _class_cdf() -> np.ndarray:
-    weights = np.array([DIGIT_WEIGHT if c.isdigit() else 1.0 for c in CLASSES])
+    weights = np.array([DIGIT_WEIGHT if c.isdigit() else 1.0 for c in CHARACTERS])
     cdf = np.cumsum(weights) / weights.sum()
     cdf[-1] = 1.0
     return cdf
@@ -137,7 +128,7 @@ def _form_table() -> np.ndarray:
 
     Shorter forms are filled up with their last segment, which changes no distance.
     """
-    forms = [segments(form) for c in CLASSES for form in CONVENTIONS[c][1:]]
+    forms = [segments(form) for c in CHARACTERS for form in CONVENTIONS[c][1:]]
     longest = max(len(form) for form in forms)
     return np.stack(
         [np.concatenate([f, np.repeat(f[-1:], longest - len(f), 0)]) for f in forms]
@@ -153,7 +144,7 @@ def _place(rows: np.ndarray, hand: Hand, rng: np.random.Generator) -> np.ndarray
     basis = np.stack([u * u, u * v, v * v, u * u * v, u * v * v], axis=-1)
     bend = hand.bend + rng.uniform(-0.05, 0.05, (n, 2, 5))
     uv = uv + (basis[..., None, :] * bend[:, None, None]).sum(axis=-1)
-    lower = rows // 2 >= CLASSES.index("a")
+    lower = rows // 2 >= CHARACTERS.index("a")
     size = 5 * hand.scale * np.where(lower, hand.small, 1.0)
     size = size * rng.uniform(0.93, 1.07, n)
     slant = hand.slant + rng.uniform(-0.06, 0.06, n)
@@ -203,23 +194,3 @@ def _ink(lines: np.ndarray, radius: np.ndarray) -> np.ndarray:
         np.minimum(nearest, h, out=nearest)
     ink = np.clip(radius[:, None, None] + 0.5 - np.sqrt(nearest), 0, 1)
     return np.rint(255 * (1 - ink)).astype(np.uint8)
-
-
-def _shard_text(
-    indices: range, seed: int, records: tuple[int, int], note: str
-) -> Iterator[str]:
-    """The pieces of one shard's JSON, in LEAF's order, a writer's images at a time."""
-    drawn = {f"synthetic_{i:04d}": writer_records(seed, i, records) for i in indices}
-    head = {
-        "synthetic": note,
-        "users": list(drawn),
-        "num_samples": [len(labels) for _, labels in drawn.values()],
-    }
-    numbers = np.array([json.dumps(k / 255) for k in range(256)], dtype=object)
-    yield json.dumps(head)[:-1] + ', "user_data": '
-    before = "{"
-    for user, (pixels, labels) in drawn.items():
-        images = ", ".join(f"[{', '.join(numbers[image])}]" for image in pixels)
-        yield f'{before}"{user}": {{"x": [{images}], "y": {labels.tolist()}}}'
-        before = ", "
-    yield "}}"

@@ -27,10 +27,7 @@ def read(
     channels, size = json.loads(metadata["shape"])
     label = class_numbers(rows["label"], classes, expected_classes(classes))
     pixels = vectors(rows["pixels"], "pixels", channels * size * size, 0, 255)
-    columns = {
-        "pixels": np.rint(pixels).astype(np.uint8),
-        "label": label.clip(0).astype(np.int32),
-    }
+    columns = {"pixels": np.rint(pixels).astype(np.uint8)}
     return divided_by_label(columns, label, classes)
 
 

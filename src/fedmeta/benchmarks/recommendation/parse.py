@@ -19,7 +19,7 @@ from fedmeta.benchmarks.recommendation.log import LSAPP, read_log, read_lsapp
 from fedmeta.benchmarks.recommendation.rows import LogColumns, UsageLog
 from fedmeta.data.errors import DataError, check_known
 from fedmeta.data.federated import ClientRecords
-from fedmeta.data.files import elsewhere, raw_files
+from fedmeta.data.files import elsewhere, of_one_kind, raw_files
 from fedmeta.data.tables import SUFFIXES
 from fedmeta.late import pd
 
@@ -32,18 +32,12 @@ def find_raw(folder: str | Path) -> list[Path]:
     Raises:
         DataError: when there are none, or files of several kinds.
     """
-    found = [paths for s in SUFFIXES if (paths := raw_files(folder, s))]
-    if not found:
-        raise DataError(
-            f"{folder}: none of {', '.join(f'*{s}' for s in SUFFIXES)} here"
-            f"{elsewhere(folder, *SUFFIXES)}; copy a usage log there, unpacked"
-        )
-    if len(found) > 1:
-        raise DataError(
-            f"{folder}: has both {found[0][0].name} and {found[1][0].name}, which may "
-            "be the same records; keep them in different folders"
-        )
-    return found[0]
+    return of_one_kind(
+        folder,
+        [raw_files(folder, suffix) for suffix in SUFFIXES],
+        f"none of {', '.join(f'*{s}' for s in SUFFIXES)} here"
+        f"{elsewhere(folder, *SUFFIXES)}; copy a usage log there, unpacked",
+    )
 
 
 def parse(

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 from zlib import crc32
 
 import numpy as np
@@ -32,20 +32,22 @@ from fedmeta.benchmarks.recommendation.usage_model import (
     records_of,
     sizes_of,
 )
-from fedmeta.core.bounds import Count, Seed
+from fedmeta.core.bounds import Count, Seed, Within
+from fedmeta.data.errors import check_range
 from fedmeta.data.files import whole_path
 
 FILE = "usage_log.parquet"
 CODE = (__file__, usage_model.__file__)
 MARK, ARGUMENTS = b"fedmeta.synthetic", b"fedmeta.arguments"  # of the file's metadata
+Several = Annotated[int, Within(least=2)]
 CHUNK = 512  # users drawn together: some 25 MB of temporaries
 
 
 def write_sample(
     folder: Path,
     users: Count = 300,
-    services: Count = 2400,
-    records_per_user: tuple[Count, Count] = (100, 6000),
+    services: Annotated[int, Within(least=64)] = 2400,
+    records_per_user: tuple[Several, Several] = (100, 6000),
     seed: Seed = 0,
 ) -> list[Path]:
     """Write a Parquet usage log of synthetic users; same arguments, same records.
@@ -67,17 +69,14 @@ def write_sample(
         The path of the file.
 
     Raises:
-        ValueError: no user, too few services, or an impossible range of records.
+        DataError: for an empty range.
     """
-    low, high = records_per_user
-    if users < 1 or services < 64 or not 2 <= low <= high:
-        raise ValueError(
-            f"cannot draw {users} users of {low} to {high} records with {services} "
-            "services: users >= 1, services >= 64 and 2 <= least <= greatest are needed"
-        )
-    arguments: dict[str, Any] = {"users": users, "services": services, "seed": seed}
-    arguments |= {
-        "records_per_user": [low, high],
+    check_range("records_per_user", *records_per_user)
+    arguments = {
+        "users": users,
+        "services": services,
+        "seed": seed,
+        "records_per_user": records_per_user,
         "code": crc32(b"".join(Path(file).read_bytes() for file in CODE)),
     }
     metadata = {MARK: b"true", ARGUMENTS: json.dumps(arguments).encode()}
@@ -85,7 +84,7 @@ def write_sample(
     if not _is_there(path, metadata):
         schema = _schema(metadata)
         with whole_path(path) as partial, pq.ParquetWriter(partial, schema) as writer:
-            for table in _tables(users, services, (low, high), seed, schema):
+            for table in _tables(users, services, records_per_user, seed, schema):
                 writer.write_table(table)
     return [path]
 

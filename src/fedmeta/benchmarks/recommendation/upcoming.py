@@ -204,11 +204,7 @@ def _upcoming(
 
 
 def _columns(metadata: Mapping[str, str]) -> LogColumns:
-    named = json.loads(metadata["columns"])
-    return LogColumns(
-        *(named[role] for role in ("user", "time", "service")),
-        *(tuple(named[role]) for role in ("context", "event")),
-    )
+    return LogColumns(**json.loads(metadata["columns"]))
 
 
 def _described(metadata: Mapping[str, str]) -> list[Described]:

@@ -24,7 +24,7 @@ from fedmeta.benchmarks.sent140.tokens import (
 )
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
-from fedmeta.data.files import elsewhere, raw_files
+from fedmeta.data.files import elsewhere, of_one_kind, raw_files
 from fedmeta.data.leaf import LeafClient, leaf_metadata, leaf_shards, read_leaf
 from fedmeta.data.names import alike
 
@@ -51,20 +51,13 @@ def find_raw(folder: str | Path) -> list[Path]:
     Raises:
         DataError: when there are none, or both kinds; says what to do.
     """
-    tables, shards = raw_files(folder, ".csv"), leaf_shards(folder)
-    if tables and shards:
-        raise DataError(
-            f"{folder}: has both {tables[0].name} and {shards[0].name}, which may be "
-            "the same tweets; keep Stanford's CSV and LEAF's JSON files in different "
-            "folders"
-        )
-    if not tables and not shards:
-        raise DataError(
-            f"{folder}: no *.csv or *.json files here"
-            f"{elsewhere(folder, '.csv', '.json')}; fetch Stanford's with `{FETCH}`,"
-            " copy a CSV of its six columns there, or LEAF's data/sent140/data/all_data"
-        )
-    return tables or shards
+    return of_one_kind(
+        folder,
+        [raw_files(folder, ".csv"), leaf_shards(folder)],
+        f"no *.csv or *.json files here{elsewhere(folder, '.csv', '.json')}; fetch"
+        f" Stanford's with `{FETCH}`, copy a CSV of its six columns there, or LEAF's"
+        " data/sent140/data/all_data",
+    )
 
 
 def parse(

@@ -28,8 +28,7 @@ def read(
     hashes, lowercase = TokenHashes(), metadata["lowercase"] == "true"
     hashed = [hash_text(t, hashes, lowercase) for t in texts(rows["text"], "text")]
     tokens: np.ndarray = np.array(hashed, dtype=np.int64).reshape(-1, LENGTH)
-    columns = {"tokens": tokens, "label": label.clip(0).astype(np.uint8)}
-    return divided_by_label(columns, label, CLASSES)
+    return divided_by_label({"tokens": tokens}, label, CLASSES)
 
 
 def example(metadata: Mapping[str, str]) -> pd.DataFrame:

@@ -21,7 +21,6 @@ COLUMNS = ("polarity", "id", "date", "query", "user", "text")
 LABELS = {"0": 0, "2": 0, "4": 1}  # LEAF asks only whether it is "4"
 HEADER = ["user", "text"]  # how a line of names ends
 SYNTHETIC = "SYNTHETIC"  # in the column `query` of generated rows
-BLOCK = 1 << 20  # bytes read at a time
 _LAYOUT = f"expected {len(COLUMNS)} columns: {', '.join(COLUMNS)}"
 _MARKS = {
     codecs.BOM_UTF8: "UTF-8",
@@ -112,38 +111,26 @@ def _tweet(row: list[str], place: str) -> Tweet:
 
 def _check_bytes(path: Path) -> None:
     """Refuse what decodes as ISO-8859-1, as any bytes do, but was not meant so."""
-    # Of Stanford's own small file it is known, and few bytes may agree by chance.
-    maybe_utf8 = path.name != TEST
-    is_ascii, line = True, 1
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    first, empty = b"", True
-    with open(path, "rb") as file:
-        while block := file.read(BLOCK):
-            for mark, encoding in _MARKS.items():
-                if not first and block.startswith(mark):
-                    raise _encoding_error(path, encoding)
-            if b"\0" in block:
-                line += block.count(b"\n", 0, block.index(b"\0"))
-                raise DataError(
-                    f"{path}: line {line}: a NUL byte; expected text in ISO-8859-1: "
-                    "convert the file if it is UTF-16, else fetch it again"
-                )
-            is_ascii = is_ascii and block.isascii()
-            maybe_utf8 = maybe_utf8 and _continues(decoder, block)
-            line += block.count(b"\n")
-            empty = empty and not block.strip()
-            first = first or block[:1]
-    if empty:
+    content = path.read_bytes()  # less than its tweets take
+    for mark, encoding in _MARKS.items():
+        if content.startswith(mark):
+            raise _encoding_error(path, encoding)
+    if b"\0" in content:
+        line = 1 + content.count(b"\n", 0, content.index(b"\0"))
+        raise DataError(
+            f"{path}: line {line}: a NUL byte; expected text in ISO-8859-1: "
+            "convert the file if it is UTF-16, else fetch it again"
+        )
+    if not content.strip():
         raise DataError(f"{path}: the file is empty; fetch it again")
-    if not is_ascii and maybe_utf8 and _continues(decoder, b"", end=True):
+    # Of Stanford's own small file it is known, and few bytes may agree by chance.
+    if path.name != TEST and not content.isascii() and _is_utf8(content):
         raise _encoding_error(path, "UTF-8")
 
 
-def _continues(
-    decoder: codecs.IncrementalDecoder, block: bytes, end: bool = False
-) -> bool:
+def _is_utf8(content: bytes) -> bool:
     try:
-        decoder.decode(block, end)
+        content.decode()
     except UnicodeDecodeError:
         return False
     return True

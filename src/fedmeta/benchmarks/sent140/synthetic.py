@@ -18,6 +18,7 @@ import numpy as np
 
 from fedmeta.benchmarks.sent140.stanford import SYNTHETIC
 from fedmeta.core.bounds import Count, Seed
+from fedmeta.data.errors import check_range
 from fedmeta.data.files import whole_file
 
 FILE = "synthetic_tweets.csv"
@@ -90,20 +91,15 @@ def write_sample(
         The path of the file.
 
     Raises:
-        ValueError: no user, or a range of tweets that is empty or begins below 1.
+        DataError: for an empty range.
     """
-    low, high = tweets_per_user
-    if users < 1 or not 1 <= low <= high:
-        raise ValueError(
-            f"cannot draw {users} users of {low} to {high} tweets: users >= 1 and "
-            "1 <= least <= greatest are needed"
-        )
+    check_range("tweets_per_user", *tweets_per_user)
     path = Path(folder) / FILE
     with whole_file(path) as binary:
         file = io.TextIOWrapper(binary, "latin-1", newline="")
         rows = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
         for user in range(users):
-            rows.writerows(_rows(seed, user, (low, high)))
+            rows.writerows(_rows(seed, user, tweets_per_user))
         file.detach()  # flushed, and left open for `whole_file`
     return [path]
 

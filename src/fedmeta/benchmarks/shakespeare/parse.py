@@ -32,7 +32,7 @@ from fedmeta.benchmarks.shakespeare.roles import (
 from fedmeta.benchmarks.shakespeare.windows import WINDOW
 from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
-from fedmeta.data.files import elsewhere, raw_files
+from fedmeta.data.files import elsewhere, of_one_kind, raw_files
 from fedmeta.data.leaf import LeafClient, leaf_metadata, leaf_shards, read_leaf
 
 log = logging.getLogger(__name__)
@@ -84,18 +84,12 @@ def shakespeare_files(folder: str | Path) -> list[Path]:
     Raises:
         DataError: when there are none, or some of both.
     """
-    texts, shards = raw_files(folder, *_TEXTS), leaf_shards(folder)
-    if texts and shards:
-        raise DataError(
-            f"{folder}: has a text, {texts[0].name}, and LEAF's JSON, "
-            f"{shards[0].name}; expected one of the two: keep them in different folders"
-        )
-    if not texts and not shards:
-        others = elsewhere(folder, *_TEXTS, ".json")
-        raise DataError(
-            f"{folder}: no *.txt, *.txt.gz or *.json here{others}; {REMEDY}"
-        )
-    return texts or shards
+    others = elsewhere(folder, *_TEXTS, ".json")
+    return of_one_kind(
+        folder,
+        [raw_files(folder, *_TEXTS), leaf_shards(folder)],
+        f"no *.txt, *.txt.gz or *.json here{others}; {REMEDY}",
+    )
 
 
 def parse_shakespeare(

@@ -13,8 +13,6 @@ the last one cut to fit (LEAF samples each file by itself; Shakespeare is one fi
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +23,7 @@ from fedmeta.data.leaf import sample_share
 from fedmeta.data.statistics import Reference
 from fedmeta.late import pd
 
+PROFILES = ("fedmeta_like", "leaf", "leaf_sf")
 # Found by the numbers of windows alone, before any training (`search_seed`): 528 roles,
 # 624,856 windows, mean 1,183.4, standard deviation 1,217.8.
 TABLE1_SEED = 4162
@@ -40,19 +39,6 @@ TABLE1 = {
     "classes_min": Reference(2),
     "classes_max": Reference(70),
 }
-
-
-class Limits(NamedTuple):
-    """What the profiles may be told; each uses some of it."""
-
-    min_records: int
-    max_records: int | None
-    max_clients: int | None
-    sampling_fraction: float
-
-
-# (windows of each role, limits, random numbers) -> rows chosen, windows of each used
-Choice = Callable[[np.ndarray, Limits, np.random.Generator], tuple[np.ndarray, ...]]
 
 
 def select_clients(
@@ -83,20 +69,37 @@ def select_clients(
         `client_id`, `start`, `stop` by id: windows [start, stop) are used.
 
     Raises:
-        DataError: for an unknown profile, a limit that is impossible or not the
-            profile's, or no role left.
+        DataError: for an unknown profile, a limit that is not the profile's, or no role
+            left.
     """
-    limits = Limits(min_records, max_records, max_clients, sampling_fraction)
-    _check(profile, limits)
+    check_known(profile, PROFILES, "profile")
+    if profile != "leaf_sf" and sampling_fraction != 1:
+        raise DataError(
+            f"profile {profile!r} takes roles whole, not {sampling_fraction} of them: "
+            "set sampling_fraction to 1, or the profile to 'leaf_sf'"
+        )
+    for name, limit in (("max_records", max_records), ("max_clients", max_clients)):
+        if limit is not None and profile != "fedmeta_like":
+            raise DataError(
+                f"profile {profile!r} has no {name}: leave it out, or set the profile "
+                "to 'fedmeta_like'"
+            )
+    rng = np.random.default_rng(seed)
     counts = window_counts(dataset)
-    rows, stop = PROFILES[profile](counts, limits, np.random.default_rng(seed))
-    if not len(rows):
+    rows, used = np.arange(len(counts)), counts
+    if profile == "leaf_sf":
+        rows, used = sample_share(rows, counts, sampling_fraction, rng)
+    least = max(1, min_records + (profile == "fedmeta_like"))
+    kept = _chosen(used, least, max_records, max_clients, rng)
+    if not len(kept):
         raise DataError(
             f"{dataset.path}: none of {len(counts)} roles is left by profile "
-            f"{profile!r} with {limits}; lower min_records, raise the others"
+            f"{profile!r} with min_records {min_records}, max_records {max_records} and"
+            f" sampling_fraction {sampling_fraction}; lower min_records, raise the "
+            "others"
         )
-    order = np.argsort(rows)  # the data set's order is that of ids
-    return clients_table(dataset, rows[order], stop[order])
+    kept = kept[np.argsort(rows[kept])]  # the data set's order is that of ids
+    return clients_table(dataset, rows[kept], used[kept])
 
 
 def window_counts(dataset: FederatedDataset) -> np.ndarray:
@@ -121,12 +124,11 @@ def search_seed(counts: np.ndarray, seeds: range) -> pd.DataFrame:
         `seed`, `samples`, `samples_mean`, `samples_sd` and `distance`, the greatest
         relative deviation of the three, nearest first.
     """
-    limits = Limits(20, 5250, 528, 1.0)
     names = ("samples", "samples_mean", "samples_sd")
     paper = np.array([TABLE1[name].value for name in names])
     rows = []
     for seed in seeds:
-        _, sizes = _fedmeta_like(counts, limits, np.random.default_rng(seed))
+        sizes = counts[_chosen(counts, 21, 5250, 528, np.random.default_rng(seed))]
         values = np.array([sizes.sum(), sizes.mean(), sizes.std()])
         distance = np.abs(values / paper - 1).max()
         rows.append((seed, *values, distance))
@@ -134,60 +136,18 @@ def search_seed(counts: np.ndarray, seeds: range) -> pd.DataFrame:
     return frame.sort_values(["distance", "seed"], ignore_index=True)
 
 
-def _check(profile: str, limits: Limits) -> None:
-    check_known(profile, sorted(PROFILES), "profile")
-    if not 0 < limits.sampling_fraction <= 1:
-        raise DataError(
-            f"sampling_fraction {limits.sampling_fraction}: expected a number in "
-            "(0, 1]; 1 takes all"
-        )
-    if profile != "leaf_sf" and limits.sampling_fraction != 1:
-        raise DataError(
-            f"profile {profile!r} takes roles whole, not {limits.sampling_fraction} of "
-            "them: set sampling_fraction to 1, or the profile to 'leaf_sf'"
-        )
-    for name in ("max_records", "max_clients"):
-        value = getattr(limits, name)
-        if value is not None and profile != "fedmeta_like":
-            raise DataError(
-                f"profile {profile!r} has no {name}: leave it out, or set the profile "
-                "to 'fedmeta_like'"
-            )
-        if value is not None and value < 1:
-            raise DataError(f"{name} {value}: expected 1 or more, or null for no limit")
-
-
-def _fedmeta_like(
-    counts: np.ndarray, limits: Limits, rng: np.random.Generator
-) -> tuple[np.ndarray, ...]:
-    most = np.inf if limits.max_records is None else limits.max_records
-    rows = np.flatnonzero((counts > limits.min_records) & (counts <= most))
-    if limits.max_clients is not None and limits.max_clients < len(rows):
-        rows = rng.choice(rows, limits.max_clients, replace=False)
-    return rows, counts[rows]
-
-
-def _leaf(
-    counts: np.ndarray, limits: Limits, rng: np.random.Generator
-) -> tuple[np.ndarray, ...]:
-    rows = np.flatnonzero(counts >= limits.min_records)
-    return rows, counts[rows]
-
-
-def _leaf_sf(
-    counts: np.ndarray, limits: Limits, rng: np.random.Generator
-) -> tuple[np.ndarray, ...]:
-    roles = np.arange(len(counts))
-    rows, taken = sample_share(roles, counts, limits.sampling_fraction, rng)
-    kept = taken >= max(1, limits.min_records)
-    return rows[kept], taken[kept]
-
-
-PROFILES: dict[str, Choice] = {
-    "fedmeta_like": _fedmeta_like,
-    "leaf": _leaf,
-    "leaf_sf": _leaf_sf,
-}
+def _chosen(
+    counts: np.ndarray,
+    least: int,
+    most: int | None,
+    max_clients: int | None,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Places of counts from least to most, so many of them at random."""
+    places = np.flatnonzero((counts >= least) & (counts <= (most or np.inf)))
+    if max_clients is not None and max_clients < len(places):
+        places = rng.choice(places, max_clients, replace=False)
+    return places
 
 
 if __name__ == "__main__":

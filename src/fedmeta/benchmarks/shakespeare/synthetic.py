@@ -13,14 +13,15 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from fedmeta.benchmarks.shakespeare.parse import SYNTHETIC
-from fedmeta.benchmarks.shakespeare.roles import BYLINE, END_OF_PLAY
+from fedmeta.benchmarks.shakespeare.roles import BYLINE, END_OF_PLAY, LEAST_ROLES
 from fedmeta.benchmarks.shakespeare.windows import WINDOW
-from fedmeta.core.bounds import Count, Seed
+from fedmeta.core.bounds import Count, Seed, Within
+from fedmeta.data.errors import check_range
 from fedmeta.data.files import whole_file
 
 # The lexicon's letters, and the ways in which a role may say each.
@@ -46,7 +47,7 @@ class Habits(NamedTuple):
 def write_sample(
     folder: Path,
     plays: Count = 16,
-    roles_per_play: Count = 5,
+    roles_per_play: Annotated[int, Within(least=LEAST_ROLES)] = 5,
     windows_per_role: tuple[Count, Count] = (200, 600),
     seed: Seed = 0,
 ) -> list[Path]:
@@ -66,15 +67,10 @@ def write_sample(
         The path of the text.
 
     Raises:
-        ValueError: for no play, fewer roles than 2 or an impossible range.
+        DataError: for an empty range.
     """
     low, high = windows_per_role
-    if plays < 1 or roles_per_play < 2 or not 1 <= low <= high:
-        raise ValueError(
-            f"cannot write {plays} plays of {roles_per_play} roles of {low} to {high} "
-            "windows: plays >= 1, roles_per_play >= 2 and 1 <= least <= greatest are "
-            "needed"
-        )
+    check_range("windows_per_role", low, high)
     note = (
         f"{SYNTHETIC}: written by fedmeta.benchmarks.shakespeare.synthetic, no line of "
         f"Shakespeare (seed {seed}, {plays} plays of {roles_per_play} roles of {low} "

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from fedmeta.benchmarks.table.clients import read_clients
 from fedmeta.benchmarks.table.parts import SUFFIXES, Columns, open_table, title
-from fedmeta.data.errors import DataError
 from fedmeta.data.federated import ClientRecords
-from fedmeta.data.files import elsewhere, raw_files
+from fedmeta.data.files import elsewhere, of_one_kind, raw_files
 
 
 def find_raw(folder: str | Path) -> list[Path]:
@@ -24,20 +23,13 @@ def find_raw(folder: str | Path) -> list[Path]:
         return [folder]
     # Hugging Face's library leaves caches beside its data.
     parts = [p for p in raw_files(folder, *SUFFIXES) if not p.name.startswith("cache-")]
-    found = [own for s in SUFFIXES if (own := [p for p in parts if p.suffix == s])]
-    kinds = ", ".join(f"*{s}" for s in SUFFIXES)
-    if not found:
-        what = "is none of" if folder.is_file() else "no file or folder with"
-        raise DataError(
-            f"{folder}: {what} {kinds}{elsewhere(folder, *SUFFIXES)}; name a table, or "
-            "a folder of its parts, as raw.folder"
-        )
-    if len(found) > 1:
-        raise DataError(
-            f"{folder}: has both {found[0][0].name} and {found[1][0].name}, which may "
-            "be the same records; keep them in different folders, or name one file"
-        )
-    return found[0]
+    what = "is none of" if folder.is_file() else "no file or folder with"
+    return of_one_kind(
+        folder,
+        [[part for part in parts if part.suffix == suffix] for suffix in SUFFIXES],
+        f"{what} {', '.join(f'*{s}' for s in SUFFIXES)}{elsewhere(folder, *SUFFIXES)};"
+        " name a table, or a folder of its parts, as raw.folder",
+    )
 
 
 def parse(

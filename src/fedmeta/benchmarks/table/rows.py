@@ -39,7 +39,7 @@ def read(
     _, label_column = json.loads(metadata["roles"])
     classes = json.loads(metadata["classes"])
     label = class_numbers(rows[label_column], classes, expected_classes(classes))
-    columns = {"label": label.clip(0).astype(np.int32)}
+    columns: dict[str, np.ndarray] = {}
     if numbers := json.loads(metadata["numbers"]):
         columns["numbers"] = np.stack([_numbers(rows[n], n) for n in numbers], 1)
     notes: list[str] = []
