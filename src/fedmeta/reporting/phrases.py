@@ -140,7 +140,7 @@ def at_equal_initial(one: Results, other: Results) -> tuple[Value, Value, Value]
     found = {}
     for seed in one.cells["seed"].unique() if not words else ():
         pairs = [
-            m.initial_and_personalised(m.of_seed(r.histories, seed))
+            m.initial_and_personalised(r.where(seed=seed).histories)
             for r in (one, other)
         ]
         found[seed] = [100 * x for x in _meeting(*pairs)]

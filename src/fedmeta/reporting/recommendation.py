@@ -33,13 +33,6 @@ HUMP = GRID[::4]  # small humps, and twenty of them: no need of every point
 TRAINED_ALONE = ("lr", "nn")  # the methods with a curve of their own
 
 
-@m.measure
-def hits(run: Results, top: str, **stage: Any) -> float:
-    """Share of all test users' query records among whose suggestions is the answer."""
-    rows = run.at(**stage)
-    return 100 * rows[top].sum() / rows["num_query"].sum() if len(rows) else np.nan
-
-
 def user_accuracies(scores: pd.DataFrame) -> pd.DataFrame:
     """Top-1 and Top-4 of every user with a query record, fractions by client id."""
     kept = scores[scores["num_query"] > 0].set_index("client_id")
@@ -48,7 +41,7 @@ def user_accuracies(scores: pd.DataFrame) -> pd.DataFrame:
 
 def accuracies(results: Results, found: Results, **stage: Any) -> dict[str, m.Value]:
     """Top-1 and Top-4 over records."""
-    return {top: hits(found, top, **stage) for top in TOPS}
+    return {top: m.share(found, top, **stage) for top in TOPS}
 
 
 def of_users(results: Results, found: Results, **stage: Any) -> dict[str, m.Value]:
@@ -153,7 +146,7 @@ def column(measure: str, fraction: float) -> str:
 def value(results: Results, row: Row, top: str, fraction: float) -> m.Value:
     """The accuracy of a row."""
     found, steps = results.where(method=row[0]), row[1]
-    return hits(found, top, support_fraction=fraction, steps=steps)
+    return m.share(found, top, support_fraction=fraction, steps=steps)
 
 
 def above(
@@ -246,7 +239,7 @@ def _by_steps(panel: Axes, results: Results, fraction: float, top: str) -> None:
             ends.append((words, colours[label], panel.get_ylim()[0]))
             continue
         curve = {
-            n: float(hits(found, top, support_fraction=fraction, steps=n)) / 100
+            n: float(m.share(found, top, support_fraction=fraction, steps=n)) / 100
             for n in found.counts("steps")
         }
         curve = pd.Series(curve, dtype=float).dropna()

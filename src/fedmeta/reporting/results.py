@@ -202,5 +202,8 @@ def _joined(tables: list[pd.DataFrame], first: list[str]) -> pd.DataFrame:
 
 def _where(table: pd.DataFrame, wanted: Mapping[str, Hashable]) -> pd.DataFrame:
     for name, value in wanted.items():
-        table = table[table[name] == value] if name in table else table.iloc[:0]
+        if name not in table:
+            return table.iloc[:0]
+        column = table[name]
+        table = table[column.isna() if pd.isna(value) else column == value]
     return table
