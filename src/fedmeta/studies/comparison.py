@@ -28,6 +28,10 @@ from fedmeta.reporting.wording import (
 )
 from fedmeta.studies.study import Study
 
+# The rows of Chen et al.'s tables. Other algorithms are run one at a time.
+COMPARED = ("fedavg", "fedavg_meta", "maml", "fomaml", "meta_sgd")
+# Those that a study of personalisation is asked to compare with.
+RIVALS = ("local", "fedbabu", "knn_per", "ditto", "fedper", "fedrep", "scaffold")
 TABLES = ("accuracy", "fairness", "overhead", "targets")
 FIGURES = ("accuracy", "loss", "density", "adaptation", "overhead", "targets")
 VALIDATION = "_validation_scores"
