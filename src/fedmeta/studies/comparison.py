@@ -113,7 +113,7 @@ def comparison(
 
 def _apart(results: Results) -> tuple[str, str] | None:
     """The warning that algorithms were judged on different clients, if they were."""
-    on = {label_of(k): tables.judged_on(r) for k, r in results.by("algorithm").items()}
+    on = {k: tables.judged_on(r) for k, r in tables.by_label(results).items()}
     judged = {label: clients for label, clients in on.items() if clients}
     if len({*judged.values()}) < 2:
         return None

@@ -38,8 +38,7 @@ def report(results: Results) -> Report:
     table["algorithm"] = table["algorithm"].map(label_of)
     groups, claims = {}, []
     for algorithm, epochs in EPOCHS.items():
-        label = label_of(algorithm)
-        own = results.where(algorithm=algorithm)
+        label, own = label_of(algorithm), results.where(algorithm=algorithm)
         groups[label] = {way: own.where(compression=way) for way in WAYS}
         right = {w: m.accuracy(r, epochs=epochs) for w, r in groups[label].items()}
         whole = right.pop(WHOLE)
