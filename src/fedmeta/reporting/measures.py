@@ -59,10 +59,7 @@ class Value(NamedTuple):
         return Value(self.by_seed * by, self.diverged, apart)
 
 
-Measure = Callable[..., Value]
-
-
-def measure(compute: Callable[..., float]) -> Measure:
+def measure(compute: Callable[..., float]) -> Callable[..., Value]:
     """A measure from what computes it for one seed."""
 
     @wraps(compute)

@@ -44,10 +44,10 @@ def best(values: Mapping[str, Value], own: str) -> Found:
 
 def beats(both: Mapping[str, Results], **stage: Any) -> Found:
     """Whether the first of two is more accurate than the second, by label."""
-    one, other = (m.accuracy(found, **stage) for found in both.values())
-    figures = ", ".join(f"{k} {m.accuracy(r, **stage)}" for k, r in both.items())
-    first, second = both.values()
-    points, error = m.over_the_same(first, second, **stage)
+    right = {label: m.accuracy(found, **stage) for label, found in both.items()}
+    figures = ", ".join(f"{label} {value}" for label, value in right.items())
+    one, other = right.values()
+    points, error = m.over_the_same(*both.values(), **stage)
     if len(one.by_seed) > 1:
         low, high = interval(one - other)
         figures += f"; difference {one - other:+.2f} points" + (
