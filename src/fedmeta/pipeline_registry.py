@@ -13,12 +13,9 @@ from fedmeta.pipelines import evaluation, federation, training
 from fedmeta.pipelines.studies.experiment import clients_of
 from fedmeta.runtime.federation.current import is_taking_part
 from fedmeta.studies import comparison, create_pipelines
+from fedmeta.studies.comparison import COMPARED, RIVALS
 from fedmeta.studies.study import create_pipeline
 
-# The rows of Chen et al.'s tables. Other algorithms are run one at a time.
-COMPARED = ("fedavg", "fedavg_meta", "maml", "fomaml", "meta_sgd")
-# Those that a study of personalisation is asked to compare with.
-RIVALS = ("local", "fedbabu", "knn_per", "ditto", "fedper", "fedrep", "scaffold")
 FEDERATED = ("fedavg", "fedavg_meta", "maml")  # by `make federation`
 
 

@@ -7,7 +7,7 @@ from recommendation_report_samples import make_history as episodes
 from report_samples import all_figures, found, make_history, make_scores, words_in
 from rich.console import Console
 
-from fedmeta.reporting.divergence import nonfinite
+from fedmeta.reporting.results import nonfinite
 from fedmeta.reporting.shown import printable, shown
 from fedmeta.reporting.tables import accuracy_table, fairness_table, overhead_table
 from fedmeta.reporting.verdicts import DIVERGED

@@ -42,6 +42,19 @@ def test_a_grid_is_a_sweep_and_each_cell_is_filled_once():
     ]
 
 
+def test_a_line_trains_what_is_missing():
+    """`femnist_fedmeta` has none of the rivals."""
+
+    def pipelines(*algorithms):
+        missing = [(algorithm, 0.2, 1) for algorithm in algorithms]
+        lines = commands(missing, "femnist", "local", NOTHING)
+        return [line.split()[3] for _, line in lines]
+
+    assert pipelines("maml", "fedrep") == ["femnist_rivals"]
+    assert pipelines("ditto", "fedrep") == ["femnist_rivals"]
+    assert pipelines("reptile", "maml") == ["femnist_maml", "femnist_reptile"]
+
+
 def test_a_line_can_be_typed_as_it_stands():
     given = Given({"femnist.raw.folder": "/my data/leaf"}, {})
     pairs = {"seed": "20260401", "femnist.raw.folder": "/my data/leaf"}

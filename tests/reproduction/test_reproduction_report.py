@@ -222,6 +222,17 @@ def test_table3_is_the_mean_over_seeds():
     assert {claim.outcome.seeds for claim in found.report.claims} <= {0, 2}
 
 
+def test_a_table3_without_any_seed():
+    class Ranked(Store):
+        def table(self, run, path):
+            return None if "_history" in path else ranking([60, 60])
+
+    rows = [recorded("mru", seed=None, benchmark="recommendation")]
+    runs = read(Ranked(), {"recommendation": choose(frame(rows))})
+    found = table3_study("recommendation", runs, {}, None)
+    assert "Means over" not in text_of(html([found]))
+
+
 def test_where_keeps_runs_that_lack_the_parameter():
     runs = frame(
         [

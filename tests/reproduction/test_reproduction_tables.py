@@ -13,7 +13,13 @@ from fedmeta.reporting.wording import label_of
 from fedmeta.reproduction.claims import gains, paper_gains
 from fedmeta.reproduction.settings import choose
 from fedmeta.reproduction.study import read
-from fedmeta.reproduction.table2 import accuracies, gain_cells, table2_report, wide
+from fedmeta.reproduction.table2 import (
+    accuracies,
+    accuracy_cells,
+    gain_cells,
+    table2_report,
+    wide,
+)
 
 PAPER = {0.2: {"FedAvg": 75.0, "FedMeta(MAML)": 81.0}}
 
@@ -100,7 +106,8 @@ def test_gains(results):
     # of the means over all seeds; for a verdict, of the seeds that both have
     assert key == ("FedMeta(MAML)", 0.2) and float(gain) == pytest.approx(12)
     assert gain.by_seed.to_dict() == {0: pytest.approx(10)}
-    table = wide(gain_cells(found, [0.2], {}), "FEMNIST")
+    cells = accuracy_cells(results, ["fedavg", "maml"], [0.2], {})
+    table = wide(gain_cells(cells), "FEMNIST")
     assert table.set_index("algorithm")["gain_20"].to_dict() == {
         "FedMeta(MAML)": pytest.approx(12),
         "FedMeta(Meta-SGD)": pytest.approx(np.nan, nan_ok=True),

@@ -9,7 +9,7 @@ import pandas as pd
 
 from fedmeta.core.types import Divergence
 from fedmeta.pipelines.progress import progress
-from fedmeta.reporting.divergence import nonfinite
+from fedmeta.reporting.results import nonfinite
 
 log = logging.getLogger(__name__)
 

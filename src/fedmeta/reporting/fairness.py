@@ -2,6 +2,8 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.mlab import GaussianKDE
+from scipy.special import entr
 
 from fedmeta.reporting.results import Results
 
@@ -41,8 +43,7 @@ def entropy(values: np.ndarray) -> float:
     total = float(np.sum(values))
     if not total:
         return float(np.log(len(values)))
-    share = values[values > 0] / total
-    return float(-np.sum(share * np.log(share)))
+    return float(entr(values / total).sum())
 
 
 def density(accuracies: np.ndarray, grid: np.ndarray = GRID) -> np.ndarray | None:
@@ -52,10 +53,7 @@ def density(accuracies: np.ndarray, grid: np.ndarray = GRID) -> np.ndarray | Non
     """
     if len(accuracies) < 2 or np.ptp(accuracies) < 1e-9:
         return None
-    bandwidth = np.std(accuracies, ddof=1) * len(accuracies) ** (-1 / 5)
-    distance = (grid[:, None] - accuracies[None, :]) / bandwidth  # [grid, clients]
-    kernels = np.exp(-0.5 * distance**2) / (bandwidth * np.sqrt(2 * np.pi))
-    return kernels.mean(axis=1)
+    return GaussianKDE(accuracies, "scott")(grid)
 
 
 def spread(after: np.ndarray) -> dict[str, float]:

@@ -12,10 +12,11 @@ from fedmeta.reporting import style as s
 from fedmeta.reporting.fairness import GRID, client_accuracies, density
 from fedmeta.reporting.figure_kinds import Points, Scatter, scatter
 from fedmeta.reporting.measures import AFTER, BEFORE
+from fedmeta.reporting.phrases import counted
 from fedmeta.reporting.results import Results
 from fedmeta.reporting.style import Keywords
-from fedmeta.reporting.tables import REACHED
-from fedmeta.reporting.wording import bytes_text, flops_text, label_of, percent
+from fedmeta.reporting.tables import REACHED, by_label
+from fedmeta.reporting.wording import bytes_text, flops_text, percent
 
 # Costs until a target is reached: column, title, how a value is written.
 COSTS: list[tuple[str, str, Callable[[float], str]]] = [
@@ -75,18 +76,7 @@ def client_density(results: Results) -> Figure:
     legend of its own; accuracies that are all equal have none and become an upright
     line. Triangles mark means.
     """
-    groups = {
-        title: {
-            label: (
-                np.array([])
-                if found.diverged
-                else client_accuracies(found)["after"].to_numpy(),
-                found.diverged,
-            )
-            for label, found in group.items()
-        }
-        for title, group in _by_support(results).items()
-    }
+    groups = _by_support(results)
     alone, nothing = len(groups) < 2, "no test client"
     figure, drawn = s.panels(
         groups,
@@ -96,16 +86,23 @@ def client_density(results: Results) -> Figure:
         nothing,
         share_y=True,
     )
-    everything = [v for found in groups.values() for v, _ in found.values() if len(v)]
-    lowest = min((np.quantile(v, 0.01) for v in everything), default=1.0)
+    everything = [
+        client_accuracies(own)["after"].to_numpy()
+        for found in groups.values()
+        for own in found.values()
+        if not own.diverged
+    ]
+    lowest = min((np.quantile(v, 0.01) for v in everything if len(v)), default=1.0)
     uprights_alone = all(density(values) is None for values in everything)
     for panel, _, found in drawn:
         colours = s.colours_of(found)
-        for label, (values, words) in found.items():
+        for label, own in found.items():
             style: Keywords = {"color": colours[label], "linewidth": 2}
+            if own.diverged:
+                panel.plot([], label=f"{label} {own.diverged}", **style)
+                continue
+            values = client_accuracies(own)["after"].to_numpy()
             if not len(values):
-                if words:
-                    panel.plot([], label=f"{label} {words}", **style)
                 continue
             mean = values.mean()
             style["label"] = f"{label}, mean {mean:.1%}"
@@ -137,7 +134,7 @@ def adaptation_effect(results: Results) -> Figure:
     Algorithms whose adaptation changes no client at all are left out; of one that
     diverged it is said.
     """
-    found = {label_of(k): v for k, v in results.by("algorithm").items()}
+    found = by_label(results)
     colours, panels = s.colours_of(found), {}
     for label, own in found.items():
         both = client_accuracies(own)
@@ -235,7 +232,6 @@ def _by_support(results: Results) -> Groups:
     """Results by label, by panels' titles: support fraction and number of seeds."""
     groups: Groups = {}
     for p, found in results.by("support_fraction").items():
-        seeds = f"{found.seeds} seed{'s' * (found.seeds != 1)}"
-        by_label = {label_of(k): v for k, v in found.by("algorithm").items()}
-        groups[f"{percent(p)} support, {seeds}"] = by_label
+        seeds = counted(found.seeds, "seed")
+        groups[f"{percent(p)} support, {seeds}"] = by_label(found)
     return groups

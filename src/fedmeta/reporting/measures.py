@@ -59,29 +59,25 @@ class Value(NamedTuple):
         return Value(self.by_seed * by, self.diverged, apart)
 
 
-Measure = Callable[..., Value]
-
-
-def measure(compute: Callable[..., float]) -> Measure:
+def measure(compute: Callable[..., float]) -> Callable[..., Value]:
     """A measure from what computes it for one seed."""
 
     @wraps(compute)
     def by_seed(results: Results, *args: Any, **options: Any) -> Value:
         if results.diverged:
             return Value(pd.Series(dtype=float), results.diverged)
-        found = {}
-        for seed, cells in results.cells.groupby("seed", dropna=False, sort=False):
-            scores, histories = (of_seed(table, seed) for table in results[1:3])
-            run = Results(cells, scores, histories, results.source)
-            found[seed] = compute(run, *args, **options)
+        found = {
+            seed: compute(results.where(seed=seed), *args, **options)
+            for seed in results.cells["seed"].unique()
+        }
         return Value(pd.Series(found, dtype=float))
 
     return by_seed
 
 
 @measure
-def accuracy(run: Results, **stage: Any) -> float:
-    """Share of all query records classified correctly at a stage, in percent.
+def share(run: Results, sums: str, **stage: Any) -> float:
+    """Of all query records at a stage those that a column counts, in percent.
 
     Args:
         stage: of `Results.at`: `stage="after"`, or a number of epochs or steps.
@@ -89,7 +85,12 @@ def accuracy(run: Results, **stage: Any) -> float:
     rows = run.at(**stage)
     if rows.empty:
         return np.nan
-    return 100 * ratio(rows["accuracy_sum"].sum(), rows["num_query"].sum())
+    return 100 * ratio(rows[sums].sum(), rows["num_query"].sum())
+
+
+def accuracy(results: Results, **stage: Any) -> Value:
+    """Share of all query records classified correctly at a stage, in percent."""
+    return share(results, "accuracy_sum", **stage)
 
 
 @measure
@@ -160,7 +161,7 @@ def reaching(run: Results, target: Value | float, *columns: str) -> float:
     The sum of several; without any, the round.
     """
     if isinstance(target, Value):
-        (seed,) = run.cells["seed"].unique() if len(run.cells) else [None]
+        (seed,) = run.cells["seed"].unique()
         target = np.nan if target.diverged else target.by_seed.get(seed, np.nan)
     row = first_reaching(run.histories, target)
     if row is None:
@@ -282,12 +283,6 @@ def whole(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     there = [name for name in columns if name in table]
     rounded = table[there].astype(float).round()
     return table.assign(**{name: rounded[name].astype("Int64") for name in there})
-
-
-def of_seed(table: pd.DataFrame, seed: Any) -> pd.DataFrame:
-    """The rows of a seed, or of none."""
-    same = table["seed"].isna() if pd.isna(seed) else table["seed"] == seed
-    return table[same]
 
 
 def _spread_of_ratio(sums: pd.Series, counts: pd.Series) -> float:

@@ -44,10 +44,10 @@ def best(values: Mapping[str, Value], own: str) -> Found:
 
 def beats(both: Mapping[str, Results], **stage: Any) -> Found:
     """Whether the first of two is more accurate than the second, by label."""
-    one, other = (m.accuracy(found, **stage) for found in both.values())
-    figures = ", ".join(f"{k} {m.accuracy(r, **stage)}" for k, r in both.items())
-    first, second = both.values()
-    points, error = m.over_the_same(first, second, **stage)
+    right = {label: m.accuracy(found, **stage) for label, found in both.items()}
+    figures = ", ".join(f"{label} {value}" for label, value in right.items())
+    one, other = right.values()
+    points, error = m.over_the_same(*both.values(), **stage)
     if len(one.by_seed) > 1:
         low, high = interval(one - other)
         figures += f"; difference {one - other:+.2f} points" + (
@@ -140,7 +140,7 @@ def at_equal_initial(one: Results, other: Results) -> tuple[Value, Value, Value]
     found = {}
     for seed in one.cells["seed"].unique() if not words else ():
         pairs = [
-            m.initial_and_personalised(m.of_seed(r.histories, seed))
+            m.initial_and_personalised(r.where(seed=seed).histories)
             for r in (one, other)
         ]
         found[seed] = [100 * x for x in _meeting(*pairs)]

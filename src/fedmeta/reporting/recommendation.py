@@ -20,9 +20,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 from fedmeta.reporting import measures as m
 from fedmeta.reporting import style as s
 from fedmeta.reporting.fairness import GRID, density
+from fedmeta.reporting.phrases import Found
 from fedmeta.reporting.results import Results
 from fedmeta.reporting.style import Keywords
-from fedmeta.reporting.verdicts import Claim, close, every, greater
+from fedmeta.reporting.verdicts import close, every, greater
 
 Row = tuple[str, int]  # a method and its number of steps
 
@@ -33,13 +34,6 @@ HUMP = GRID[::4]  # small humps, and twenty of them: no need of every point
 TRAINED_ALONE = ("lr", "nn")  # the methods with a curve of their own
 
 
-@m.measure
-def hits(run: Results, top: str, **stage: Any) -> float:
-    """Share of all test users' query records among whose suggestions is the answer."""
-    rows = run.at(**stage)
-    return 100 * rows[top].sum() / rows["num_query"].sum() if len(rows) else np.nan
-
-
 def user_accuracies(scores: pd.DataFrame) -> pd.DataFrame:
     """Top-1 and Top-4 of every user with a query record, fractions by client id."""
     kept = scores[scores["num_query"] > 0].set_index("client_id")
@@ -48,7 +42,7 @@ def user_accuracies(scores: pd.DataFrame) -> pd.DataFrame:
 
 def accuracies(results: Results, found: Results, **stage: Any) -> dict[str, m.Value]:
     """Top-1 and Top-4 over records."""
-    return {top: hits(found, top, **stage) for top in TOPS}
+    return {top: m.share(found, top, **stage) for top in TOPS}
 
 
 def of_users(results: Results, found: Results, **stage: Any) -> dict[str, m.Value]:
@@ -62,16 +56,19 @@ def of_users(results: Results, found: Results, **stage: Any) -> dict[str, m.Valu
     naive = user_accuracies(results.where(method=NAIVE).at(**{**stage, "steps": 0}))
     naive = naive["top1"].groupby(level=0).first()  # the same under every seed
 
-    measures: dict[str, Callable[[pd.DataFrame], float]] = {
-        "users": len,
-        "mean_top1": lambda users: 100 * users["top1"].mean(),
-        "mean_top4": lambda users: 100 * users["top4"].mean(),
-        "p10_top1": lambda users: 100 * users["top1"].quantile(0.1),
-        "beats_mru": lambda users: 100 * (users["top1"] - naive).dropna().gt(0).mean(),
-    }
+    @m.measure
+    def over_users(run: Results, number: Callable[[pd.DataFrame], float]) -> float:
+        return number(user_accuracies(run.at(**stage)))
+
+    def share_above_naive(users: pd.DataFrame) -> float:
+        return 100 * (users["top1"] - naive).dropna().gt(0).mean()
+
     return {
-        name: m.measure(lambda run, of=of: of(user_accuracies(run.at(**stage))))(found)
-        for name, of in measures.items()
+        "users": over_users(found, len),
+        "mean_top1": over_users(found, lambda users: 100 * users["top1"].mean()),
+        "mean_top4": over_users(found, lambda users: 100 * users["top4"].mean()),
+        "p10_top1": over_users(found, lambda users: 100 * users["top1"].quantile(0.1)),
+        "beats_mru": over_users(found, share_above_naive),
     }
 
 
@@ -153,62 +150,54 @@ def column(measure: str, fraction: float) -> str:
 def value(results: Results, row: Row, top: str, fraction: float) -> m.Value:
     """The accuracy of a row."""
     found, steps = results.where(method=row[0]), row[1]
-    return hits(found, top, support_fraction=fraction, steps=steps)
+    return m.share(found, top, support_fraction=fraction, steps=steps)
 
 
 def above(
-    claim: str,
+    results: Results,
     winners: Sequence[Row],
     losers: Sequence[Row],
     fraction: float,
     tops: Iterable[str] = TOPS,
-) -> Callable[[Results], Claim]:
+) -> Found:
     """Whether every winner is above every loser, or all others, in every measure."""
+    rows, held, figures = rows_of(results), [], []
+    labels = dict(zip(results.cells["method"], results.cells["label"], strict=True))
+    against = losers or [row for row in rows if row not in winners]
 
-    def check(results: Results) -> Claim:
-        rows, held, figures = rows_of(results), [], []
-        labels = dict(zip(results.cells["method"], results.cells["label"], strict=True))
-        against = losers or [row for row in rows if row not in winners]
+    def told(values: Mapping[Row, m.Value]) -> str:
+        names = (rows.get(row, labels.get(row[0], row[0])) for row in values)
+        pairs = zip(names, values.values(), strict=True)
+        return ", ".join(f"{name} {v}" for name, v in pairs)
 
-        def told(values: Mapping[Row, m.Value]) -> str:
-            names = (rows.get(row, labels.get(row[0], row[0])) for row in values)
-            pairs = zip(names, values.values(), strict=True)
-            return ", ".join(f"{name} {v}" for name, v in pairs)
-
-        for top in tops:
-            high, low = (
-                {row: value(results, row, top, fraction) for row in wanted}
-                for wanted in (winners, against)
-            )
-            held += [greater(a, b) for a in high.values() for b in low.values()]
-            lost = {row: x for row, x in low.items() if x.diverged}
-            best = sorted(low.items(), key=lambda pair: np.nan_to_num(float(pair[1])))
-            beaten = told(lost or dict(best[-1:]))
-            figures.append(f"{TOPS[top]}: {told(high)} against {beaten}")
-        return Claim(claim, "; ".join(figures), every(held))
-
-    return check
+    for top in tops:
+        high, low = (
+            {row: value(results, row, top, fraction) for row in wanted}
+            for wanted in (winners, against)
+        )
+        held += [greater(a, b) for a in high.values() for b in low.values()]
+        lost = {row: x for row, x in low.items() if x.diverged}
+        best = sorted(low.items(), key=lambda pair: np.nan_to_num(float(pair[1])))
+        beaten = told(lost or dict(best[-1:]))
+        figures.append(f"{TOPS[top]}: {told(high)} against {beaten}")
+    return "; ".join(figures), every(held)
 
 
 def equal(
-    claim: str,
+    results: Results,
     figures: str,
     one: tuple[Row, float],
     other: tuple[Row, float],
     within: float,
     tops: Iterable[str] = TOPS,
-) -> Callable[[Results], Claim]:
+) -> Found:
     """Whether two rows, each at a support fraction, are at most so far apart."""
-
-    def check(results: Results) -> Claim:
-        texts, held = [], []
-        for top in tops:
-            here, there = (value(results, row, top, p) for row, p in (one, other))
-            texts.append(f"{TOPS[top]}: {figures.format(here, there)}")
-            held.append(close(here, there, within))
-        return Claim(claim, "; ".join(texts), every(held))
-
-    return check
+    texts, held = [], []
+    for top in tops:
+        here, there = (value(results, row, top, p) for row, p in (one, other))
+        texts.append(f"{TOPS[top]}: {figures.format(here, there)}")
+        held.append(close(here, there, within))
+    return "; ".join(texts), every(held)
 
 
 def step_curves(results: Results) -> Figure:
@@ -246,7 +235,7 @@ def _by_steps(panel: Axes, results: Results, fraction: float, top: str) -> None:
             ends.append((words, colours[label], panel.get_ylim()[0]))
             continue
         curve = {
-            n: float(hits(found, top, support_fraction=fraction, steps=n)) / 100
+            n: float(m.share(found, top, support_fraction=fraction, steps=n)) / 100
             for n in found.counts("steps")
         }
         curve = pd.Series(curve, dtype=float).dropna()

@@ -23,16 +23,13 @@ results.parquet and histories.parquet beside this page have all of these numbers
 a client and an evaluated round, for pandas."""
 
 
-Shows = tuple[Figure, str]  # a figure, and what to see in it
-
-
 class Section(NamedTuple):
     """A part of the page under a heading of its own, in this order."""
 
     title: str  # its heading
     text: str = ""  # what is shown and how to read it
     table: Shown | None = None  # shown under the text
-    figures: Mapping[str, Shows] = {}  # by name
+    figures: Mapping[str, tuple[Figure, str]] = {}  # by name; what to see in each
     note: str = ""  # below the table
     claims: Sequence[Claim] = ()  # what a paper says, checked here
     commands: Sequence[tuple[str, str]] = ()  # words, and what to type

@@ -8,6 +8,10 @@ pandas, a table of accuracies is two lines::
     scores = pd.read_parquet("results.parquet").query("stage == 'after'")
     sums = scores.groupby("algorithm")[["accuracy_sum", "num_query"]].sum()
     sums["accuracy_sum"] / sums["num_query"]
+
+A training that diverged has words where its numbers would stand. Its history and scores
+are marked: ``attrs["diverged"]`` has the round. The history ends at the last evaluated
+round before, and there are no scores.
 """
 
 from __future__ import annotations
@@ -16,9 +20,8 @@ import re
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
-
-from fedmeta.reporting.divergence import divergence, nonfinite
 
 # Whose a row is, in every study; then its factors.
 CELL = ["cell", "algorithm", "support_fraction", "seed"]
@@ -26,7 +29,7 @@ TOLD = ["diverged", "not_finite"]  # what is said of a cell in words
 BEFORE, AFTER = "before", "after"  # stages of adaptation
 # What else tells rows of a cell apart: epochs or steps of adaptation, where counted.
 COUNTS = ("epochs", "steps")
-SUMS = re.compile(r"(.+)_sum_(before|after)")
+SUMS = re.compile(r".+_sum_(before|after)")
 CELLS, SETTINGS = "cells", "settings"  # attributes of a stored table
 
 
@@ -162,32 +165,53 @@ def stored(results: Results, settings: Mapping[str, Any]) -> list[pd.DataFrame]:
     return found
 
 
-def restored(
-    scores: pd.DataFrame, histories: pd.DataFrame, source: str
-) -> tuple[Results, dict[str, Any]]:
-    """Results as they were before `stored`, and their settings."""
-    cells = pd.DataFrame(scores.attrs[CELLS])
-    return Results(cells, scores, histories, source), scores.attrs[SETTINGS]
+def restored(scores: pd.DataFrame, histories: pd.DataFrame, source: str) -> Results:
+    """Results as they were before `stored`."""
+    return Results(pd.DataFrame(scores.attrs[CELLS]), scores, histories, source)
+
+
+def divergence(results: pd.DataFrame | None) -> str:
+    """ "diverged at round 12", of marked results; else empty."""
+    mark = None if results is None else results.attrs.get("diverged")
+    return "" if mark is None else f"diverged at round {mark['round']:,}"
+
+
+def nonfinite(scores: pd.DataFrame | None) -> str:
+    """How many clients' models have no finite loss, in words; else empty.
+
+    Args:
+        scores: a row a client, and perhaps stage of adaptation, with ``loss_sum`` or
+            ``loss_sum_after``; scores without a loss are of what cannot diverge.
+    """
+    if scores is None:
+        return ""
+    losses = scores.filter(["loss_sum", "loss_sum_after"])
+    lost = ~np.isfinite(losses.astype(float)).all(axis=1)
+    if not lost.any():
+        return ""
+    bad = scores.loc[lost, "client_id"]
+    return (
+        f"adaptation diverged in {len(bad):,} of {len(scores):,} cases, first on client"
+        f" {bad.iloc[0]}: its loss is not finite, and records without a finite answer"
+        " count as errors"
+    )
 
 
 def _long(scores: pd.DataFrame) -> pd.DataFrame:
     """A row a client and stage, `<metric>_sum` the sums over its query records."""
-    wide = {n: m.groups() for n in scores if (m := SUMS.fullmatch(n))}
+    wide = [name for name in scores if SUMS.fullmatch(name)]
     if not wide:
         adapted = scores["epochs"] > 0 if "epochs" in scores else True
         stage = pd.Series(adapted, scores.index).map({True: AFTER, False: BEFORE})
         return scores.assign(stage=stage.astype(object))
     ids = [name for name in scores if name not in wide]
-    return pd.concat(
-        [
-            scores[ids].assign(
-                stage=stage,
-                **{f"{m}_sum": scores[n] for n, (m, w) in wide.items() if w == stage},
-            )
-            for stage in (BEFORE, AFTER)
-        ],
-        ignore_index=True,
-    )
+    stages = []
+    for stage in (BEFORE, AFTER):
+        end = f"_{stage}"
+        sums = {name: name.removesuffix(end) for name in wide if name.endswith(end)}
+        one = scores[[*ids, *sums]].rename(columns=sums)
+        stages.append(one.assign(stage=stage))
+    return pd.concat(stages, ignore_index=True)
 
 
 def _joined(tables: list[pd.DataFrame], first: list[str]) -> pd.DataFrame:
@@ -202,5 +226,8 @@ def _joined(tables: list[pd.DataFrame], first: list[str]) -> pd.DataFrame:
 
 def _where(table: pd.DataFrame, wanted: Mapping[str, Hashable]) -> pd.DataFrame:
     for name, value in wanted.items():
-        table = table[table[name] == value] if name in table else table.iloc[:0]
+        if name not in table:
+            return table.iloc[:0]
+        column = table[name]
+        table = table[column.isna() if pd.isna(value) else column == value]
     return table

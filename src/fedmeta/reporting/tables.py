@@ -75,6 +75,11 @@ def accuracy_table(
     return _finished(m.tabulate(results, ["algorithm"], measured))
 
 
+def by_label(results: Results) -> dict[str, Results]:
+    """The results of each algorithm by its name for people."""
+    return {label_of(name): own for name, own in results.by("algorithm").items()}
+
+
 def judged_on(found: Results) -> frozenset[str]:
     """The clients of the scores, or nodes that told sums."""
     return frozenset(found.at("after")["client_id"])
@@ -153,9 +158,10 @@ def overhead_table(results: Results, target: float) -> pd.DataFrame:
     def spent(found: Results) -> pd.Series:
         row = m.first_reaching(m.mean_history(found), target)
         spent = pd.Series(np.nan, ["round", *COSTS]) if row is None else row
-        return pd.Series({**spent, "bytes": spent["bytes_down"] + spent["bytes_up"]})
+        both = spent["bytes_down"] + spent["bytes_up"]
+        return pd.Series({**spent, "bytes_total": both})
 
-    base = spent(results.where(algorithm=BASELINE))["bytes"]
+    base = spent(results.where(algorithm=BASELINE))["bytes_total"]
 
     def measured(found: Results) -> dict[str, Any]:
         cost, whole = spent(found), _last(found)
@@ -166,12 +172,11 @@ def overhead_table(results: Results, target: float) -> pd.DataFrame:
             "outcome": found.diverged or reached,
             "best_accuracy": best,
             "rounds": cost["round"],
-            **cost[["client_rounds", "bytes_down", "bytes_up"]],
-            "bytes_total": cost["bytes"],
+            **cost[["client_rounds", "bytes_down", "bytes_up", "bytes_total"]],
             **cost[["flops", "flops_counted"]],
             "flops_difference": 100
             * (m.ratio(whole["flops_counted"], whole["flops"]) - 1),
-            "communication_reduction": m.ratio(base, cost["bytes"]),
+            "communication_reduction": m.ratio(base, cost["bytes_total"]),
         }
 
     table = m.tabulate(results, ["algorithm"], measured)

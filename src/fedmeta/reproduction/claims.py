@@ -10,14 +10,15 @@ accuracies are spread over clients.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fedmeta.benchmarks.benchmark import Said
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.reporting import tables
-from fedmeta.reporting.measures import Value, known, ratio
+from fedmeta.reporting.measures import Value, ratio
+from fedmeta.reporting.phrases import counted
 from fedmeta.reporting.tables import NOT_REACHED
 from fedmeta.reporting.verdicts import Claim, Verdict, every, greater
 from fedmeta.reporting.wording import bytes_text, flops_text, label_of, percent
@@ -26,6 +27,7 @@ BASELINE, FINE_TUNED = label_of(tables.BASELINE), label_of("fedavg_meta")
 FEDMETA = (label_of("maml"), label_of("meta_sgd"))  # whose gains the paper states
 MAML, FOMAML = label_of("maml"), label_of("fomaml")
 LEAST_SAVING = 2.82  # of the paper's "2.82-4.33 times"
+Number = TypeVar("Number", float, Value)  # the paper's, or ours by seed
 Paper = Mapping[float, Mapping[str, float]]  # support fraction -> label -> %
 Accuracies = Mapping[float, Mapping[str, Value]]  # the same, by seed
 Costs = Accuracies  # or variances, by support fraction and label
@@ -33,12 +35,9 @@ Costs = Accuracies  # or variances, by support fraction and label
 Figures = dict[Any, list[tuple[str, Verdict | None]]]
 
 
-def published(paper: Paper) -> Accuracies:
-    """The paper's accuracies, as values of one run."""
-    return {p: {k: known(x) for k, x in row.items()} for p, row in paper.items()}
-
-
-def lead(accuracies: Accuracies, label: str, base: str) -> dict[float, Value]:
+def lead(
+    accuracies: Mapping[float, Mapping[str, Number]], label: str, base: str
+) -> dict[float, Number]:
     """By how many points one is above another, where there are both."""
     return {
         p: row[label] - row[base]
@@ -47,7 +46,9 @@ def lead(accuracies: Accuracies, label: str, base: str) -> dict[float, Value]:
     }
 
 
-def gains(accuracies: Accuracies) -> dict[tuple[str, float], Value]:
+def gains(
+    accuracies: Mapping[float, Mapping[str, Number]],
+) -> dict[tuple[str, float], Number]:
     """FedMeta's accuracy less FedAvg's, in points, by (label, support fraction)."""
     return {
         (label, p): gain
@@ -58,11 +59,7 @@ def gains(accuracies: Accuracies) -> dict[tuple[str, float], Value]:
 
 def paper_gains() -> list[float]:
     """The gains of the paper's Table 2: its abstract states the least and the most."""
-    return [
-        float(gain)
-        for b in BENCHMARKS.values()
-        for gain in gains(published(b.table2)).values()
-    ]
+    return [gain for b in BENCHMARKS.values() for gain in gains(b.table2).values()]
 
 
 def headline(sources: str, ours: Sequence[Value], theirs: Sequence[float]) -> str:
@@ -80,7 +77,7 @@ def headline(sources: str, ours: Sequence[Value], theirs: Sequence[float]) -> st
         return f"FedMeta's gain over FedAvg is not measured on {sources}; {paper}."
     return (
         f"FedMeta's gain over FedAvg on {sources} is {_range(points)} points, over "
-        f"{len(points)} cell{'s' * (len(points) > 1)} of Table 2; {paper}."
+        f"{counted(len(points), 'cell')} of Table 2; {paper}."
     )
 
 
@@ -102,8 +99,8 @@ def fine_tuning(
     accuracies: Accuracies, paper: Paper, fractions: Sequence[float]
 ) -> Claim:
     """(b) Fine-tuning FedAvg's model helps where it helps in the paper."""
-    theirs = lead(published(paper), FINE_TUNED, BASELINE)
-    expected = {p: float(theirs[p]) for p in fractions if p in theirs}
+    theirs = lead(paper, FINE_TUNED, BASELINE)
+    expected = {p: theirs[p] for p in fractions if p in theirs}
     ours = lead(accuracies, FINE_TUNED, BASELINE)
     found: Figures = {p: [] for p in expected}
     for p in expected.keys() & ours.keys():

@@ -8,7 +8,10 @@ from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.reporting.report import flatten
 from fedmeta.reporting.wording import label_of, percent
 from fedmeta.reproduction.settings import NO_RESULT, OWN, VARIED
+from fedmeta.studies.comparison import COMPARED, RIVALS
 
+# Pipelines that train several algorithms, after a benchmark's name, the least first.
+COMPARISONS = {"fedmeta": {*COMPARED}, "rivals": {*COMPARED, *RIVALS}}
 SEEDS = 3  # a standard deviation of fewer says little
 MissingCell = tuple[str, float, int]  # algorithm, support fraction, seed
 CommandLine = tuple[str, str]  # what it fills, and what to type
@@ -55,14 +58,16 @@ def commands(
     plans: dict[str, dict[float, list[int]]] = {}
     for (p, seed), algorithms in sorted(lacking.items()):
         # What the others have trained already is not trained again.
-        which = "fedmeta" if len(algorithms) > 1 else next(iter(algorithms))
-        plans.setdefault(which, {}).setdefault(p, []).append(seed)
+        whole = [name for name, of in COMPARISONS.items() if algorithms <= of]
+        several = len(algorithms) > 1 and whole
+        for which in whole[:1] if several else sorted(algorithms):
+            plans.setdefault(which, {}).setdefault(p, []).append(seed)
     found = []
     for which, seeds_at in plans.items():
         for seeds in dict.fromkeys(map(tuple, seeds_at.values())):
             fractions = [p for p, own in seeds_at.items() if tuple(own) == seeds]
             axes = {"support_fraction": fractions, "seed": seeds}
-            who = "all algorithms" if which == "fedmeta" else label_of(which)
+            who = "all algorithms" if which in COMPARISONS else label_of(which)
             at = ", ".join(map(percent, fractions))
             line = command_line(f"{benchmark}_{which}", env, axes, given)
             found.append((f"{who}: {at} support, {seed_words(seeds)}", line))

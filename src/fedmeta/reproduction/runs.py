@@ -103,7 +103,7 @@ class Recorded:
     def tables(self, runs: pd.DataFrame, kind: str) -> dict[str, pd.DataFrame]:
         """The runs' "history" or "scores", by run id; what is not there is left out.
 
-        Those of a training that diverged are marked: `fedmeta.reporting.divergence`.
+        Those of a training that diverged are marked: `fedmeta.reporting.results`.
         """
         found = {}
         for run in runs.itertuples():

@@ -169,10 +169,11 @@ def table3_study(
         sizes = dict(described.set_index("id")["parameters"].dropna())
     report = recommendation.report_on(results._replace(cells=cells), sizes)
     table, curves, _ = report.sections
-    seeds = c.seed_words(sorted(results.values("seed")))
+    seeds = sorted(results.values("seed"))  # what learns nothing has none
+    over = f" Means over {c.seed_words(seeds)}." if seeds else ""
     title = "Table 3: recommending the next service"
     sections = [
-        table._replace(title=title, text=f"{table.text} Means over {seeds}."),
+        table._replace(title=title, text=f"{table.text}{over}"),
         curves._replace(title="Figures 6 and 7"),
     ]
     tables = {"table3": report.tables["table3"]}

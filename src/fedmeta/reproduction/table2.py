@@ -19,7 +19,7 @@ from fedmeta.reporting.recommendation import column
 from fedmeta.reporting.report import Report, Section
 from fedmeta.reporting.results import Results
 from fedmeta.reporting.shown import Shown, TableCell, shown
-from fedmeta.reporting.tables import overhead_table
+from fedmeta.reporting.tables import by_label, overhead_table
 from fedmeta.reporting.wording import MISSING, label_of, percent
 from fedmeta.reproduction import claims as c
 from fedmeta.reproduction.claims import Accuracies, Paper
@@ -56,7 +56,7 @@ def table2_report(
     paper = {} if stands_in else benchmark.table2
     found = accuracies(results)
     cells = accuracy_cells(results, algorithms, fractions, paper)
-    won = gain_cells(found, fractions, paper)
+    won = gain_cells(cells)
     at = results.by("support_fraction")
     costs = {p: overhead_table(r, target) for p, r in at.items()} if target else {}
     tables = {"table2": wide(cells, results.source), "gains": wide(won, results.source)}
@@ -72,9 +72,6 @@ def table2_report(
         "before": by_support(cells, {"before": ("before", _with_sd, False)}),
         "gains": by_support(won, gained),
     }
-    if costs:
-        cost = pd.concat(t.assign(support_fraction=p) for p, t in costs.items())
-        tables["overhead"], words["overhead"] = cost, shown(cost[OVERHEAD])
     beside = (
         " Beside it the paper's Table 2, and ours less the paper's." if paper else ""
     )
@@ -101,6 +98,8 @@ def table2_report(
         ),
     ]
     if costs:
+        cost = pd.concat(t.assign(support_fraction=p) for p, t in costs.items())
+        tables["overhead"], words["overhead"] = cost, shown(cost[OVERHEAD])
         bars = {}
         for p, table in costs.items():
             at_p = f"{percent(p)} support"
@@ -110,7 +109,8 @@ def table2_report(
         sections.append(Section(title, COST, words["overhead"], bars))
 
     def measured(of: Callable[[Results], m.Value]) -> c.Costs:
-        return {p: by_label(at[p], of) if p in at else {} for p in fractions}
+        cells = {p: by_label(at[p]) if p in at else {} for p in fractions}
+        return {p: {k: of(r) for k, r in own.items()} for p, own in cells.items()}
 
     def spent(*columns: str) -> c.Costs:
         if not target:
@@ -136,22 +136,11 @@ def table2_report(
 
 def accuracies(results: Results) -> Accuracies:
     """Accuracies after adaptation of every cell, by seed, as the paper's table is."""
-    return {
-        p: {
-            label: value
-            for label, value in by_label(at, partial(m.accuracy, stage="after")).items()
-            if value.diverged or not value.missing
-        }
-        for p, at in results.by("support_fraction").items()
-    }
-
-
-def by_label(
-    results: Results, measured: Callable[[Results], m.Value]
-) -> dict[str, m.Value]:
-    """What was measured of each algorithm."""
-    cells = results.by("algorithm").items()
-    return {label_of(name): measured(cell) for name, cell in cells}
+    found = {}
+    for p, at in results.by("support_fraction").items():
+        values = {k: m.accuracy(r, stage="after") for k, r in by_label(at).items()}
+        found[p] = {k: v for k, v in values.items() if v.diverged or not v.missing}
+    return found
 
 
 def cost_to(cell: Results, target: float, *columns: str) -> m.Value:
@@ -204,23 +193,13 @@ def accuracy_cells(
     return cells
 
 
-def gain_cells(
-    found: Accuracies, fractions: Sequence[float], paper: Paper
-) -> pd.DataFrame:
+def gain_cells(cells: pd.DataFrame) -> pd.DataFrame:
     """FedMeta's gain over FedAvg, a row a label and support fraction: ours, theirs."""
-    keys = pd.MultiIndex.from_product(
-        [c.FEDMETA, fractions], names=["algorithm", "support_fraction"]
-    )
-    both = {"gain": c.gains(found)}
-    if paper:
-        both["paper"] = c.gains(c.published(paper))
-    return pd.DataFrame(
-        {
-            k: [float(g[key]) if key in g else np.nan for key in keys]
-            for k, g in both.items()
-        },
-        index=keys,
-    )
+    labels, fractions = [c.BASELINE, *c.FEDMETA], cells.index.unique(1)
+    every = pd.MultiIndex.from_product([labels, fractions], names=cells.index.names)
+    means = cells.filter(["after", "paper"]).reindex(every)
+    gains = means - means.xs(c.BASELINE)
+    return gains.drop(c.BASELINE).rename(columns={"after": "gain"})
 
 
 def wide(cells: pd.DataFrame, source: str) -> pd.DataFrame:

@@ -28,6 +28,10 @@ from fedmeta.reporting.wording import (
 )
 from fedmeta.studies.study import Study
 
+# The rows of Chen et al.'s tables. Other algorithms are run one at a time.
+COMPARED = ("fedavg", "fedavg_meta", "maml", "fomaml", "meta_sgd")
+# Those that a study of personalisation is asked to compare with.
+RIVALS = ("local", "fedbabu", "knn_per", "ditto", "fedper", "fedrep", "scaffold")
 TABLES = ("accuracy", "fairness", "overhead", "targets")
 FIGURES = ("accuracy", "loss", "density", "adaptation", "overhead", "targets")
 VALIDATION = "_validation_scores"
@@ -109,7 +113,7 @@ def comparison(
 
 def _apart(results: Results) -> tuple[str, str] | None:
     """The warning that algorithms were judged on different clients, if they were."""
-    on = {label_of(k): tables.judged_on(r) for k, r in results.by("algorithm").items()}
+    on = {k: tables.judged_on(r) for k, r in tables.by_label(results).items()}
     judged = {label: clients for label, clients in on.items() if clients}
     if len({*judged.values()}) < 2:
         return None

@@ -29,35 +29,35 @@ VARIANTS = {
 def report(results: Results) -> Report:
     """Accuracy beside bytes, by algorithm and compression."""
 
-    def judged(run: Results) -> m.Value:
-        return m.accuracy(run, epochs=EPOCHS[run.value("algorithm")])
-
     def measured(run: Results) -> dict[str, m.Value]:
         sent = {name: m.at_end(run, name) for name in ("bytes_up", "bytes_down")}
-        return {"accuracy": judged(run), **sent}
-
-    def claim(label: str, one: Results, way: str, whole: Results) -> Claim:
-        both = judged(one), judged(whole)
-        said = f"{label} with {way} is within a point of what it is without"
-        return Claim(said, f"{way} {both[0]}, without {both[1]}", close(*both, 1))
+        epochs = EPOCHS[run.value("algorithm")]
+        return {"accuracy": m.accuracy(run, epochs=epochs), **sent}
 
     table = m.tabulate(results, ["algorithm", "compression"], measured)
     table["algorithm"] = table["algorithm"].map(label_of)
-    found = {label_of(name): run for name, run in results.by("algorithm").items()}
-    ways = {label: run.by("compression") for label, run in found.items()}
+    groups, claims = {}, []
+    for algorithm, epochs in EPOCHS.items():
+        label, own = label_of(algorithm), results.where(algorithm=algorithm)
+        groups[label] = {way: own.where(compression=way) for way in WAYS}
+        right = {w: m.accuracy(r, epochs=epochs) for w, r in groups[label].items()}
+        whole = right.pop(WHOLE)
+        claims += [
+            Claim(
+                f"{label} with {way} is within a point of what it is without",
+                f"{way} {accuracy}, without {whole}",
+                close(accuracy, whole, 1),
+            )
+            for way, accuracy in right.items()
+        ]
     title = f"Validation accuracy after adaptation, by round · {results.source}"
-    drawn = curves(by_round(ways, m.AFTER), title)
+    drawn = curves(by_round(groups, m.AFTER), title)
     return Report(
         "Compressed updates",
         "Trainings that differ in what clients send alone.",
         {"accuracy": table},
         [Section("What is lost?", READ, shown(table), {"accuracy": (drawn, "")})],
-        [
-            claim(label, run, way, runs[WHOLE])
-            for label, runs in ways.items()
-            for way, run in runs.items()
-            if way != WHOLE
-        ],
+        claims,
     )
 
 

@@ -27,7 +27,7 @@ VARIANTS = {
 
 def report(results: Results) -> Report:
     """Accuracy beside epsilon, by the noise; curves; whether noise costs accuracy."""
-    by_noise = {_label(z): found for z, found in results.by("noise").items()}
+    by_noise = {_label(z): results.where(noise=z) for z in NOISE.values()}
 
     def measured(run: Results) -> dict[str, m.Value]:
         return {

@@ -14,11 +14,10 @@ from fedmeta.pipelines.studies import experiment
 from fedmeta.pipelines.studies.experiment import Experiment, Variant, clients_of
 from fedmeta.pipelines.studies.nodes import fine_tune
 from fedmeta.reporting import measures as m
-from fedmeta.reporting.divergence import divergence
 from fedmeta.reporting.figure_kinds import Dots, dots
 from fedmeta.reporting.phrases import ahead, greatest
 from fedmeta.reporting.report import Report, Section
-from fedmeta.reporting.results import Results
+from fedmeta.reporting.results import Results, divergence
 from fedmeta.reporting.shown import shown
 from fedmeta.reporting.verdicts import Claim
 from fedmeta.reporting.wording import label_of

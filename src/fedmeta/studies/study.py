@@ -23,7 +23,7 @@ from fedmeta.pipelines.reporting import (
 from fedmeta.pipelines.studies.experiment import Experiment
 from fedmeta.reporting.report import DataNote, Report, render
 from fedmeta.reporting.results import Results, Run, restored, stored, tidy
-from fedmeta.reporting.shown import Shown, TableCell, show
+from fedmeta.reporting.shown import show, shown
 from fedmeta.reporting.verdicts import claims_frame
 
 KINDS = ("scores", "history")  # what a training leaves, as far as its graph has it
@@ -148,16 +148,14 @@ def compose(
     tables = {k: v for k, v in inputs.items() if isinstance(v, pd.DataFrame)}
     made = settings_of_results({"results": results, "histories": histories, **tables})
     compared(records, made, **options[study.experiments[0].home])
-    found, _ = restored(results, histories, source)
+    found = restored(results, histories, source)
     further = {name: {"records": records, **inputs}[name] for name in study.further}
     report = study.report(found, **further)
     report = report._replace(summary=f"{report.summary} {diverged(found)}".strip())
+    claims = claims_frame(report.claims)
     if study.claims:
-        rows = [
-            [TableCell(c.claim), TableCell(c.outcome.verdict)] for c in report.claims
-        ]
-        claims = Shown(["Claim", "Here"], [("", rows)])
-        show(claims, f"Claims of the paper · {source}", wrapped=1)
+        told = claims[["claim", "verdict"]].set_axis(["Claim", "Here"], axis=1)
+        show(shown(told, plain=True), f"Claims of the paper · {source}", wrapped=1)
     page = render(
         report,
         DataNote(
@@ -171,7 +169,7 @@ def compose(
     )
     return (
         *(report.tables[name] for name in study.tables),
-        *([claims_frame(report.claims)] if study.claims else []),
+        *([claims] if study.claims else []),
         *(report.figures[name] for name in study.figures),
         page,
     )
