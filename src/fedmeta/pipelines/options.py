@@ -4,12 +4,11 @@ Those of an algorithm and of a model are the arguments of its factory:
 `fedmeta.options`.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
-    Field,
     NonNegativeInt,
     PositiveInt,
     ValidationError,
@@ -17,15 +16,10 @@ from pydantic import (
     model_validator,
 )
 
-from fedmeta.core import bounds
+from fedmeta.core.bounds import Rate, Seed, Share, Weight
 from fedmeta.data.tasks import Episode
 from fedmeta.option_errors import in_words
-from fedmeta.options import STRICT, bounded, compression_from
-
-Seed = bounded(bounds.Seed)
-Weight = bounded(bounds.Weight)
-Rate = bounded(bounds.Rate)
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+from fedmeta.options import STRICT, compression_from
 
 
 class Explained(BaseModel):
@@ -70,20 +64,20 @@ class RawOptions(Explained):
 class PartitionOptions(Options):
     """Clients into train, validation and test; records into support and query."""
 
-    clients: tuple[Fraction, Fraction, Fraction]
-    support_fraction: Fraction
+    clients: tuple[Share, Share, Share]
+    support_fraction: Share
     strategy: str
     gap: NonNegativeInt = 0  # records left out between support and query in order
     # A client to whom the gap leaves fewer query records takes no part.
     min_query: PositiveInt = 5
-    query_fraction: Fraction | None = None  # the last so many; None: all but support
-    seed: Seed  # type: ignore[valid-type]
+    query_fraction: Share | None = None  # the last so many; None: all but support
+    seed: Seed
 
 
 class ProbeOptions(Options):
     """The norm of the meta-gradient, recorded along training."""
 
-    inner_lr: Weight  # type: ignore[valid-type]  # alpha of the objective that is differentiated; 0: no step
+    inner_lr: Weight  # alpha of the objective that is differentiated; 0: no step
     steps: PositiveInt = 1  # its nu
     clients: PositiveInt | None = None  # the first so many training ones; None: all
 
@@ -91,9 +85,9 @@ class ProbeOptions(Options):
 class PrivacyOptions(Options):
     """User-level differential privacy."""
 
-    clip: Rate  # type: ignore[valid-type]  # greatest L2 norm of a client's update
-    noise_multiplier: Rate  # type: ignore[valid-type]  # noise on the sum, in clips
-    delta: Fraction | None = None  # of epsilon; None: n^-1.1 of n training clients
+    clip: Rate  # greatest L2 norm of a client's update
+    noise_multiplier: Rate  # noise on the sum, in clips
+    delta: Share | None = None  # of epsilon; None: n^-1.1 of n training clients
 
 
 class TrainingOptions(Options):
@@ -108,14 +102,14 @@ class TrainingOptions(Options):
     resample: bool  # new support and query sets every round
     # Further support fractions that validation clients are watched under, where
     # training does not depend on it: runs under these need not train again.
-    support_fractions: tuple[Fraction, ...] = ()
+    support_fractions: tuple[Share, ...] = ()
     episode: Episode | None = None  # or records drawn anew from all of a client's
     pooled: PositiveInt | None = None  # or so many from all clients, in one place
     probe: ProbeOptions | None = None  # what else to record; None: nothing
     # The parameters that are judged at the end and used: those after the last round, or
     # their average over the last quarter of the rounds.
     iterate: Literal["last", "average"] = "last"
-    seed: Seed  # type: ignore[valid-type]
+    seed: Seed
     device: Literal["auto", "cpu", "cuda"]
     backend: Literal["auto", "sequential", "threaded", "vectorized", "dask"]
     scheduler: str | None = None  # dask's address; None: workers on this machine
@@ -153,4 +147,4 @@ class TrainingOptions(Options):
 class ReportOptions(Options):
     """What the report asks of the runs."""
 
-    target_accuracy: Fraction  # overhead is counted until validation gets there
+    target_accuracy: Share  # overhead is counted until validation gets there

@@ -12,9 +12,10 @@ from pydantic import (
     field_validator,
 )
 
+from fedmeta.core.bounds import Seed
 from fedmeta.data.repartition import DIVISIONS
 from fedmeta.options import optimizer_from
-from fedmeta.pipelines.options import Explained, Options, Seed
+from fedmeta.pipelines.options import Explained, Options
 
 
 class UserOptions(Options):

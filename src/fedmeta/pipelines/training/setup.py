@@ -164,7 +164,7 @@ class TrainingPlan(NamedTuple):
         """
         data, training = self.data, self.training
         encoding = self.benchmark.encoding(data.codebook)
-        common = {"seed": training.seed, "passes": passes, "device": device}
+        common: Any = {"seed": training.seed, "passes": passes, "device": device}
         records = of_same_shape(data.records)  # operations are counted on it
         if training.pooled is not None:
             trained = data.clients["client_id"].isin(data.part("train"))
