@@ -9,24 +9,17 @@ stops no other.
 import inspect
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.configuration import PARAMETERS, check_paths, value_of
+from fedmeta.configuration import PARAMETERS, Block, blocks_read, check_paths, value_of
 from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.data.partition import AUTO
 from fedmeta.data.repartition import DIVISIONS
 from fedmeta.options import check_algorithm, checked
 from fedmeta.pipelines.options import RawOptions
-
-
-class Block(NamedTuple):
-    """A block of parameters that a node reads."""
-
-    name: str  # dotted, as in the parameters files
-    options: Any
 
 
 def checked_by(check: Callable[..., None]) -> Callable[[Callable], Callable]:
@@ -63,7 +56,7 @@ def check_pipeline(
     for node in pipeline.nodes:
         check = getattr(node.func, "check", None)
         if check is not None:
-            check(**_blocks(node, parameters))
+            check(**blocks_read(node, parameters))
 
 
 def check_raw(benchmark: Benchmark, raw: Block) -> None:
@@ -164,13 +157,3 @@ def check_users(users: Block, **_: Any) -> None:
     name, options = users
     division = DIVISIONS[options["division"]]
     checked(division, options["options"], f"{name}.options", given=1)
-
-
-def _blocks(node: Node, parameters: Mapping[str, Any]) -> dict[str, Block]:
-    """The parameters of a node by argument."""
-    given = node._inputs  # by argument, which `node.inputs` does not tell
-    return {
-        argument: Block(name, value_of(parameters, name))
-        for argument, dataset in given.items()
-        if (name := dataset.removeprefix(PARAMETERS)) != dataset
-    }
