@@ -88,16 +88,16 @@ class Session(KedroSession):
         super().__exit__(exc_type, exc_value, tb_)
         if click.get_current_context(silent=True) is None:
             return  # used from Python, where an exception is what is wanted
+        details = self._project_path / DETAILS
         if isinstance(exc_value, KeyboardInterrupt):
             failed = exc_value.__cause__ is not None
-            details = _keep_details(exc_value, self._project_path) if failed else ""
-            raise Stopped(exc_value, KEPT + details) from None
+            where = keep_details(exc_value, details) if failed else ""
+            raise Stopped(exc_value, f"{KEPT}\n{where}".rstrip()) from None
         if isinstance(exc_value, TrainingDiverged):
             raise click.ClickException(str(exc_value)) from None
         if is_user_error(exc_value):
-            raise click.ClickException(
-                message_of(exc_value) + _keep_details(exc_value, self._project_path)
-            ) from None
+            said = f"{message_of(exc_value)}\n{keep_details(exc_value, details)}"
+            raise click.ClickException(said.rstrip()) from None
 
 
 def registered(name: str) -> Pipeline:
@@ -220,11 +220,11 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _keep_details(error: BaseException, project: Path) -> str:
-    path = project / DETAILS
+def keep_details(error: BaseException, path: Path) -> str:
+    """Write the traceback of an error into a file; say which, if that was possible."""
     try:
         text = "".join(traceback.format_exception(error))
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError:  # the disk is full, perhaps
         return ""
-    return f"\n(details: {path})"
+    return f"(details: {path})"
