@@ -7,7 +7,7 @@ from fedmeta.checkpoints import Checkpoint
 from fedmeta.identity import ROUNDS
 from fedmeta.pipelines.checks import check_algorithms, checked_by
 from fedmeta.pipelines.data import Data
-from fedmeta.pipelines.divergence import scores, warn_nonfinite
+from fedmeta.pipelines.divergence import scores
 from fedmeta.pipelines.options import TrainingOptions
 from fedmeta.pipelines.training.setup import TrainingPlan, judged_with
 
@@ -34,7 +34,5 @@ def evaluate(
     wanted = {**plan.settings(), ROUNDS: training.rounds}
     origin = judged_with(checkpoint.reached, wanted, name, evaluate)
     rows = plan.prepare().evaluated(name, checkpoint.learned, data.part("test"))
-    table = scores(rows, f"test clients evaluated for {name}", checkpoint.diverged)
-    warn_nonfinite(table, name)
-    table.attrs |= origin
-    return table
+    what = "test clients evaluated for"
+    return scores(rows, what, name, origin, checkpoint.diverged)

@@ -18,7 +18,7 @@ from fedmeta.identity import ROUNDS
 from fedmeta.options import checked, optimizer_from
 from fedmeta.pipelines.checks import check_model, check_users, checked_by
 from fedmeta.pipelines.data import Data
-from fedmeta.pipelines.divergence import marked, scores, warn_nonfinite
+from fedmeta.pipelines.divergence import marked, scores
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.options import (
     DistanceOptions,
@@ -118,11 +118,8 @@ def personalise(
         batch_size=personalisation.batch_size,
         chunk=setup.chunk,
     )
-    table = scores(rows, f"scores of {name}", checkpoint.diverged)
-    table = table.sort_values("epochs", kind="stable", ignore_index=True)
-    warn_nonfinite(table, name)
-    table.attrs |= origin
-    return table
+    table = scores(rows, "scores of", name, origin, checkpoint.diverged)
+    return table.sort_values("epochs", kind="stable", ignore_index=True)
 
 
 @checked_by(check_model)
