@@ -117,10 +117,16 @@ EQUIVALENT: dict[str, str] = {
     # tests/pipelines and the golden files of tools/smoke.py
     "d744998d6576da0f": "216a6cefe87c19c0",  # core.bounds
     "cd752c1205338cff": "c16355437248284b",  # options
+    "b27ea21b3c22aa5e": "77f1ec5bf3337e13",  # pipelines.evaluation.nodes
     "7d6a37cecf788bd6": "65f8bab3781ff077",  # pipelines.options
+    "91cf215eb396d4b7": "fea6d9b6c22e50ca",  # pipelines.recommendation.nodes
     "e3bbe9a7d0ed14e2": "1010e297d0ed01ca",  # pipelines.recommendation.options
+    "9eeefea8afdae263": "53c68813f573975b",  # pipelines.studies.nodes
     "889a9f5135e0da32": "8d01a606e040bf4d",  # pipelines.studies.options
-    "05f58f5bad858d36": "bcce9a1e0274c675",  # pipelines.training.setup
+    "63fbccc2e1e77472": "80447653e08f3d2c",  # pipelines.training.keeping
+    "2efd7cf2eb47ac51": "9326485168f104d4",  # pipelines.training.nodes
+    "0deb875d76522dd9": "5e190f8c33e01618",  # pipelines.training.resuming
+    "173752a65941180d": "bcce9a1e0274c675",  # pipelines.training.setup
 }
 
 

@@ -23,9 +23,8 @@ from fedmeta.data.encoding import Examples
 from fedmeta.identity import ROUNDS
 from fedmeta.pipelines.checks import check_model, checked_by
 from fedmeta.pipelines.data import Data
-from fedmeta.pipelines.divergence import scores, warn_nonfinite
+from fedmeta.pipelines.divergence import scores
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
-from fedmeta.pipelines.progress import progress
 from fedmeta.pipelines.recommendation.options import StepOptions, StudyOptions
 from fedmeta.pipelines.recommendation.users import (
     TestUser,
@@ -66,14 +65,12 @@ def score_counted(
         for fraction in study.support_fractions:
             own = divided(undivided, partition, fraction)
             for user in test_users(own, encoding):
-                scores = COUNTING[name](user, undivided.codebook, slots)
+                guesses = COUNTING[name](user, undivided.codebook, slots)
                 labels = user.columns["label"][user.query]
-                hits = top_k_hits(scores, labels, (1, 4)).sum(axis=0)
+                hits = top_k_hits(guesses, labels, (1, 4)).sum(axis=0)
                 yield _row(user, fraction, 0, *hits)
 
-    table = pd.DataFrame(progress(scored(), f"test users scored for {name}"))
-    table.attrs = made_with(settings)
-    return table
+    return scores(scored(), "test users scored for", name, made_with(settings))
 
 
 @checked_by(check_model)
@@ -120,10 +117,7 @@ def score_trained(
                 top1, top4, loss = (float(hits[n][0]) for n in SUMMED)
                 yield {**_row(user, fraction, steps, top1, top4), "loss_sum": loss}
 
-    table = pd.DataFrame(progress(scored(), f"scores of {name}"))
-    table.attrs = made_with(settings)
-    warn_nonfinite(table, name)
-    return table
+    return scores(scored(), "scores of", name, made_with(settings))
 
 
 @checked_by(check_model)
@@ -141,9 +135,9 @@ def score_federated(
 ) -> pd.DataFrame:
     """Scores of a federated method, adapted to each test user's support."""
     blocks = {algorithm: options}
-    plan = TrainingPlan(benchmark, data, training, model, [algorithm], blocks)
+    plan = TrainingPlan(benchmark, data, training, model, [algorithm], blocks, name)
     wanted = {
-        **plan.settings(called=name),
+        **plan.settings(),
         **judged_on(data, partition, study),
         ROUNDS: training.rounds,
     }
@@ -166,11 +160,8 @@ def score_federated(
                     "loss_sum": row["loss_sum_after"],
                 }
 
-    what = f"test users adapted to by {name}"
-    table = scores(scored(), what, checkpoint.diverged)
-    table.attrs |= origin
-    warn_nonfinite(table, name)
-    return table
+    what = "test users adapted to by"
+    return scores(scored(), what, name, origin, checkpoint.diverged)
 
 
 class _Supports(UserDict[ClientId, Any]):

@@ -81,7 +81,7 @@ class Setup(NamedTuple):
 
 
 class TrainingPlan(NamedTuple):
-    """A training: its data, model and algorithms, with all options but the start."""
+    """A training: its data, model and algorithms, with all options."""
 
     benchmark: Benchmark
     data: Data
@@ -91,20 +91,24 @@ class TrainingPlan(NamedTuple):
     names: list[str] = []
     # Options by the name of the block, of all that the algorithms are made from.
     blocks: dict[str, dict[str, Any]] = {}
+    # The name of its options, where that is not the algorithm's.
+    called: str | None = None
+    start: Checkpoint | None = None  # whose parameters it starts from
 
-    def settings(
-        self, called: str | None = None, start: Checkpoint | None = None
-    ) -> Settings:
-        """Settings that determine a training, but for its number of rounds.
+    @property
+    def label(self) -> str:
+        """What it is called in the log."""
+        return self.called or self.names[-1]
 
-        Args:
-            called: the name of the options of a training whose algorithm has another.
-            start: whose parameters it starts from.
-        """
+    def settings(self) -> Settings:
+        """Settings that determine a training, but for its number of rounds."""
         benchmark = self.benchmark
         factories = {name: ALGORITHMS[name].factory for name in self.names}
         algorithms = {
-            called or name: {**identity.named(factory), **options_of(name, self.blocks)}
+            self.called or name: {
+                **identity.named(factory),
+                **options_of(name, self.blocks),
+            }
             for name, factory in factories.items()
         }
         found = identity.settings(
@@ -115,11 +119,11 @@ class TrainingPlan(NamedTuple):
         )
         functions = (benchmark.model, benchmark.encoding, *factories.values())
         code = identity.code("pipelines.training.nodes", *functions)
-        if start is not None:
+        if self.start is not None:
             found |= {
-                "start": start.fingerprint,
-                "start.rounds": start.state.round,
-                "start.diverged": start.diverged is not None,
+                "start": self.start.fingerprint,
+                "start.rounds": self.start.state.round,
+                "start.diverged": self.start.diverged is not None,
             }
         return {**found, **self.data.settings(), **code}
 
