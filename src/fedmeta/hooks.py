@@ -129,7 +129,9 @@ def refuse_unread(pipeline: Pipeline, parameters: Mapping[str, Any]) -> None:
     own = _blocks_read(pipeline)
     read = own.union(*map(_blocks_read, pipelines.values()))
     for home in sorted({name.partition(".")[0] for name in own}):
-        for block in parameters.get(home, {}):
+        blocks = parameters.get(home)
+        # What is no mapping lacks all that is read: `check_pipeline` says so.
+        for block in blocks if isinstance(blocks, Mapping) else ():
             name = f"{home}.{block}"
             if name not in read and not block.startswith("_"):
                 near = difflib.get_close_matches(name, sorted(read), n=1)

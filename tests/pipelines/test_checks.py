@@ -254,6 +254,13 @@ def test_a_run_and_a_sweep_beside_an_unfinished_benchmark(unfinished) -> None:
         assert not sweep(folder, "femnist_data", Source("unfinished"), grid)
 
 
+@pytest.mark.parametrize("text", ["femnist:", "femnist: 8"])
+def test_a_benchmark_without_blocks_is_named(unfinished, text: str) -> None:
+    with pytest.raises(USER_ERRORS, match=r"femnist\.\w+") as error:
+        run(unfinished(text), "femnist_data")
+    assert "missing" in message_of(error.value)
+
+
 def test_a_file_that_cannot_be_parsed_is_named(unfinished) -> None:
     folder = unfinished("femnist: {raw: [")
     with pytest.raises(USER_ERRORS) as error:
