@@ -118,10 +118,14 @@ EQUIVALENT: dict[str, str] = {
     "d744998d6576da0f": "216a6cefe87c19c0",  # core.bounds
     "cd752c1205338cff": "c16355437248284b",  # options
     "b27ea21b3c22aa5e": "77f1ec5bf3337e13",  # pipelines.evaluation.nodes
+    "25a4205c44ec8547": "88e549a47a031b23",  # pipelines.federation.nodes
+    "b789a969dca45df2": "34782ee5e62e9008",  # pipelines.ingestion.nodes
     "7d6a37cecf788bd6": "65f8bab3781ff077",  # pipelines.options
-    "91cf215eb396d4b7": "fea6d9b6c22e50ca",  # pipelines.recommendation.nodes
+    "cdf663dc8d66e47d": "811568aaf5bcb1bb",  # pipelines.preparation.nodes
+    "ba840aa6dea38e03": "fea6d9b6c22e50ca",  # pipelines.recommendation.nodes
     "e3bbe9a7d0ed14e2": "1010e297d0ed01ca",  # pipelines.recommendation.options
-    "9eeefea8afdae263": "53c68813f573975b",  # pipelines.studies.nodes
+    "4b68d7113d614291": "7cb422c40fd0f79f",  # pipelines.studies.halving
+    "2993f4faddb7fac0": "53c68813f573975b",  # pipelines.studies.nodes
     "889a9f5135e0da32": "8d01a606e040bf4d",  # pipelines.studies.options
     "63fbccc2e1e77472": "80447653e08f3d2c",  # pipelines.training.keeping
     "2efd7cf2eb47ac51": "9326485168f104d4",  # pipelines.training.nodes

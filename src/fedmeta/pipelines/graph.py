@@ -52,15 +52,15 @@ def preparation(home: str, benchmark: Benchmark, records: str) -> Pipeline:
 
 def federation(benchmark: str) -> Pipeline:
     """What nodes hold -> clients, their split, support and query sets, Table 1."""
-    clients, codebook = f"{benchmark}.clients", f"{benchmark}.codebook"
     entry, records = BENCHMARKS[benchmark], f"{benchmark}.records"
-    asked = {ask: [_remote_records(benchmark), clients], learn: codebook}
+    asked = [_remote_records(benchmark), f"{benchmark}.clients"]
+    learned = f"{benchmark}.codebook"
     own = [
-        node(bind(function, benchmark=entry), made, benchmark, "federation")
-        for function, made in asked.items()
+        node(bind(ask, benchmark=entry), asked, benchmark, "federation"),
+        node(bind(learn, benchmark=entry), learned, benchmark, "federation"),
     ]
     prepared = preparation(benchmark, entry, records).nodes
-    others = [n for n in prepared if not {clients, codebook} & {*n.outputs}]
+    others = [n for n in prepared if not {*asked, learned} & {*n.outputs}]
     return remote(benchmark, Pipeline([*own, *others]))
 
 

@@ -21,7 +21,6 @@ from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.types import Batch, ClientId
 from fedmeta.data.encoding import Examples
 from fedmeta.identity import ROUNDS
-from fedmeta.pipelines.checks import check_model, checked_by
 from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.divergence import scores
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
@@ -73,7 +72,6 @@ def score_counted(
     return scores(scored(), "test users scored for", name, made_with(settings))
 
 
-@checked_by(check_model)
 def score_trained(
     benchmark: Benchmark,
     name: str,
@@ -120,7 +118,6 @@ def score_trained(
     return scores(scored(), "scores of", name, made_with(settings))
 
 
-@checked_by(check_model)
 def score_federated(
     benchmark: Benchmark,
     name: str,

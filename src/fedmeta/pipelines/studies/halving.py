@@ -19,7 +19,7 @@ from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.core.cost import analytic_flops
 from fedmeta.identity import Settings
 from fedmeta.options import check_algorithm
-from fedmeta.pipelines.checks import Block, check_model, check_private, checked_by
+from fedmeta.pipelines.checks import Block, check_private, checked_by
 from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.options import TuningOptions
@@ -56,18 +56,13 @@ def configurations(
 
 
 def check_tuning(
-    benchmark: Benchmark,
     names: list[str],
-    reference: str,
     tuning: Block,
-    model: Block,
     training: Block,
-    partition: Block,
-    **algorithms: Block,
+    **others: Any,
 ) -> None:
-    """Options of a model and of every configuration of the algorithms."""
-    check_model(benchmark, model)
-    blocks = {name: block.options for name, block in algorithms.items()}
+    """Options of every configuration of the algorithms."""
+    blocks = {name: b.options for name, b in others.items() if isinstance(b, Block)}
     changes = TuningOptions(**tuning.options).configurations
     for name in names:
         if not changes.get(name):

@@ -16,7 +16,6 @@ from fedmeta.data.repartition import DIVISIONS, repartition
 from fedmeta.datasets import PackedSource
 from fedmeta.identity import ROUNDS
 from fedmeta.options import checked, optimizer_from
-from fedmeta.pipelines.checks import check_model, check_users, checked_by
 from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.divergence import marked, scores
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
@@ -29,7 +28,6 @@ from fedmeta.pipelines.studies.options import (
 from fedmeta.pipelines.training.setup import TrainingPlan, judged_with, made_with
 
 
-@checked_by(check_users)
 def repartition_users(
     benchmark: Benchmark,
     records: FederatedDataset,
@@ -75,7 +73,6 @@ def measure(
     return pairs
 
 
-@checked_by(check_model)
 def personalise(
     benchmark: Benchmark,
     name: str,
@@ -122,7 +119,6 @@ def personalise(
     return table.sort_values("epochs", kind="stable", ignore_index=True)
 
 
-@checked_by(check_model)
 def fine_tune(
     benchmark: Benchmark,
     data: Data,
