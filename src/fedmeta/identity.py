@@ -124,9 +124,11 @@ EQUIVALENT: dict[str, str] = {
     "cdf663dc8d66e47d": "811568aaf5bcb1bb",  # pipelines.preparation.nodes
     "ba840aa6dea38e03": "fea6d9b6c22e50ca",  # pipelines.recommendation.nodes
     "e3bbe9a7d0ed14e2": "1010e297d0ed01ca",  # pipelines.recommendation.options
-    "4b68d7113d614291": "7cb422c40fd0f79f",  # pipelines.studies.halving
+    "fe682d37b3726786": "71f8346a7d0eba37",  # pipelines.recommendation.unified
+    "a463b89e96ca14ce": "7cb422c40fd0f79f",  # pipelines.studies.halving
     "2993f4faddb7fac0": "53c68813f573975b",  # pipelines.studies.nodes
     "889a9f5135e0da32": "8d01a606e040bf4d",  # pipelines.studies.options
+    "2aac31da6bf0df0c": "018b88be30968b04",  # pipelines.training.curves
     "63fbccc2e1e77472": "80447653e08f3d2c",  # pipelines.training.keeping
     "2efd7cf2eb47ac51": "9326485168f104d4",  # pipelines.training.nodes
     "0deb875d76522dd9": "5e190f8c33e01618",  # pipelines.training.resuming
