@@ -5,7 +5,7 @@ import difflib
 import re
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +110,8 @@ def registered(name: str) -> Pipeline:
     if name in RENAMED:
         raise ValueError(f"the pipeline {name} is called {RENAMED[name]} now")
     if name not in pipelines:
-        near = difflib.get_close_matches(name, pipelines.keys())
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"no pipeline {name!r}{hint} (all: kedro registry list)")
+        hint = did_you_mean(name, pipelines.keys())
+        raise ValueError(f"no pipeline {name!r}; {hint} (all: kedro registry list)")
     found: Pipeline = pipelines[name]
     return found
 
@@ -129,13 +128,18 @@ def refuse_unknown(pipeline: Pipeline, given: Mapping[str, Any]) -> None:
             if name in there(pipeline):
                 continue
             others = [p for p, found in pipelines.items() if name in there(found)]
-            near = difflib.get_close_matches(name, sorted(there(pipeline)))
             if others:  # Kedro-Viz tells commands without it
                 whole_first = [p for p in others if p.endswith("_fedmeta")] or others
-                hint = f"; add --pipeline {min(whole_first, key=len)}"
+                hint = f"add --pipeline {min(whole_first, key=len)}"
             else:
-                hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ValueError(f"no {kind} {name!r} in this pipeline ({typed}){hint}")
+                hint = did_you_mean(name, there(pipeline))
+            raise ValueError(f"no {kind} {name!r} in this pipeline ({typed}); {hint}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for an error: the names that are spelt alike."""
+    near = difflib.get_close_matches(name, sorted(known))
+    return f"did you mean {' or '.join(near)}?" if near else "none is like it"
 
 
 class TrainingDiverged(ValueError):

@@ -23,10 +23,10 @@ from kedro.framework.startup import bootstrap_project
 from fedmeta import identity
 from fedmeta.configuration import Source
 from fedmeta.data.files import whole_path
+from fedmeta.estimates import read_json
 from fedmeta.identity import Settings
 from fedmeta.pipelines.progress import PART
 from fedmeta.session import Session, is_user_error, keep_details, message_of
-from fedmeta.sweep.cells import read_record
 from fedmeta.sweep.shared import Remaining
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def run_cell(task: CellTask) -> Outcome:
     locks = task.record.parent / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     with ONE_AT_A_TIME, FileLock(locks / task.record.stem):
-        if read_record(task.record) is None:
+        if not read_json(task.record):
             details = task.record.with_suffix(".log")
             try:
                 _run(task)
