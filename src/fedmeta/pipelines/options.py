@@ -4,15 +4,16 @@ Those of an algorithm and of a model are the arguments of its factory:
 `fedmeta.options`.
 """
 
-from typing import Any, Literal, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     NonNegativeInt,
     PositiveInt,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -20,6 +21,16 @@ from fedmeta.core.bounds import Rate, Seed, Share, Weight
 from fedmeta.data.tasks import Episode
 from fedmeta.option_errors import in_words
 from fedmeta.options import STRICT, compression_from
+
+
+def accepted_by(build: Callable[[Any], Any]) -> AfterValidator:
+    """Refuse options that a function cannot build from; they stay as they are."""
+
+    def check(value: Any) -> Any:
+        build(value)
+        return value
+
+    return AfterValidator(check)
 
 
 class Explained(BaseModel):
@@ -115,18 +126,12 @@ class TrainingOptions(Options):
     scheduler: str | None = None  # dask's address; None: workers on this machine
     # Where a client's update is not finite, the training stops, or goes on without.
     nonfinite_updates: Literal["stop", "skip"] = "stop"
-    compression: dict[str, Any] | None = None  # of updates: a name of `COMPRESSIONS`
+    # Of updates: a name of `COMPRESSIONS`, and its options.
+    compression: Annotated[dict[str, Any], accepted_by(compression_from)] | None = None
     # Clients of a round are drawn independently then, clients_per_round on average.
     privacy: PrivacyOptions | None = None
     clients_at_once: PositiveInt | None  # None: one a core, or a round's on a GPU
     chunk: PositiveInt  # records differentiated at once: bounds memory
-
-    @field_validator("compression")
-    @classmethod
-    def _is_a_compression(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None:
-            compression_from(value)
-        return value
 
     @model_validator(mode="after")
     def _drawn_in_one_way(self) -> Self:

@@ -20,7 +20,6 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.types import Batch, ClientId
 from fedmeta.data.encoding import Examples
-from fedmeta.identity import ROUNDS
 from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.divergence import scores
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
@@ -32,7 +31,7 @@ from fedmeta.pipelines.recommendation.users import (
     test_users,
 )
 from fedmeta.pipelines.training.machine import cores
-from fedmeta.pipelines.training.setup import TrainingPlan, judged_with, made_with
+from fedmeta.pipelines.training.setup import TrainingPlan, made_with
 from fedmeta.recommenders.ranking import top_k_hits
 from fedmeta.recommenders.together import train_together
 
@@ -133,12 +132,8 @@ def score_federated(
     """Scores of a federated method, adapted to each test user's support."""
     blocks = {algorithm: options}
     plan = TrainingPlan(benchmark, data, training, model, [algorithm], blocks, name)
-    wanted = {
-        **plan.settings(),
-        **judged_on(data, partition, study),
-        ROUNDS: training.rounds,
-    }
-    origin = judged_with(checkpoint.reached, wanted, name, score_federated)
+    more = judged_on(data, partition, study)
+    origin = plan.origin(checkpoint, name, score_federated, more)
     steps = (options["adapt_plan"] or options["plan"])["epochs"]
 
     def scored() -> Iterator[dict[str, Any]]:

@@ -14,7 +14,6 @@ from fedmeta.data.federated import ClientRecords, FederatedDataset
 from fedmeta.data.partition import checksum
 from fedmeta.data.repartition import DIVISIONS, repartition
 from fedmeta.datasets import PackedSource
-from fedmeta.identity import ROUNDS
 from fedmeta.options import checked, optimizer_from
 from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.divergence import marked, scores
@@ -25,7 +24,7 @@ from fedmeta.pipelines.studies.options import (
     RecipesOptions,
     UserOptions,
 )
-from fedmeta.pipelines.training.setup import TrainingPlan, judged_with, made_with
+from fedmeta.pipelines.training.setup import TrainingPlan, made_with
 
 
 def repartition_users(
@@ -97,12 +96,8 @@ def personalise(
         ValueError: if the checkpoint is of another training, or of fewer rounds.
     """
     plan = TrainingPlan(benchmark, data, training, model)
-    wanted = {
-        **plan.settings(),
-        **identity.settings(personalisation=personalisation),
-        ROUNDS: training.rounds,
-    }
-    origin = judged_with(checkpoint.reached, wanted, name, personalise)
+    more = identity.settings(personalisation=personalisation)
+    origin = plan.origin(checkpoint, name, personalise, more)
     setup = plan.prepare()
     rows = evaluate_fine_tuning(
         setup.model,

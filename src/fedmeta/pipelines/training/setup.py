@@ -26,7 +26,7 @@ from fedmeta.core.types import (
 )
 from fedmeta.data.remote import is_remote, of_same_shape
 from fedmeta.data.tasks import pooled_task_maker, task_maker
-from fedmeta.identity import Settings
+from fedmeta.identity import ROUNDS, Settings
 from fedmeta.options import compression_from
 from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.options import TrainingOptions
@@ -126,6 +126,20 @@ class TrainingPlan(NamedTuple):
                 "start.diverged": self.start.diverged is not None,
             }
         return {**found, **self.data.settings(), **code}
+
+    def origin(
+        self, checkpoint: Checkpoint, name: str, function: Any, more: Settings = {}
+    ) -> dict[str, Any]:
+        """Attributes of the scores of a checkpoint, as `judged_with` has them.
+
+        Args:
+            checkpoint: whose parameters are judged.
+            name: whose it is, for errors.
+            function: that judges it.
+            more: settings that only the judgement has.
+        """
+        wanted = {**self.settings(), **more, ROUNDS: self.training.rounds}
+        return judged_with(checkpoint.reached, wanted, name, function)
 
     def prepare(self) -> Setup:
         """Build the model and the algorithms; say how clients are run."""
