@@ -125,7 +125,7 @@ EQUIVALENT: dict[str, str] = {
     "e3b7c1cef1992fd4": "fea6d9b6c22e50ca",  # pipelines.recommendation.nodes
     "e3bbe9a7d0ed14e2": "1010e297d0ed01ca",  # pipelines.recommendation.options
     "fe682d37b3726786": "71f8346a7d0eba37",  # pipelines.recommendation.unified
-    "a463b89e96ca14ce": "7cb422c40fd0f79f",  # pipelines.studies.halving
+    "09586591a3565305": "7cb422c40fd0f79f",  # pipelines.studies.halving
     "fbbeba1768760742": "53c68813f573975b",  # pipelines.studies.nodes
     "7246e1a1ae8ab976": "8d01a606e040bf4d",  # pipelines.studies.options
     "2aac31da6bf0df0c": "018b88be30968b04",  # pipelines.training.curves

@@ -89,6 +89,8 @@ def test_parameters_of_every_environment_pass(env: str) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
+        ("maml", None, "femnist.maml: expected a mapping of options, not None"),
+        ("maml", 8, "femnist.maml: expected a mapping of options, not 8"),
         ("maml.inner_lrr", 0.1, "femnist.maml: unknown option 'inner_lrr'"),
         ("maml.server.lrr", 0.1, "unknown option 'lrr'"),
         ("meta_sgd.alpha_init", "fast", "femnist.meta_sgd: option 'alpha_init"),

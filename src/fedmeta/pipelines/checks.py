@@ -133,13 +133,26 @@ def check_algorithms(
             f" {partition.name}.strategy {strategy!r} keeps records in order; change"
             " one of them"
         )
-    blocks = {name: b.options for name, b in others.items() if isinstance(b, Block)}
+    blocks = mappings(others)
     own = Block(others[names[0]].name, options_of(names[0], blocks))
     check_private(names[0], training, own)
     for algorithm in names:
         check_algorithm(
             others[algorithm].name, algorithm, options_of(algorithm, blocks)
         )
+
+
+def mappings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The options of each block among the arguments of a check.
+
+    Raises:
+        ValueError: for a block that is no mapping.
+    """
+    blocks = {name: block for name, block in given.items() if isinstance(block, Block)}
+    for name, options in blocks.values():
+        if not isinstance(options, dict):
+            raise ValueError(f"{name}: expected a mapping of options, not {options!r}")
+    return {argument: block.options for argument, block in blocks.items()}
 
 
 def check_private(algorithm: str, training: Block, own: Block) -> None:

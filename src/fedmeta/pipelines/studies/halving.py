@@ -18,7 +18,7 @@ from fedmeta.checkpoints import Checkpoint, EarlierCheckpoints
 from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.core.cost import analytic_flops
 from fedmeta.options import check_algorithm
-from fedmeta.pipelines.checks import Block, check_private, checked_by
+from fedmeta.pipelines.checks import Block, check_private, checked_by, mappings
 from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.options import TuningOptions
@@ -63,7 +63,7 @@ def check_tuning(
     **others: Any,
 ) -> None:
     """Options of every configuration of the algorithms."""
-    blocks = {name: b.options for name, b in others.items() if isinstance(b, Block)}
+    blocks = mappings(others)
     changes = TuningOptions(**tuning.options).configurations
     for name in names:
         if not changes.get(name):
