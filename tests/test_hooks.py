@@ -202,6 +202,11 @@ def test_a_block_that_nothing_reads_is_refused() -> None:
         refuse_unread(pipelines["femnist_maml"], parameters)
 
 
+@pytest.mark.parametrize("blocks", [None, 8, "text"])
+def test_a_benchmark_without_blocks_is_left_to_other_checks(blocks: object) -> None:
+    refuse_unread(pipelines["femnist_maml"], {"femnist": blocks})
+
+
 @pytest.mark.parametrize(
     ("env", "pipeline", "whose"),
     [

@@ -13,6 +13,7 @@ from kedro.config import (
     MissingConfigException,
     OmegaConfigLoader,
 )
+from kedro.pipeline.node import Node
 from omegaconf import OmegaConf
 
 from fedmeta.identity import ROUND_LOOP
@@ -23,6 +24,13 @@ PARAMETERS = "params:"  # how Kedro marks them among the inputs of nodes
 # Globals that folders of results are named by -> an option of the blocks whose option
 # of that name is read from them.
 IN_PATHS = {"seed": ROUND_LOOP, "support_fraction": "strategy"}
+
+
+class Block(NamedTuple):
+    """A block of parameters that a node reads."""
+
+    name: str  # dotted, as in the parameters files
+    options: Any
 
 
 class Source(NamedTuple):
@@ -210,3 +218,17 @@ def value_of(parameters: Mapping[str, Any], name: str) -> Any:
             )
         value = value[key]
     return value
+
+
+def blocks_read(node: Node, parameters: Mapping[str, Any]) -> dict[str, Block]:
+    """The parameters of a node by argument.
+
+    Raises:
+        ValueError: where one is missing.
+    """
+    given = node._inputs  # by argument, which `node.inputs` does not tell
+    return {
+        argument: Block(name, value_of(parameters, name))
+        for argument, dataset in given.items()
+        if (name := dataset.removeprefix(PARAMETERS)) != dataset
+    }

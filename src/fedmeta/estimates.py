@@ -18,7 +18,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from fedmeta import identity
-from fedmeta.configuration import PARAMETERS, value_of
+from fedmeta.configuration import blocks_read
 from fedmeta.data.files import whole_path
 from fedmeta.pipelines.progress import UNDER_WAY, Clock, duration
 
@@ -144,7 +144,8 @@ def stages_of(
     for node in pipeline.nodes:
         stage = stages[node.name] = Stage(pace=earlier.get(node.name))
         if where := getattr(node.func, "lasts", None):
-            given = _given(node, parameters)
+            blocks = blocks_read(node, parameters)
+            given = {argument: block.options for argument, block in blocks.items()}
             stage.rounds = int(given[where[0]][where[1]])
             stage.pace = _measured(node, catalog, given)
     return stages
@@ -162,16 +163,6 @@ def write_seconds(path: Path, plan: Stages) -> None:
             temporary.write_text(json.dumps({**read_json(path), **known}, indent=1))
     except OSError:  # the disk is full or may not be written: the run is what counts
         pass
-
-
-def _given(node: Node, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The blocks of parameters that a node takes, by argument."""
-    given = node._inputs  # by argument, which `node.inputs` does not tell
-    return {
-        argument: value_of(parameters, dataset.removeprefix(PARAMETERS))
-        for argument, dataset in given.items()
-        if dataset.startswith(PARAMETERS)
-    }
 
 
 def _measured(

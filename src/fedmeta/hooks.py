@@ -1,6 +1,5 @@
 """Kedro hooks around a run: check parameters before it, show results after it."""
 
-import difflib
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from fedmeta.configuration import Loader, globals_of
-from fedmeta.session import TrainingDiverged
+from fedmeta.session import TrainingDiverged, did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -129,14 +128,14 @@ def refuse_unread(pipeline: Pipeline, parameters: Mapping[str, Any]) -> None:
     own = _blocks_read(pipeline)
     read = own.union(*map(_blocks_read, pipelines.values()))
     for home in sorted({name.partition(".")[0] for name in own}):
-        for block in parameters.get(home, {}):
+        blocks = parameters.get(home)
+        # What is no mapping lacks all that is read: `check_pipeline` says so.
+        for block in blocks if isinstance(blocks, Mapping) else ():
             name = f"{home}.{block}"
             if name not in read and not block.startswith("_"):
-                near = difflib.get_close_matches(name, sorted(read), n=1)
-                hint = f"did you mean {near[0]}?" if near else "none is like it"
                 raise ValueError(
                     f"{name} in the parameters files: no pipeline reads such a block;"
-                    f" {hint}"
+                    f" {did_you_mean(name, read)}"
                 )
 
 
@@ -200,8 +199,7 @@ def _is_known(key: str, known: set[str]) -> bool:
 
 
 def _explain(key: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(key, sorted(known), n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(near)}?" if near else "none is like it"
+    hint = did_you_mean(key, known)
     return f"unknown parameter {key!r}: {hint} (all are in conf/base/parameters_*.yml)"
 
 

@@ -127,6 +127,26 @@ EQUIVALENT: dict[str, str] = {
     "7faf35c769ea8eb2": "3d292863a55c4a10",  # benchmarks.sent140.stanford
     # What was made is checked by the catalog alone: tests/data/test_partition.py
     "ad3f56e990254f32": "5831b11863bfa3d7",  # data.partition
+    # Bounds are annotated-types', parameters pass through fewer hands:
+    # tests/pipelines and the golden files of tools/smoke.py
+    "d744998d6576da0f": "216a6cefe87c19c0",  # core.bounds
+    "cd752c1205338cff": "c16355437248284b",  # options
+    "1580d04918d72d2b": "77f1ec5bf3337e13",  # pipelines.evaluation.nodes
+    "25a4205c44ec8547": "88e549a47a031b23",  # pipelines.federation.nodes
+    "b789a969dca45df2": "34782ee5e62e9008",  # pipelines.ingestion.nodes
+    "570994c5a13dd4c2": "65f8bab3781ff077",  # pipelines.options
+    "cdf663dc8d66e47d": "811568aaf5bcb1bb",  # pipelines.preparation.nodes
+    "e3b7c1cef1992fd4": "fea6d9b6c22e50ca",  # pipelines.recommendation.nodes
+    "e3bbe9a7d0ed14e2": "1010e297d0ed01ca",  # pipelines.recommendation.options
+    "fe682d37b3726786": "71f8346a7d0eba37",  # pipelines.recommendation.unified
+    "09586591a3565305": "7cb422c40fd0f79f",  # pipelines.studies.halving
+    "fbbeba1768760742": "53c68813f573975b",  # pipelines.studies.nodes
+    "7246e1a1ae8ab976": "8d01a606e040bf4d",  # pipelines.studies.options
+    "2aac31da6bf0df0c": "018b88be30968b04",  # pipelines.training.curves
+    "63fbccc2e1e77472": "80447653e08f3d2c",  # pipelines.training.keeping
+    "2efd7cf2eb47ac51": "9326485168f104d4",  # pipelines.training.nodes
+    "0deb875d76522dd9": "5e190f8c33e01618",  # pipelines.training.resuming
+    "f9598d15bb2c06e2": "bcce9a1e0274c675",  # pipelines.training.setup
 }
 
 

@@ -18,11 +18,10 @@ from typing import (
     get_type_hints,
 )
 
-from pydantic import ConfigDict, Field, PlainValidator, ValidationError, create_model
+from pydantic import ConfigDict, PlainValidator, ValidationError, create_model
 from torch import Tensor
 
 from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.core.bounds import Within
 from fedmeta.core.compression import COMPRESSIONS, Compression
 from fedmeta.core.gradients import Loss
 from fedmeta.core.optimizers import OPTIMIZERS, Optimizer
@@ -32,17 +31,6 @@ from fedmeta.option_errors import in_words
 T = TypeVar("T")
 
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-def bounded(hint: Any) -> Any:
-    """An annotation of `fedmeta.core.bounds` as pydantic has it."""
-    base, *others = get_args(hint)
-    fields = [
-        Field(gt=b.above, ge=b.least, lt=b.below, le=b.most)
-        for b in others
-        if isinstance(b, Within)
-    ]
-    return Annotated[base, *fields, *(o for o in others if not isinstance(o, Within))]
 
 
 def build_algorithm(name: str, loss: Loss, options: dict[str, Any]) -> Algorithm:
@@ -138,11 +126,9 @@ def _field(hint: Any) -> Any:
     if hint is Optimizer:
         return Annotated[Any, PlainValidator(optimizer_from)]
     origin, args = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return bounded(hint)
     if origin in (Union, UnionType):
         return Union[*map(_field, args)]
-    if origin not in (None, Literal):  # a tuple, a sequence
+    if origin not in (None, Annotated, Literal):  # a tuple, a sequence
         return origin[*map(_field, args)]
     if isinstance(hint, type) and hasattr(hint, "_fields"):  # a named tuple
         return Annotated[

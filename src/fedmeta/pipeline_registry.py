@@ -9,7 +9,7 @@ from kedro.pipeline import Node, Pipeline
 
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
-from fedmeta.pipelines import evaluation, federation, training
+from fedmeta.pipelines.graph import federation, remote, run
 from fedmeta.pipelines.studies.experiment import clients_of
 from fedmeta.runtime.federation.current import is_taking_part
 from fedmeta.studies import comparison, create_pipelines
@@ -32,14 +32,9 @@ def register_pipelines() -> dict[str, Pipeline]:
     pipelines, studies = {}, create_pipelines()
     for benchmark in BENCHMARKS:
         data = clients_of(benchmark).create_pipeline()
-        runs = {
-            name: evaluation.create_pipeline(benchmark, name)
-            + training.create_pipeline(benchmark, entry.trained_as or name)
-            for name, entry in ALGORITHMS.items()
-        }
+        runs = {name: run(benchmark, name) for name in ALGORITHMS}
         pipelines[f"{benchmark}_data"] = data
-        for name, run in runs.items():
-            pipelines[f"{benchmark}_{name}"] = data + run
+        pipelines |= {f"{benchmark}_{name}": data + runs[name] for name in runs}
         if f"{benchmark}_fedmeta" not in studies:
             home = f"{benchmark}_rivals"
             study = comparison.study(benchmark, benchmark, COMPARED, data, runs)
@@ -58,14 +53,14 @@ def register_pipelines() -> dict[str, Pipeline]:
 
 
 def _on_nodes(benchmark: str, runs: Mapping[str, Pipeline]) -> dict[str, Pipeline]:
-    data = federation.create_pipeline(benchmark)
+    data = federation(benchmark)
     found = {
-        f"{benchmark}_{name}_federation": data + federation.remote(benchmark, run)
-        for name, run in runs.items()
+        f"{benchmark}_{name}_federation": data + remote(benchmark, runs[name])
+        for name in runs
     }
     study = comparison.study(benchmark, benchmark, FEDERATED, data, runs)
     compared = create_pipeline(study)
-    found[f"{benchmark}_federation"] = federation.remote(benchmark, compared)
+    found[f"{benchmark}_federation"] = remote(benchmark, compared)
     return found
 
 

@@ -5,7 +5,7 @@ import difflib
 import re
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,16 +88,16 @@ class Session(KedroSession):
         super().__exit__(exc_type, exc_value, tb_)
         if click.get_current_context(silent=True) is None:
             return  # used from Python, where an exception is what is wanted
+        details = self._project_path / DETAILS
         if isinstance(exc_value, KeyboardInterrupt):
             failed = exc_value.__cause__ is not None
-            details = _keep_details(exc_value, self._project_path) if failed else ""
-            raise Stopped(exc_value, KEPT + details) from None
+            where = keep_details(exc_value, details) if failed else ""
+            raise Stopped(exc_value, f"{KEPT}\n{where}".rstrip()) from None
         if isinstance(exc_value, TrainingDiverged):
             raise click.ClickException(str(exc_value)) from None
         if is_user_error(exc_value):
-            raise click.ClickException(
-                message_of(exc_value) + _keep_details(exc_value, self._project_path)
-            ) from None
+            said = f"{message_of(exc_value)}\n{keep_details(exc_value, details)}"
+            raise click.ClickException(said.rstrip()) from None
 
 
 def registered(name: str) -> Pipeline:
@@ -110,9 +110,8 @@ def registered(name: str) -> Pipeline:
     if name in RENAMED:
         raise ValueError(f"the pipeline {name} is called {RENAMED[name]} now")
     if name not in pipelines:
-        near = difflib.get_close_matches(name, pipelines.keys())
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"no pipeline {name!r}{hint} (all: kedro registry list)")
+        hint = did_you_mean(name, pipelines.keys())
+        raise ValueError(f"no pipeline {name!r}; {hint} (all: kedro registry list)")
     found: Pipeline = pipelines[name]
     return found
 
@@ -129,13 +128,18 @@ def refuse_unknown(pipeline: Pipeline, given: Mapping[str, Any]) -> None:
             if name in there(pipeline):
                 continue
             others = [p for p, found in pipelines.items() if name in there(found)]
-            near = difflib.get_close_matches(name, sorted(there(pipeline)))
             if others:  # Kedro-Viz tells commands without it
                 whole_first = [p for p in others if p.endswith("_fedmeta")] or others
-                hint = f"; add --pipeline {min(whole_first, key=len)}"
+                hint = f"add --pipeline {min(whole_first, key=len)}"
             else:
-                hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ValueError(f"no {kind} {name!r} in this pipeline ({typed}){hint}")
+                hint = did_you_mean(name, there(pipeline))
+            raise ValueError(f"no {kind} {name!r} in this pipeline ({typed}); {hint}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for an error: the names that are spelt alike."""
+    near = difflib.get_close_matches(name, sorted(known))
+    return f"did you mean {' or '.join(near)}?" if near else "none is like it"
 
 
 class TrainingDiverged(ValueError):
@@ -220,11 +224,11 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _keep_details(error: BaseException, project: Path) -> str:
-    path = project / DETAILS
+def keep_details(error: BaseException, path: Path) -> str:
+    """Write the traceback of an error into a file; say which, if that was possible."""
     try:
         text = "".join(traceback.format_exception(error))
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError:  # the disk is full, perhaps
         return ""
-    return f"\n(details: {path})"
+    return f"(details: {path})"

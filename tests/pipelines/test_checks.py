@@ -89,6 +89,8 @@ def test_parameters_of_every_environment_pass(env: str) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
+        ("maml", None, "femnist.maml: expected a mapping of options, not None"),
+        ("maml", 8, "femnist.maml: expected a mapping of options, not 8"),
         ("maml.inner_lrr", 0.1, "femnist.maml: unknown option 'inner_lrr'"),
         ("maml.server.lrr", 0.1, "unknown option 'lrr'"),
         ("meta_sgd.alpha_init", "fast", "femnist.meta_sgd: option 'alpha_init"),
@@ -252,6 +254,13 @@ def test_a_run_and_a_sweep_beside_an_unfinished_benchmark(unfinished) -> None:
     with contextlib.chdir(folder):
         assert sweep(folder, "shakespeare_data", Source("unfinished"), grid)
         assert not sweep(folder, "femnist_data", Source("unfinished"), grid)
+
+
+@pytest.mark.parametrize("text", ["femnist:", "femnist: 8"])
+def test_a_benchmark_without_blocks_is_named(unfinished, text: str) -> None:
+    with pytest.raises(USER_ERRORS, match=r"femnist\.\w+") as error:
+        run(unfinished(text), "femnist_data")
+    assert "missing" in message_of(error.value)
 
 
 def test_a_file_that_cannot_be_parsed_is_named(unfinished) -> None:

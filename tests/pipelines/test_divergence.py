@@ -16,11 +16,11 @@ from fedmeta.datasets import CheckpointDataset, EarlierCheckpointsDataset
 from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.divergence import remedy
 from fedmeta.pipelines.evaluation.nodes import evaluate
+from fedmeta.pipelines.graph import trained_with
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.nodes import personalise
 from fedmeta.pipelines.studies.options import PersonalisationOptions
 from fedmeta.pipelines.training import curves, nodes
-from fedmeta.pipelines.training.pipeline import trained_with
 
 ADAM, HUGE = {"name": "adam", "lr": 0.01}, {"name": "sgd", "lr": 1e20}
 BLOCKS = {

@@ -13,10 +13,12 @@ from fedmeta.checkpoints import read_checkpoint
 from fedmeta.data.encoding import Codebook
 from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.options import PartitionOptions
+from fedmeta.pipelines.recommendation import unified
 from fedmeta.pipelines.recommendation.counting import COUNTING
 from fedmeta.pipelines.recommendation.methods import FEDERATED, METHODS
 from fedmeta.pipelines.recommendation.users import TestUser, divided
 from fedmeta.recommenders.ranking import top_k_hits
+from fedmeta.session import TrainingDiverged
 from fedmeta.studies.recommendation import parameters
 
 # One block of 3 values and 5 slots; 255 is no value.
@@ -158,17 +160,22 @@ def test_federated_methods_train_on_whole_episodes_of_one_user(studied):
         assert history["round"].tolist() == [0, 2, 4]
 
 
+def mixed(studied, **options):
+    """The checkpoint of the mixed network with these options, and no other node."""
+    given = {"recommendation": {"unified": options}}
+    with contextlib.chdir(studied), session(studied, **given) as opened:
+        opened.run(
+            pipeline_name="recommendation_fedmeta",
+            node_names=["unified.train_recommendation"],
+        )
+    return read_checkpoint(studied / f"data/06_models/{HOME}/unified.safetensors")
+
+
 def test_the_mixed_network_goes_on_where_it_stopped(studied):
     folder = studied / f"data/06_models/{HOME}"
 
     def trained(steps=8):
-        longer = {"recommendation": {"unified": {"steps": steps}}}
-        with contextlib.chdir(studied), session(studied, **longer) as opened:
-            opened.run(
-                pipeline_name="recommendation_fedmeta",
-                node_names=["unified.train_recommendation"],
-            )
-        return read_checkpoint(folder / "unified.safetensors")
+        return mixed(studied, steps=steps)
 
     resumed = trained()
     history = resumed.history["unified"]
@@ -180,6 +187,15 @@ def test_the_mixed_network_goes_on_where_it_stopped(studied):
     for name, weights in unbroken.state.meta["theta"].items():
         assert torch.equal(weights, resumed.state.meta["theta"][name])
     trained(steps=4)  # as the other tests find it
+
+
+def test_the_mixed_network_that_diverged_is_not_trained_again(studied, monkeypatch):
+    for _ in range(2):
+        with pytest.raises(TrainingDiverged, match="unified diverged at round"):
+            mixed(studied, learning_rate=1e38)
+        monkeypatch.setattr(unified.mixed, "pretrain", lambda *_, **__: iter([]))
+    monkeypatch.undo()
+    mixed(studied, steps=4)  # as the other tests find it
 
 
 def test_who_is_lost_to_divergence_is_a_miss_counted_and_said(studied, caplog):

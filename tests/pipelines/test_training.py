@@ -12,10 +12,10 @@ from fedmeta.core.trees import tree_clone, tree_nbytes
 from fedmeta.data.partition import partition_examples
 from fedmeta.datasets import CheckpointDataset, EarlierCheckpointsDataset
 from fedmeta.pipelines.data import Data
+from fedmeta.pipelines.graph import trained_with
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.training import nodes
 from fedmeta.pipelines.training.costs import COSTS, spent_before
-from fedmeta.pipelines.training.pipeline import trained_with
 
 ADAM, SGD = {"name": "adam", "lr": 0.01}, {"name": "sgd", "lr": 0.1}
 BLOCKS = {

@@ -9,9 +9,9 @@ from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import blocks_of
 from fedmeta.datasets import CheckpointDataset, EarlierCheckpointsDataset
 from fedmeta.pipelines.data import Data
+from fedmeta.pipelines.graph import trained_with
 from fedmeta.pipelines.studies import halving, tuning
 from fedmeta.pipelines.studies.options import TuningOptions
-from fedmeta.pipelines.training.pipeline import trained_with
 from fedmeta.pipelines.training.setup import Setup
 
 RATES = [{"local": {"name": "adam", "lr": lr}} for lr in (0.001, 0.01, 0.1)]

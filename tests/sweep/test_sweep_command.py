@@ -17,9 +17,9 @@ from kedro.framework.startup import bootstrap_project
 
 from fedmeta import identity
 from fedmeta.configuration import Source
+from fedmeta.estimates import read_json
 from fedmeta.pipelines.training import nodes
 from fedmeta.sweep import cells as cells_module
-from fedmeta.sweep.cells import read_record
 from fedmeta.sweep.grid import grid, parse_axis
 from fedmeta.sweep.sweep import sweep
 
@@ -49,7 +49,7 @@ def run(project, *axes, workers=1, dry=False):
 
 def records(project):
     found = (project / "data/08_reporting/smoke/sweeps").glob("*.json")
-    return {path: read_record(path) for path in found}
+    return {path: read_json(path) for path in found}
 
 
 def begun(caplog):

@@ -4,23 +4,15 @@ They stand in the signatures of factories, which do not check them: whoever read
 options from a file does (`fedmeta.options`). No number is NaN or infinite.
 """
 
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
+from annotated_types import Ge, Gt, Le, Lt
 
-class Within(NamedTuple):
-    """Bounds of a number, for `Annotated`; None: there is none."""
-
-    above: float | None = None  # the number is greater
-    least: float | None = None  # or equal
-    below: float | None = None  # the number is less
-    most: float | None = None  # or equal
-
-
-Rate = Annotated[float, Within(above=0)]  # of learning; anything positive
-Weight = Annotated[float, Within(least=0)]
-Decay = Annotated[float, Within(least=0, below=1)]  # what is kept of an average
-Share = Annotated[float, Within(above=0, below=1)]
-Portion = Annotated[float, Within(above=0, most=1)]
-Count = Annotated[int, Within(least=1)]
-Number = Annotated[int, Within(least=0)]  # a count that may be 0
-Seed = Annotated[int, Within(least=0, below=2**64)]
+Rate = Annotated[float, Gt(0)]  # of learning; anything positive
+Weight = Annotated[float, Ge(0)]
+Decay = Annotated[float, Ge(0), Lt(1)]  # what is kept of an average
+Share = Annotated[float, Gt(0), Lt(1)]
+Portion = Annotated[float, Gt(0), Le(1)]
+Count = Annotated[int, Ge(1)]
+Number = Annotated[int, Ge(0)]  # a count that may be 0
+Seed = Annotated[int, Ge(0), Lt(2**64)]

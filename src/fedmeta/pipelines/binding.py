@@ -1,7 +1,7 @@
 """Nodes: some arguments of a function are fixed, others are read by their names."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial, update_wrapper
 from typing import Any
 
@@ -21,7 +21,7 @@ GATHERED = {
 
 def node(
     function: Callable[..., Any],
-    outputs: str | Sequence[str],
+    outputs: str | list[str],
     home: str,
     namespace: str,
     inputs: Mapping[str, str] = {},
@@ -50,8 +50,7 @@ def node(
             of_data = argument in (*DATASETS, "partition")
             found[argument] = f"{mark}{of_data and data or home}.{argument}"
     name = f"{name or function.__name__}_{home}"
-    made = list(outputs) if not isinstance(outputs, str) else outputs
-    return Node(function, {**found, **inputs}, made, name=name, namespace=namespace)
+    return Node(function, {**found, **inputs}, outputs, name=name, namespace=namespace)
 
 
 def bind(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:

@@ -1,32 +1,25 @@
 """Checks of options before any node runs.
 
-The options of models, algorithms and parsers are the arguments of their factories. A
-function here checks those that one kind of node reads; `checked_by` ties it to them.
-Only what a pipeline reads is checked, so that an unfinished block of one benchmark
-stops no other.
+The options of models, algorithms and parsers are the arguments of their factories.
+`CHECKS` has those that a node's argument of one name always holds; where more is to be
+said of a node, `checked_by` ties a function to it. Only what a pipeline reads is
+checked, so that an unfinished block of one benchmark stops no other.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from fedmeta.benchmarks.benchmark import Benchmark
-from fedmeta.configuration import PARAMETERS, check_paths, value_of
+from fedmeta.configuration import PARAMETERS, Block, blocks_read, check_paths, value_of
 from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.data.partition import AUTO
 from fedmeta.data.repartition import DIVISIONS
 from fedmeta.options import check_algorithm, checked
 from fedmeta.pipelines.options import RawOptions
-
-
-class Block(NamedTuple):
-    """A block of parameters that a node reads."""
-
-    name: str  # dotted, as in the parameters files
-    options: Any
 
 
 def checked_by(check: Callable[..., None]) -> Callable[[Callable], Callable]:
@@ -61,9 +54,13 @@ def check_pipeline(
     names = [name.removeprefix(PARAMETERS) for name in inputs]
     check_paths({name: value_of(parameters, name) for name in names}, named)
     for node in pipeline.nodes:
-        check = getattr(node.func, "check", None)
-        if check is not None:
-            check(**_blocks(node, parameters))
+        blocks = blocks_read(node, parameters)
+        benchmark = getattr(node.func, "keywords", {}).get("benchmark")
+        for argument, check in CHECKS.items():
+            if benchmark is not None and argument in blocks:
+                check(benchmark, blocks[argument])
+        if (own_check := getattr(node.func, "check", None)) is not None:
+            own_check(**blocks)
 
 
 def check_raw(benchmark: Benchmark, raw: Block) -> None:
@@ -98,23 +95,34 @@ def check_encoding(benchmark: Benchmark, encoding: Block) -> None:
     checked(benchmark.codebook, encoding.options, encoding.name, given=2)
 
 
-def check_model(benchmark: Benchmark, model: Block, **_: Any) -> None:
+def check_model(benchmark: Benchmark, model: Block) -> None:
     """Options of the model; the data decide the rest of its factory's arguments."""
     checked(benchmark.model, model.options, model.name, whole=False)
 
 
+def check_users(benchmark: Benchmark, users: Block) -> None:
+    """Options of the division of records among new users."""
+    name, options = users
+    division = DIVISIONS[options["division"]]
+    checked(division, options["options"], f"{name}.options", given=1)
+
+
+CHECKS: dict[str, Callable[[Benchmark, Block], None]] = {
+    "raw": check_raw,
+    "selection": check_selection,
+    "encoding": check_encoding,
+    "model": check_model,
+    "users": check_users,
+}
+
+
 def check_algorithms(
-    benchmark: Benchmark,
     names: list[str],
-    model: Block,
     training: Block,
     partition: Block | None = None,
-    called: str | None = None,
-    name: str | None = None,
-    **algorithms: Block,
+    **others: Any,
 ) -> None:
-    """Options of a model and of the algorithms that one training serves."""
-    check_model(benchmark, model)
+    """Options of the algorithms that one training serves."""
     if (
         partition is not None
         and training.options.get("resample")
@@ -125,13 +133,26 @@ def check_algorithms(
             f" {partition.name}.strategy {strategy!r} keeps records in order; change"
             " one of them"
         )
-    blocks = {block: algorithms[block].options for block in algorithms}
-    own = Block(algorithms[names[0]].name, options_of(names[0], blocks))
+    blocks = mappings(others)
+    own = Block(others[names[0]].name, options_of(names[0], blocks))
     check_private(names[0], training, own)
     for algorithm in names:
         check_algorithm(
-            algorithms[algorithm].name, algorithm, options_of(algorithm, blocks)
+            others[algorithm].name, algorithm, options_of(algorithm, blocks)
         )
+
+
+def mappings(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The options of each block among the arguments of a check.
+
+    Raises:
+        ValueError: for a block that is no mapping.
+    """
+    blocks = {name: block for name, block in given.items() if isinstance(block, Block)}
+    for name, options in blocks.values():
+        if not isinstance(options, dict):
+            raise ValueError(f"{name}: expected a mapping of options, not {options!r}")
+    return {argument: block.options for argument, block in blocks.items()}
 
 
 def check_private(algorithm: str, training: Block, own: Block) -> None:
@@ -157,20 +178,3 @@ def check_private(algorithm: str, training: Block, own: Block) -> None:
             f"{what} counts the rounds of one training, and {algorithm} starts from"
             f" {before}'s; set it to null"
         )
-
-
-def check_users(users: Block, **_: Any) -> None:
-    """Options of the division of records among new users."""
-    name, options = users
-    division = DIVISIONS[options["division"]]
-    checked(division, options["options"], f"{name}.options", given=1)
-
-
-def _blocks(node: Node, parameters: Mapping[str, Any]) -> dict[str, Block]:
-    """The parameters of a node by argument."""
-    given = node._inputs  # by argument, which `node.inputs` does not tell
-    return {
-        argument: Block(name, value_of(parameters, name))
-        for argument, dataset in given.items()
-        if (name := dataset.removeprefix(PARAMETERS)) != dataset
-    }

@@ -31,18 +31,28 @@ def marked(table: pd.DataFrame, found: Divergence | None) -> pd.DataFrame:
 
 
 def scores(
-    rows: Iterator[dict[str, Any]], what: str, found: Divergence | None
+    rows: Iterator[dict[str, Any]],
+    what: str,
+    name: str,
+    origin: Mapping[str, Any],
+    found: Divergence | None = None,
 ) -> pd.DataFrame:
     """Collect rows into a table; empty and marked if the training diverged.
 
     Args:
         rows: one a client; lazy.
         what: they are, for the log.
+        name: of what was trained.
+        origin: attributes of the table.
         found: where the training diverged.
     """
     if found is None:
-        return pd.DataFrame(progress(rows, what))
-    return marked(pd.DataFrame(islice(rows, 1)).iloc[:0], found)  # for the columns
+        table = pd.DataFrame(progress(rows, f"{what} {name}"))
+        warn_nonfinite(table, name)
+    else:  # one is enough for the columns
+        table = marked(pd.DataFrame(islice(rows, 1)).iloc[:0], found)
+    table.attrs |= origin
+    return table
 
 
 def inherited(found: Divergence) -> Divergence:

@@ -4,28 +4,33 @@ Those of an algorithm and of a model are the arguments of its factory:
 `fedmeta.options`.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
-    Field,
     NonNegativeInt,
     PositiveInt,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
-from fedmeta.core import bounds
+from fedmeta.core.bounds import Rate, Seed, Share, Weight
 from fedmeta.data.tasks import Episode
 from fedmeta.option_errors import in_words
-from fedmeta.options import STRICT, bounded, compression_from
+from fedmeta.options import STRICT, compression_from
 
-Seed = bounded(bounds.Seed)
-Weight = bounded(bounds.Weight)
-Rate = bounded(bounds.Rate)
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+def accepted_by(build: Callable[[Any], Any]) -> AfterValidator:
+    """Refuse options that a function cannot build from; they stay as they are."""
+
+    def check(value: Any) -> Any:
+        build(value)
+        return value
+
+    return AfterValidator(check)
 
 
 class Explained(BaseModel):
@@ -70,20 +75,20 @@ class RawOptions(Explained):
 class PartitionOptions(Options):
     """Clients into train, validation and test; records into support and query."""
 
-    clients: tuple[Fraction, Fraction, Fraction]
-    support_fraction: Fraction
+    clients: tuple[Share, Share, Share]
+    support_fraction: Share
     strategy: str
     gap: NonNegativeInt = 0  # records left out between support and query in order
     # A client to whom the gap leaves fewer query records takes no part.
     min_query: PositiveInt = 5
-    query_fraction: Fraction | None = None  # the last so many; None: all but support
-    seed: Seed  # type: ignore[valid-type]
+    query_fraction: Share | None = None  # the last so many; None: all but support
+    seed: Seed
 
 
 class ProbeOptions(Options):
     """The norm of the meta-gradient, recorded along training."""
 
-    inner_lr: Weight  # type: ignore[valid-type]  # alpha of the objective that is differentiated; 0: no step
+    inner_lr: Weight  # alpha of the objective that is differentiated; 0: no step
     steps: PositiveInt = 1  # its nu
     clients: PositiveInt | None = None  # the first so many training ones; None: all
 
@@ -91,9 +96,9 @@ class ProbeOptions(Options):
 class PrivacyOptions(Options):
     """User-level differential privacy."""
 
-    clip: Rate  # type: ignore[valid-type]  # greatest L2 norm of a client's update
-    noise_multiplier: Rate  # type: ignore[valid-type]  # noise on the sum, in clips
-    delta: Fraction | None = None  # of epsilon; None: n^-1.1 of n training clients
+    clip: Rate  # greatest L2 norm of a client's update
+    noise_multiplier: Rate  # noise on the sum, in clips
+    delta: Share | None = None  # of epsilon; None: n^-1.1 of n training clients
 
 
 class TrainingOptions(Options):
@@ -108,31 +113,25 @@ class TrainingOptions(Options):
     resample: bool  # new support and query sets every round
     # Further support fractions that validation clients are watched under, where
     # training does not depend on it: runs under these need not train again.
-    support_fractions: tuple[Fraction, ...] = ()
+    support_fractions: tuple[Share, ...] = ()
     episode: Episode | None = None  # or records drawn anew from all of a client's
     pooled: PositiveInt | None = None  # or so many from all clients, in one place
     probe: ProbeOptions | None = None  # what else to record; None: nothing
     # The parameters that are judged at the end and used: those after the last round, or
     # their average over the last quarter of the rounds.
     iterate: Literal["last", "average"] = "last"
-    seed: Seed  # type: ignore[valid-type]
+    seed: Seed
     device: Literal["auto", "cpu", "cuda"]
     backend: Literal["auto", "sequential", "threaded", "vectorized", "dask"]
     scheduler: str | None = None  # dask's address; None: workers on this machine
     # Where a client's update is not finite, the training stops, or goes on without.
     nonfinite_updates: Literal["stop", "skip"] = "stop"
-    compression: dict[str, Any] | None = None  # of updates: a name of `COMPRESSIONS`
+    # Of updates: a name of `COMPRESSIONS`, and its options.
+    compression: Annotated[dict[str, Any], accepted_by(compression_from)] | None = None
     # Clients of a round are drawn independently then, clients_per_round on average.
     privacy: PrivacyOptions | None = None
     clients_at_once: PositiveInt | None  # None: one a core, or a round's on a GPU
     chunk: PositiveInt  # records differentiated at once: bounds memory
-
-    @field_validator("compression")
-    @classmethod
-    def _is_a_compression(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None:
-            compression_from(value)
-        return value
 
     @model_validator(mode="after")
     def _drawn_in_one_way(self) -> Self:
@@ -153,4 +152,4 @@ class TrainingOptions(Options):
 class ReportOptions(Options):
     """What the report asks of the runs."""
 
-    target_accuracy: Fraction  # overhead is counted until validation gets there
+    target_accuracy: Share  # overhead is counted until validation gets there

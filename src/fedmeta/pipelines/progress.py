@@ -8,7 +8,7 @@ what happens to them by `LISTENERS`.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -108,11 +108,9 @@ class Clock:
                         return
                 yield item
 
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> AbstractContextManager[None]:
         """Count the time of an evaluation on validation clients."""
-        with self._counted("evaluation"):
-            yield
+        return self._counted("evaluation")
 
     def tick(self, number: int, loss: float) -> None:
         """Note a round, and log a line if the last one is long ago."""

@@ -1,6 +1,5 @@
 """A cell of a sweep: what it reads and writes, what makes it itself, its record."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from fedmeta.configuration import (
     value_of,
 )
 from fedmeta.core.algorithms import ALGORITHMS
+from fedmeta.estimates import read_json
 from fedmeta.identity import Settings
 from fedmeta.session import Session
 from fedmeta.sweep.grid import CellParams, nested
@@ -54,14 +54,14 @@ class Cell:
         """Path of the file that marks the cell as finished."""
         return self.home / f"{identity.fingerprint(self.settings)[:16]}.json"
 
-    def record(self) -> dict[str, Any] | None:
-        """The record of the cell, if it has finished before."""
-        return read_record(self.record_path) if self.settings else None
+    def record(self) -> dict[str, Any]:
+        """The record of the cell; empty unless it has finished before."""
+        return read_json(self.record_path) if self.settings else {}
 
     def is_finished(self) -> bool:
         """Whether its record and all its results exist."""
         written = all(path.exists() for path in self.results)
-        return written and self.record() is not None
+        return written and bool(self.record())
 
     def files(self, names: Iterable[str]) -> dict[str, Path]:
         """Where datasets are kept, for those that are."""
@@ -163,14 +163,5 @@ def settings_of(
 def all_records(cell: Cell) -> Iterator[Settings]:
     """Yield settings of all finished cells; empty if recorded by an earlier version."""
     for path in sorted(cell.home.glob("*.json")):
-        record = read_record(path)
-        if record is not None:
+        if record := read_json(path):
             yield record.get("settings", {})
-
-
-def read_record(path: Path) -> dict[str, Any] | None:
-    """The record of a finished cell, or None."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):  # none, or none that can be read
-        return None

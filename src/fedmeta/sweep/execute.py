@@ -11,7 +11,6 @@ import os
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import datetime
 from functools import cache
@@ -24,10 +23,10 @@ from kedro.framework.startup import bootstrap_project
 from fedmeta import identity
 from fedmeta.configuration import Source
 from fedmeta.data.files import whole_path
+from fedmeta.estimates import read_json
 from fedmeta.identity import Settings
 from fedmeta.pipelines.progress import PART
-from fedmeta.session import Session, is_user_error, message_of
-from fedmeta.sweep.cells import read_record
+from fedmeta.session import Session, is_user_error, keep_details, message_of
 from fedmeta.sweep.shared import Remaining
 
 log = logging.getLogger(__name__)
@@ -77,7 +76,7 @@ def run_cell(task: CellTask) -> Outcome:
     locks = task.record.parent / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     with ONE_AT_A_TIME, FileLock(locks / task.record.stem):
-        if read_record(task.record) is None:
+        if not read_json(task.record):
             details = task.record.with_suffix(".log")
             try:
                 _run(task)
@@ -143,12 +142,7 @@ def silence_run_hints() -> Iterator[None]:
 def told(error: Exception, details: Path) -> str:
     """One-line message of an error; the traceback goes into a file."""
     message = message_of(error) if is_user_error(error) else one_line(error)
-    try:
-        text = "".join(traceback.format_exception(error))
-        details.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError:  # the disk is full, perhaps
-        return message
-    return f"{message} (details: {details})"
+    return f"{message} {keep_details(error, details)}".rstrip()
 
 
 def one_line(error: BaseException) -> str:

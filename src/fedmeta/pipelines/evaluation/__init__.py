@@ -1,5 +1,1 @@
 """Evaluation: test clients before and after adaptation."""
-
-from fedmeta.pipelines.evaluation.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]

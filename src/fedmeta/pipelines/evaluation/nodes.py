@@ -4,12 +4,11 @@ import pandas as pd
 
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.checkpoints import Checkpoint
-from fedmeta.identity import ROUNDS
 from fedmeta.pipelines.checks import check_algorithms, checked_by
 from fedmeta.pipelines.data import Data
-from fedmeta.pipelines.divergence import scores, warn_nonfinite
+from fedmeta.pipelines.divergence import scores
 from fedmeta.pipelines.options import TrainingOptions
-from fedmeta.pipelines.training.setup import TrainingPlan, judged_with
+from fedmeta.pipelines.training.setup import TrainingPlan
 
 
 @checked_by(check_algorithms)
@@ -31,10 +30,7 @@ def evaluate(
         ValueError: if the checkpoint is of another training, or of fewer rounds.
     """
     plan = TrainingPlan(benchmark, data, training, model, names, algorithms)
-    wanted = {**plan.settings(), ROUNDS: training.rounds}
-    origin = judged_with(checkpoint.reached, wanted, name, evaluate)
+    origin = plan.origin(checkpoint, name, evaluate)
     rows = plan.prepare().evaluated(name, checkpoint.learned, data.part("test"))
-    table = scores(rows, f"test clients evaluated for {name}", checkpoint.diverged)
-    warn_nonfinite(table, name)
-    table.attrs |= origin
-    return table
+    what = "test clients evaluated for"
+    return scores(rows, what, name, origin, checkpoint.diverged)

@@ -16,7 +16,6 @@ from fedmeta.data.errors import DataError
 from fedmeta.data.names import alike
 from fedmeta.data.remote import RemoteRecords, from_json
 from fedmeta.data.vocabularies import CLASSES, LISTS, united
-from fedmeta.pipelines.checks import check_encoding, check_selection, checked_by
 from fedmeta.pipelines.preparation.nodes import encode
 from fedmeta.runtime.federation.current import current
 from fedmeta.runtime.federation.job import Job
@@ -28,7 +27,6 @@ log = logging.getLogger(__name__)
 PACKED_ALIKE = "pack all from raw data of one kind, with the same options"
 
 
-@checked_by(check_selection)
 def ask(
     benchmark: Benchmark, selection: dict[str, Any]
 ) -> tuple[RemoteRecords, pd.DataFrame]:
@@ -48,7 +46,6 @@ def ask(
     return records, clients
 
 
-@checked_by(check_encoding)
 def learn(
     benchmark: Benchmark,
     records: RemoteRecords,

@@ -14,7 +14,6 @@ from fedmeta.data.federated import ClientRecords
 from fedmeta.data.files import file_sha256, whole_file
 from fedmeta.datasets import PackedSource
 from fedmeta.options import build
-from fedmeta.pipelines.checks import check_raw, checked_by
 from fedmeta.pipelines.options import RawOptions
 from fedmeta.pipelines.progress import progress
 
@@ -23,7 +22,6 @@ log = logging.getLogger(__name__)
 DRAWN = ".drawn.json"  # in a folder: file of a sample -> digest
 
 
-@checked_by(check_raw)
 def find_raw(benchmark: Benchmark, raw: RawOptions) -> list[str]:
     """Paths of the raw files in a folder; where a sample is asked for, it is drawn."""
     folder = Path(raw.folder or "")  # given: `check_raw`
@@ -85,7 +83,6 @@ def _is_generated(benchmark: Benchmark, raw: RawOptions, folder: Path) -> bool:
     return True
 
 
-@checked_by(check_raw)
 def pack(benchmark: Benchmark, raw: RawOptions, raw_files: list[str]) -> PackedSource:
     """Stream the raw files' clients, checked, on their way into one packed file."""
     shards = [Path(name) for name in raw_files]

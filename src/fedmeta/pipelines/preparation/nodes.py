@@ -18,13 +18,11 @@ from fedmeta.data.remote import is_remote
 from fedmeta.data.statistics import client_statistics
 from fedmeta.identity import Settings
 from fedmeta.options import build
-from fedmeta.pipelines.checks import check_encoding, check_selection, checked_by
 from fedmeta.pipelines.options import PartitionOptions
 
 log = logging.getLogger(__name__)
 
 
-@checked_by(check_selection)
 def select(
     benchmark: Benchmark, records: FederatedDataset, selection: dict[str, Any]
 ) -> pd.DataFrame:
@@ -85,7 +83,6 @@ def divide(
     return divided
 
 
-@checked_by(check_encoding)
 def encode(
     benchmark: Benchmark,
     records: FederatedDataset,

@@ -20,12 +20,9 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.checkpoints import Checkpoint
 from fedmeta.core.types import Batch, ClientId
 from fedmeta.data.encoding import Examples
-from fedmeta.identity import ROUNDS
-from fedmeta.pipelines.checks import check_model, checked_by
 from fedmeta.pipelines.data import Data
-from fedmeta.pipelines.divergence import scores, warn_nonfinite
+from fedmeta.pipelines.divergence import scores
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
-from fedmeta.pipelines.progress import progress
 from fedmeta.pipelines.recommendation.options import StepOptions, StudyOptions
 from fedmeta.pipelines.recommendation.users import (
     TestUser,
@@ -34,7 +31,7 @@ from fedmeta.pipelines.recommendation.users import (
     test_users,
 )
 from fedmeta.pipelines.training.machine import cores
-from fedmeta.pipelines.training.setup import TrainingPlan, judged_with, made_with
+from fedmeta.pipelines.training.setup import TrainingPlan, made_with
 from fedmeta.recommenders.ranking import top_k_hits
 from fedmeta.recommenders.together import train_together
 
@@ -66,17 +63,14 @@ def score_counted(
         for fraction in study.support_fractions:
             own = divided(undivided, partition, fraction)
             for user in test_users(own, encoding):
-                scores = COUNTING[name](user, undivided.codebook, slots)
+                guesses = COUNTING[name](user, undivided.codebook, slots)
                 labels = user.columns["label"][user.query]
-                hits = top_k_hits(scores, labels, (1, 4)).sum(axis=0)
+                hits = top_k_hits(guesses, labels, (1, 4)).sum(axis=0)
                 yield _row(user, fraction, 0, *hits)
 
-    table = pd.DataFrame(progress(scored(), f"test users scored for {name}"))
-    table.attrs = made_with(settings)
-    return table
+    return scores(scored(), "test users scored for", name, made_with(settings))
 
 
-@checked_by(check_model)
 def score_trained(
     benchmark: Benchmark,
     name: str,
@@ -120,13 +114,9 @@ def score_trained(
                 top1, top4, loss = (float(hits[n][0]) for n in SUMMED)
                 yield {**_row(user, fraction, steps, top1, top4), "loss_sum": loss}
 
-    table = pd.DataFrame(progress(scored(), f"scores of {name}"))
-    table.attrs = made_with(settings)
-    warn_nonfinite(table, name)
-    return table
+    return scores(scored(), "scores of", name, made_with(settings))
 
 
-@checked_by(check_model)
 def score_federated(
     benchmark: Benchmark,
     name: str,
@@ -141,13 +131,9 @@ def score_federated(
 ) -> pd.DataFrame:
     """Scores of a federated method, adapted to each test user's support."""
     blocks = {algorithm: options}
-    plan = TrainingPlan(benchmark, data, training, model, [algorithm], blocks)
-    wanted = {
-        **plan.settings(called=name),
-        **judged_on(data, partition, study),
-        ROUNDS: training.rounds,
-    }
-    origin = judged_with(checkpoint.reached, wanted, name, score_federated)
+    plan = TrainingPlan(benchmark, data, training, model, [algorithm], blocks, name)
+    more = judged_on(data, partition, study)
+    origin = plan.origin(checkpoint, name, score_federated, more)
     steps = (options["adapt_plan"] or options["plan"])["epochs"]
 
     def scored() -> Iterator[dict[str, Any]]:
@@ -166,11 +152,8 @@ def score_federated(
                     "loss_sum": row["loss_sum_after"],
                 }
 
-    what = f"test users adapted to by {name}"
-    table = scores(scored(), what, checkpoint.diverged)
-    table.attrs |= origin
-    warn_nonfinite(table, name)
-    return table
+    what = "test users adapted to by"
+    return scores(scored(), what, name, origin, checkpoint.diverged)
 
 
 class _Supports(UserDict[ClientId, Any]):

@@ -4,14 +4,15 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from fedmeta.pipelines.options import Fraction, Options
+from fedmeta.core.bounds import Share
+from fedmeta.pipelines.options import Options
 
 
 class StudyOptions(Options):
     """What test users are judged on."""
 
     # the columns of Table 3: shares of a user's records, the first, to learn from
-    support_fractions: Annotated[tuple[Fraction, ...], Field(min_length=1)]
+    support_fractions: Annotated[tuple[Share, ...], Field(min_length=1)]
 
 
 class StepOptions(Options):

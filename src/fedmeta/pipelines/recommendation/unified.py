@@ -51,13 +51,10 @@ def pretrain(
         history.attrs["timing"] = list(checkpoint.timing)
         return checkpoint, marked(history, checkpoint.diverged)
 
-    checkpoint = earlier.own(identity.fingerprint(settings), options.steps)
-    found = None if checkpoint is None else checkpoint.diverged
-    if checkpoint is not None and found is not None and found.round > options.steps:
-        checkpoint, found = checkpoint._replace(diverged=None), None
-    if checkpoint is not None:
-        log.info("unified: resuming after step %d", checkpoint.state.round)
-        checkpoint = checkpoint._replace(rounds=options.steps)
+    kept = earlier.own(identity.fingerprint(settings), options.steps)
+    if kept is not None:
+        log.info("unified: resuming after step %d", kept.state.round)
+        checkpoint = kept._replace(rounds=options.steps, diverged=None)
         yield chunk(checkpoint)
         state = checkpoint.state
         rows = checkpoint.history["unified"].to_dict(orient="records")
@@ -73,9 +70,6 @@ def pretrain(
         empty = pd.DataFrame(columns=["round", "train_loss"], dtype=float)
         history = {"unified": empty}
         checkpoint = Checkpoint(settings, state, history, options.steps)
-    if found is not None:
-        log.error("unified: %s; %s", found, remedy(options.model_dump(), found))
-        return
     clock = Clock("unified", options.steps, checkpoint.timing)
     steps = mixed.pretrain(
         state,
@@ -89,6 +83,8 @@ def pretrain(
         report_every=options.report_every,
     )
     try:
+        if kept and kept.diverged and kept.diverged.round <= options.steps:
+            raise Diverged(kept.diverged)
         for step, state, metrics in clock.timed(steps, state.round):
             total, seen = metrics["loss"].tolist()
             clock.tick(step, total / seen)

@@ -10,11 +10,10 @@ from kedro.pipeline import Pipeline
 from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.model import Model
-from fedmeta.pipelines import ingestion, preparation
 from fedmeta.pipelines.binding import bind, node
+from fedmeta.pipelines.graph import ingestion, preparation, training_outputs
 from fedmeta.pipelines.studies.nodes import personalise
 from fedmeta.pipelines.training.nodes import train
-from fedmeta.pipelines.training.pipeline import training_outputs
 
 
 def runs(experiment: Experiment) -> Pipeline:
@@ -100,8 +99,8 @@ def clients_of(benchmark: str, home: str = "") -> Clients:
     entry, records = BENCHMARKS[benchmark], f"{benchmark}.records"
 
     def create_pipeline() -> Pipeline:
-        prepared = preparation.create_pipeline(home, entry, records)
-        return ingestion.create_pipeline(benchmark) + prepared
+        prepared = preparation(home, entry, records)
+        return ingestion(benchmark) + prepared
 
     return Clients(home, entry, records, create_pipeline)
 

@@ -17,9 +17,8 @@ from fedmeta.benchmarks.benchmark import Benchmark
 from fedmeta.checkpoints import Checkpoint, EarlierCheckpoints
 from fedmeta.core.algorithms import ALGORITHMS, options_of
 from fedmeta.core.cost import analytic_flops
-from fedmeta.identity import Settings
 from fedmeta.options import check_algorithm
-from fedmeta.pipelines.checks import Block, check_model, check_private, checked_by
+from fedmeta.pipelines.checks import Block, check_private, checked_by, mappings
 from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.options import TuningOptions
@@ -31,6 +30,8 @@ log = logging.getLogger(__name__)
 AS_TRAINED = "as trained"  # in place of a configuration of the adaptation
 JUDGED = "tuning"  # the name under which a checkpoint's history keeps its judgements
 KEYS = ["algorithm", "adaptation", "iterate", "settings"]  # that tell them apart
+COLUMNS = ["algorithm", "training", "configuration", "adaptation", "rounds", "iterate"]
+COLUMNS += ["accuracy", "work", "kept"]
 
 Blocks = dict[str, dict[str, Any]]  # options by the name of their block
 
@@ -56,18 +57,13 @@ def configurations(
 
 
 def check_tuning(
-    benchmark: Benchmark,
     names: list[str],
-    reference: str,
     tuning: Block,
-    model: Block,
     training: Block,
-    partition: Block,
-    **algorithms: Block,
+    **others: Any,
 ) -> None:
-    """Options of a model and of every configuration of the algorithms."""
-    check_model(benchmark, model)
-    blocks = {name: block.options for name, block in algorithms.items()}
+    """Options of every configuration of the algorithms."""
+    blocks = mappings(others)
     changes = TuningOptions(**tuning.options).configurations
     for name in names:
         if not changes.get(name):
@@ -118,7 +114,7 @@ def tune(
     )
     trained, watched = names[0], data.part("validation")
     candidates = configurations(trained, algorithms, tuning.configurations[trained])
-    tables: list[pd.DataFrame] = []
+    tables = [pd.DataFrame(columns=COLUMNS)]
     settings = {
         **plan.settings(),
         **identity.settings(
@@ -129,6 +125,11 @@ def tune(
         ),
         **identity.code(tune),
     }
+
+    def joined() -> pd.DataFrame:
+        table = pd.concat(tables)[COLUMNS]
+        table.attrs = made_with(settings)
+        return table
 
     def judged(checkpoint: Checkpoint, blocks: Blocks) -> pd.DataFrame:
         """Judge a finished training, reusing judgements that its checkpoint has."""
@@ -158,24 +159,16 @@ def tune(
                 rows.append(known[key])
         return pd.DataFrame(rows)
 
-    def work(name: str, blocks: Blocks) -> float:
-        """Operations of all training clients' updates in a round."""
-        setup = plan._replace(names=[name], blocks=blocks).prepare()
-        sizes = data.partitioned
-        sizes = sizes[sizes["client_id"].isin(data.part("train"))]
-        return sum(
-            analytic_flops(
-                setup.algorithms[name].work(row.num_support, row.num_query),
-                setup.model.flops,
-            )
-            for row in sizes.itertuples()
-        )
-
     _check_layers(plan, names, tuning)
-    unit = work(reference, algorithms)
-    shares = [work(trained, own) / unit for _, own in candidates]
+    unit = _work(plan, reference, algorithms)
+    shares = [_work(plan, trained, own) / unit for _, own in candidates]
     for (words, _), share in zip(candidates, shares, strict=True):
-        _check_work(f"tuning.configurations.{trained}", words, share, tuning, reference)
+        if share > tuning.work_limit:
+            raise ValueError(
+                f"tuning.configurations.{trained}: a client update with {words} costs"
+                f" {share:.2f} times one of {reference}, above the work_limit of"
+                f" {tuning.work_limit:g}; leave it out, or raise the limit"
+            )
 
     going = list(range(len(candidates)))
     for rung in tuning.rungs:
@@ -200,7 +193,7 @@ def tune(
                 model,
                 **own,
             ):
-                yield checkpoint, _joined(tables, settings)
+                yield checkpoint, joined()
             if checkpoint.diverged is not None:
                 said = [trained, "diverged", "last", "", float("nan")]
                 judgement = pd.DataFrame([said], columns=[*KEYS, "accuracy"])
@@ -208,7 +201,7 @@ def tune(
                 judgement = judged(checkpoint, own)
                 history = {**checkpoint.history, JUDGED: judgement}
                 checkpoint = checkpoint._replace(history=history)
-                yield checkpoint, _joined(tables, settings)
+                yield checkpoint, joined()
             found.append(
                 judgement.assign(
                     training=number + 1,
@@ -220,20 +213,9 @@ def tune(
         table = pd.concat(found, ignore_index=True)
         tables.append(table.assign(kept=_kept(table, rung.keep)))
         going = sorted({n - 1 for n in tables[-1].loc[tables[-1]["kept"], "training"]})
-        yield checkpoint, _joined(tables, settings)
+        yield checkpoint, joined()
         if not going:  # all have diverged
             return
-
-
-def _check_work(
-    what: str, words: str, share: float, tuning: TuningOptions, reference: str
-) -> None:
-    if share > tuning.work_limit:
-        raise ValueError(
-            f"{what}: a client update with {words} costs {share:.2f} times one of"
-            f" {reference}, above the work_limit of {tuning.work_limit:g}; leave it"
-            " out, or raise the limit"
-        )
 
 
 def _check_layers(plan: TrainingPlan, names: list[str], tuning: TuningOptions) -> None:
@@ -248,6 +230,20 @@ def _check_layers(plan: TrainingPlan, names: list[str], tuning: TuningOptions) -
             setup.algorithms[name].init(setup.model.init(plan.training.seed))
 
 
+def _work(plan: TrainingPlan, name: str, blocks: Blocks) -> float:
+    """Operations of all training clients' updates in a round."""
+    setup = plan._replace(names=[name], blocks=blocks).prepare()
+    sizes = plan.data.partitioned
+    sizes = sizes[sizes["client_id"].isin(plan.data.part("train"))]
+    return sum(
+        analytic_flops(
+            setup.algorithms[name].work(row.num_support, row.num_query),
+            setup.model.flops,
+        )
+        for row in sizes.itertuples()
+    )
+
+
 def _adapted_with(name: str, blocks: Blocks) -> str:
     """Fingerprint of the options and code that adapt and judge a training."""
     options = identity.settings(options=options_of(name, blocks))
@@ -260,20 +256,3 @@ def _kept(table: pd.DataFrame, keep: int) -> pd.Series:
     best = table.sort_values("accuracy", ascending=False, kind="stable")
     best = best.dropna(subset="accuracy").drop_duplicates(["algorithm", "training"])
     return table.index.to_series().isin(best.groupby("algorithm").head(keep).index)
-
-
-def _joined(tables: list[pd.DataFrame], settings: Settings) -> pd.DataFrame:
-    columns = [
-        "algorithm",
-        "training",
-        "configuration",
-        "adaptation",
-        "rounds",
-        "iterate",
-        "accuracy",
-        "work",
-        "kept",
-    ]
-    table = pd.concat([pd.DataFrame(columns=columns), *tables])[columns]
-    table.attrs = made_with(settings)
-    return table

@@ -4,8 +4,8 @@ from kedro.pipeline import Pipeline
 
 from fedmeta.data.select import select_clients
 from fedmeta.models.mlp import mlp
-from fedmeta.pipelines import preparation
 from fedmeta.pipelines.binding import bind, node
+from fedmeta.pipelines.graph import preparation
 from fedmeta.pipelines.studies.experiment import Clients, clients_of
 from fedmeta.pipelines.studies.nodes import repartition_users
 
@@ -32,7 +32,7 @@ def create_pipeline() -> Pipeline:
     return (
         SOURCE.create_pipeline().to_outputs(*read.values())
         + Pipeline([dealt])
-        + preparation.create_pipeline(HOME, BENCHMARK, SKEWED.records)
+        + preparation(HOME, BENCHMARK, SKEWED.records)
     )
 
 

@@ -14,11 +14,9 @@ from fedmeta.data.federated import ClientRecords, FederatedDataset
 from fedmeta.data.partition import checksum
 from fedmeta.data.repartition import DIVISIONS, repartition
 from fedmeta.datasets import PackedSource
-from fedmeta.identity import ROUNDS
 from fedmeta.options import checked, optimizer_from
-from fedmeta.pipelines.checks import check_model, check_users, checked_by
 from fedmeta.pipelines.data import Data
-from fedmeta.pipelines.divergence import marked, scores, warn_nonfinite
+from fedmeta.pipelines.divergence import marked, scores
 from fedmeta.pipelines.options import PartitionOptions, TrainingOptions
 from fedmeta.pipelines.studies.options import (
     DistanceOptions,
@@ -26,10 +24,9 @@ from fedmeta.pipelines.studies.options import (
     RecipesOptions,
     UserOptions,
 )
-from fedmeta.pipelines.training.setup import TrainingPlan, judged_with, made_with
+from fedmeta.pipelines.training.setup import TrainingPlan, made_with
 
 
-@checked_by(check_users)
 def repartition_users(
     benchmark: Benchmark,
     records: FederatedDataset,
@@ -75,7 +72,6 @@ def measure(
     return pairs
 
 
-@checked_by(check_model)
 def personalise(
     benchmark: Benchmark,
     name: str,
@@ -100,12 +96,8 @@ def personalise(
         ValueError: if the checkpoint is of another training, or of fewer rounds.
     """
     plan = TrainingPlan(benchmark, data, training, model)
-    wanted = {
-        **plan.settings(),
-        **identity.settings(personalisation=personalisation),
-        ROUNDS: training.rounds,
-    }
-    origin = judged_with(checkpoint.reached, wanted, name, personalise)
+    more = identity.settings(personalisation=personalisation)
+    origin = plan.origin(checkpoint, name, personalise, more)
     setup = plan.prepare()
     rows = evaluate_fine_tuning(
         setup.model,
@@ -118,14 +110,10 @@ def personalise(
         batch_size=personalisation.batch_size,
         chunk=setup.chunk,
     )
-    table = scores(rows, f"scores of {name}", checkpoint.diverged)
-    table = table.sort_values("epochs", kind="stable", ignore_index=True)
-    warn_nonfinite(table, name)
-    table.attrs |= origin
-    return table
+    table = scores(rows, "scores of", name, origin, checkpoint.diverged)
+    return table.sort_values("epochs", kind="stable", ignore_index=True)
 
 
-@checked_by(check_model)
 def fine_tune(
     benchmark: Benchmark,
     data: Data,

@@ -1,7 +1,7 @@
 """Options of the studies, beyond those of every training."""
 
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import (
     Field,
@@ -12,9 +12,10 @@ from pydantic import (
     field_validator,
 )
 
+from fedmeta.core.bounds import Seed
 from fedmeta.data.repartition import DIVISIONS
 from fedmeta.options import optimizer_from
-from fedmeta.pipelines.options import Explained, Options, Seed
+from fedmeta.pipelines.options import Explained, Options, accepted_by
 
 
 class UserOptions(Options):
@@ -41,15 +42,9 @@ class DistanceOptions(Options):
 class PersonalisationOptions(Options):
     """How clients personalise what was learned."""
 
-    optimizer: dict[str, Any]
+    optimizer: Annotated[dict[str, Any], accepted_by(optimizer_from)]
     batch_size: PositiveInt | None  # None: the whole support set at once
     epochs: tuple[NonNegativeInt, ...] = Field(min_length=1)  # each of these numbers
-
-    @field_validator("optimizer")
-    @classmethod
-    def _is_an_optimizer(cls, value: dict[str, Any]) -> dict[str, Any]:
-        optimizer_from(value)
-        return value
 
     def words(self) -> str:
         """All of it but the number of epochs, as a table says it."""

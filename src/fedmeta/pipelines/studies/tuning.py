@@ -8,10 +8,10 @@ from kedro.pipeline import Pipeline
 from fedmeta.benchmarks.registry import BENCHMARKS
 from fedmeta.core.algorithms import ALGORITHMS
 from fedmeta.pipelines.binding import bind, node
+from fedmeta.pipelines.graph import option_inputs
 from fedmeta.pipelines.reporting import settings_of_results, united
 from fedmeta.pipelines.studies.experiment import clients_of
 from fedmeta.pipelines.studies.halving import AS_TRAINED, tune
-from fedmeta.pipelines.training.pipeline import option_inputs
 from fedmeta.reporting.shown import Shown, TableCell, show
 
 REFERENCE = "maml"  # in the options of its block: the measure of a round's work

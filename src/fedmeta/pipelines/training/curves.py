@@ -147,14 +147,11 @@ def _means(table: pd.DataFrame) -> dict[str, float]:
     records = table["num_query"]
     sums = table.sum(numeric_only=True, skipna=False)  # what is not finite stays so
     names = metrics_of(table)
-    return {
-        f"validation_{measure}_{when}": float(value)
-        for when in ("before", "after")
-        for measure, value in {
-            **{n: sums[f"{n}_sum_{when}"] / records.sum() for n in names},
-            **{
-                f"macro_{n}": (table[f"{n}_sum_{when}"] / records).mean(skipna=False)
-                for n in names
-            },
-        }.items()
-    }
+    found: dict[str, float] = {}
+    for when in ("before", "after"):
+        for n in names:
+            found[f"validation_{n}_{when}"] = sums[f"{n}_sum_{when}"] / records.sum()
+        for n in names:
+            shares = table[f"{n}_sum_{when}"] / records
+            found[f"validation_macro_{n}_{when}"] = shares.mean(skipna=False)
+    return found

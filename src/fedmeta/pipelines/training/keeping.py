@@ -31,30 +31,29 @@ def states_of(
 
 
 def with_states(
-    called: str, checkpoint: Checkpoint | None, rounds: int, states: LastRounds | None
+    plan: TrainingPlan, checkpoint: Checkpoint | None, states: LastRounds | None
 ) -> Checkpoint | None:
     """The checkpoint, unless it cannot be resumed for want of what clients kept.
 
     Where a training begins from the start, so do its clients.
 
     Args:
-        called: the training, in the log.
+        plan: of the training.
         checkpoint: of it.
-        rounds: that the training is to have.
         states: of its clients.
     """
     if states is None:
         return checkpoint
     if checkpoint is not None:
         kept, number = checkpoint.states, checkpoint.state.round
-        if _ended(checkpoint, rounds) or (
+        if _ended(checkpoint, plan.training.rounds) or (
             kept is not None and states.resume(kept, number)
         ):
             return checkpoint
         log.warning(
             "%s: training from the start, since what its clients kept up to round %d"
             " has been replaced by that of later rounds, or is not there",
-            called,
+            plan.label,
             number,
         )
     states.clear()

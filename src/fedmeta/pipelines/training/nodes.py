@@ -1,7 +1,7 @@
 """The training node: rounds, evaluations on validation clients, checkpoints."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import nan
 from typing import Any
 
@@ -16,7 +16,6 @@ from fedmeta.core.trees import tree_leaves
 from fedmeta.core.types import ClientId, Diverged, ServerState
 from fedmeta.data.ids import Ids
 from fedmeta.data.tasks import poisson_cohort, sample_cohort
-from fedmeta.identity import ROUNDS, Settings
 from fedmeta.pipelines.checks import check_algorithms, checked_by
 from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.divergence import inherited, marked, remedy
@@ -70,9 +69,9 @@ def train(
         ``evaluate_every`` rounds and after the last: Kedro saves them as they come.
         The scores have a row a watched client and evaluation: `Curves.extended`.
     """
-    plan = TrainingPlan(benchmark, data, training, model, names, algorithms)
-    settings = plan.settings(called, start)
-    called = called or names[-1]
+    plan = TrainingPlan(
+        benchmark, data, training, model, names, algorithms, called, start
+    )
 
     def chunk(checkpoint: Checkpoint) -> tuple[Any, ...]:
         kinds = checkpoint.history, checkpoint.validation
@@ -84,35 +83,29 @@ def train(
         return checkpoint, *(marked(table, checkpoint.diverged) for table in tables)
 
     try:
-        for checkpoint in _checkpoints(
-            plan, earlier, partition, settings, start, called
-        ):
+        for checkpoint in _checkpoints(plan, earlier, partition):
             yield chunk(checkpoint)
     except Diverged as error:
         found = error.divergence
         advice = remedy(options_of(names[0], algorithms), found)
         if start is not None and start.diverged:
             advice = "that one is to be trained otherwise first"
-        log.error("%s: %s; %s", called, found, advice)
+        log.error("%s: %s; %s", plan.label, found, advice)
         yield chunk(checkpoint._replace(diverged=found))
 
 
 def _checkpoints(
-    plan: TrainingPlan,
-    earlier: EarlierCheckpoints,
-    partition: PartitionOptions,
-    settings: Settings,
-    start: Checkpoint | None,
-    called: str,
+    plan: TrainingPlan, earlier: EarlierCheckpoints, partition: PartitionOptions
 ) -> Iterator[Checkpoint]:
     """Checkpoints of a training, at least one.
 
     Raises:
         Diverged: after the last finite checkpoint.
     """
-    setup, data, training = plan.prepare(), plan.data, plan.training
+    data, training, start = plan.data, plan.training, plan.start
+    settings, setup = plan.settings(), plan.prepare()
     train_clients = data.part("train")
-    privacy = Privacy(called, training, len(train_clients), start)
+    privacy = Privacy(plan.label, training, len(train_clients), start)
     trained = privacy.protected(setup.algorithms[plan.names[0]])
     cohort_of = _cohorts(train_clients, training)
     make_task = plan.training_task_maker(trained.passes, setup.device)
@@ -125,22 +118,15 @@ def _checkpoints(
         trained, plan, setup, earlier.states(identity.fingerprint(settings))
     )
     curves = Curves(plan, setup, partition)
-    skips, skipped = training.nonfinite_updates == "skip", 0
+    seen = _Seen(skips=training.nonfinite_updates == "skip")
 
-    def judged(state: ServerState, train_loss: float) -> Checkpoint:
+    def judged(state: ServerState) -> Checkpoint:
+        sent = tree_leaves(trained.sent(state.meta))  # nothing sent: nothing told
         with clock.evaluating():
             history, validation = curves.extended(
                 state,
-                {
-                    "train_loss": train_loss,
-                    **({"train_skipped_clients": skipped} if skips else {}),
-                },
-                {
-                    **spent,  # nothing sent: nothing told
-                    **privacy.spent(
-                        state.round if tree_leaves(trained.sent(state.meta)) else 0
-                    ),
-                },
+                seen.take(),
+                {**spent, **privacy.spent(state.round if sent else 0)},
             )
         return average.kept_in(
             Checkpoint(
@@ -157,32 +143,31 @@ def _checkpoints(
 
     average = IterateAverage(training.rounds)
     checkpoint = with_states(
-        called,
-        resumable(called, plan, earlier, partition, settings, shared, average),
-        training.rounds,
+        plan,
+        resumable(plan, earlier, partition, settings, shared, average),
         states,
     )
     spent = spent_before(start)
-    clock = Clock(called, training.rounds, checkpoint.timing if checkpoint else ())
+    clock = Clock(plan.label, training.rounds, checkpoint.timing if checkpoint else ())
     if checkpoint is not None:
         yield checkpoint._replace(rounds=training.rounds, diverged=None)
         if checkpoint.diverged and checkpoint.diverged.round <= training.rounds:
             raise Diverged(checkpoint.diverged)
-        tell_resumed(called, checkpoint, plan, setup)
+        tell_resumed(plan, checkpoint, setup)
         if checkpoint.state.round == training.rounds:
             return
         state = _moved(checkpoint.state, setup)
         spent = curves.resumed(checkpoint.history, checkpoint.validation)
         average.resume(checkpoint, setup.placed)
     else:
-        tell_others(called, earlier, {**settings, ROUNDS: training.rounds})
+        tell_others(plan, earlier, settings)
         state = trained.init(
             start.learned["theta"] if start else setup.model.init(training.seed)
         )
-        yield from _at_start(judged(state := _moved(state, setup), nan), start)
+        yield from _at_start(judged(state := _moved(state, setup)), start)
 
     if not tree_leaves(trained.sent(state.meta)):  # rounds would change nothing
-        yield judged(state._replace(round=training.rounds), nan)
+        yield judged(state._replace(round=training.rounds))
         return
     if states and trained.client_state:
         make_task = states.given(make_task, trained.client_state(state.meta))
@@ -195,25 +180,23 @@ def _checkpoints(
         setup.compression,
     )
     privacy.warn_of_noise(trained.sent(state.meta))
-    loss = _Mean()
     for number, state, metrics in clock.timed(
         run_rounds(
             trained,
             state,
             (cohort_of(t) for t in range(state.round + 1, training.rounds + 1)),
             setup.updates(make_task),
-            skips,
+            seen.skips,
             None if states is None else states.keep,
         ),
         state.round,
     ):
-        loss.add(metrics.get("loss", (0, 0)))  # none, if no client has taken part
+        seen.add(metrics)
         average.add(state)
-        skipped += int(metrics["skipped_clients"][0]) if skips else 0
         spent = summed([spent, *map(price, cohort_of(number))])
-        clock.tick(number, loss.value)
+        clock.tick(number, seen.loss)
         if number % training.evaluate_every == 0 or number == training.rounds:
-            checkpoint, skipped = judged(state, loss.take()), 0
+            checkpoint = judged(state)
             clock.validated(number, *curves.last_accuracies())
             privacy.tell(number)
             yield checkpoint
@@ -274,21 +257,27 @@ def _moved(state: ServerState, setup: Setup) -> ServerState:
     )
 
 
-class _Mean:
-    """A running mean of (sum, count) pairs, emptied when it is taken."""
+class _Seen:
+    """What was seen of the training clients since the last evaluation."""
 
-    def __init__(self) -> None:
-        self.total, self.count = 0.0, 0.0
+    def __init__(self, skips: bool) -> None:
+        self.skips = skips  # clients whose update is not finite: they are counted
+        self._total, self._count, self._skipped = 0.0, 0.0, 0
 
-    def add(self, pair: Tensor | tuple[int, int]) -> None:
-        self.total += float(pair[0])
-        self.count += float(pair[1])
+    def add(self, metrics: Mapping[str, Tensor]) -> None:
+        if "loss" in metrics:  # a client has taken part
+            self._total += float(metrics["loss"][0])
+            self._count += float(metrics["loss"][1])
+        if self.skips:
+            self._skipped += int(metrics["skipped_clients"][0])
 
     @property
-    def value(self) -> float:
-        return self.total / self.count if self.count else nan
+    def loss(self) -> float:
+        return self._total / self._count if self._count else nan
 
-    def take(self) -> float:
-        mean = self.value
-        self.total, self.count = 0.0, 0.0
-        return mean
+    def take(self) -> dict[str, float]:
+        found = {"train_loss": self.loss}
+        if self.skips:
+            found["train_skipped_clients"] = self._skipped
+        self._total, self._count, self._skipped = 0.0, 0.0, 0
+        return found

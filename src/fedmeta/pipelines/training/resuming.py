@@ -5,7 +5,7 @@ import logging
 from fedmeta import identity
 from fedmeta.checkpoints import Checkpoint, EarlierCheckpoints
 from fedmeta.core.evaluation import metrics_of
-from fedmeta.identity import Settings
+from fedmeta.identity import ROUNDS, Settings
 from fedmeta.pipelines.options import PartitionOptions
 from fedmeta.pipelines.training.averaging import IterateAverage
 from fedmeta.pipelines.training.setup import Setup, TrainingPlan
@@ -19,7 +19,6 @@ def under(fraction: float) -> str:
 
 
 def resumable(
-    called: str,
     plan: TrainingPlan,
     earlier: EarlierCheckpoints,
     partition: PartitionOptions,
@@ -30,8 +29,7 @@ def resumable(
     """The checkpoint that a training resumes from, or whose results it has.
 
     Args:
-        called: the training, in the log.
-        plan: of it.
+        plan: of the training.
         earlier: checkpoints of earlier runs.
         partition: with the support fraction of this run.
         settings: of this run.
@@ -42,13 +40,15 @@ def resumable(
     rounds = plan.training.rounds
     checkpoint = earlier.own(identity.fingerprint(settings), rounds)
     if plan.training.iterate == "average":
-        checkpoint = average.completable(called, checkpoint)
+        checkpoint = average.completable(plan.label, checkpoint)
     if checkpoint is not None or not shared:
         return checkpoint
     keys = {name: name + under(partition.support_fraction) for name in plan.names}
     for found in earlier.alike(shared, rounds):
         if found.history.keys() >= set(keys.values()):
-            log.info("%s: trained before, under another support fraction", [*keys][0])
+            log.info(
+                "%s: trained before, under another support fraction", plan.names[0]
+            )
             return found._replace(
                 settings=settings,
                 history={name: found.history[key] for name, key in keys.items()},
@@ -57,25 +57,26 @@ def resumable(
     return None
 
 
-def tell_others(called: str, earlier: EarlierCheckpoints, settings: Settings) -> None:
+def tell_others(
+    plan: TrainingPlan, earlier: EarlierCheckpoints, settings: Settings
+) -> None:
     """Log how the nearest earlier training differs, if there is one; none is used."""
+    settings = {**settings, ROUNDS: plan.training.rounds}
     others = list(earlier.others())
     names, other = identity.nearest(others, settings)
     if others:
         log.info(
             "%s: training from the start; the nearest checkpoint that was kept is %s",
-            called,
+            plan.label,
             f"of a training with {identity.in_words(names, other, settings)}"
             if other
             else "damaged, or of an earlier version of this project",
         )
 
 
-def tell_resumed(
-    called: str, checkpoint: Checkpoint, plan: TrainingPlan, setup: Setup
-) -> None:
+def tell_resumed(plan: TrainingPlan, checkpoint: Checkpoint, setup: Setup) -> None:
     """Log the round that training resumes from, and metrics that older points lack."""
-    log.info("%s: resuming after round %d", called, checkpoint.state.round)
+    log.info("%s: resuming after round %d", plan.label, checkpoint.state.round)
     watched = plan.data.part("validation")[:1]
     scores = next(setup.evaluated(plan.names[0], checkpoint.state.meta, watched))
     history = checkpoint.history[plan.names[-1]]
@@ -84,7 +85,7 @@ def tell_resumed(
         log.info(
             "%s: points up to round %d were recorded without %s; later points and the"
             " scores of test clients have it",
-            called,
+            plan.label,
             checkpoint.state.round,
             " and ".join(new),
         )

@@ -26,7 +26,7 @@ from fedmeta.core.types import (
 )
 from fedmeta.data.remote import is_remote, of_same_shape
 from fedmeta.data.tasks import pooled_task_maker, task_maker
-from fedmeta.identity import Settings
+from fedmeta.identity import ROUNDS, Settings
 from fedmeta.options import compression_from
 from fedmeta.pipelines.data import Data
 from fedmeta.pipelines.options import TrainingOptions
@@ -81,7 +81,7 @@ class Setup(NamedTuple):
 
 
 class TrainingPlan(NamedTuple):
-    """A training: its data, model and algorithms, with all options but the start."""
+    """A training: its data, model and algorithms, with all options."""
 
     benchmark: Benchmark
     data: Data
@@ -91,20 +91,24 @@ class TrainingPlan(NamedTuple):
     names: list[str] = []
     # Options by the name of the block, of all that the algorithms are made from.
     blocks: dict[str, dict[str, Any]] = {}
+    # The name of its options, where that is not the algorithm's.
+    called: str | None = None
+    start: Checkpoint | None = None  # whose parameters it starts from
 
-    def settings(
-        self, called: str | None = None, start: Checkpoint | None = None
-    ) -> Settings:
-        """Settings that determine a training, but for its number of rounds.
+    @property
+    def label(self) -> str:
+        """What it is called in the log."""
+        return self.called or self.names[-1]
 
-        Args:
-            called: the name of the options of a training whose algorithm has another.
-            start: whose parameters it starts from.
-        """
+    def settings(self) -> Settings:
+        """Settings that determine a training, but for its number of rounds."""
         benchmark = self.benchmark
         factories = {name: ALGORITHMS[name].factory for name in self.names}
         algorithms = {
-            called or name: {**identity.named(factory), **options_of(name, self.blocks)}
+            self.called or name: {
+                **identity.named(factory),
+                **options_of(name, self.blocks),
+            }
             for name, factory in factories.items()
         }
         found = identity.settings(
@@ -115,13 +119,27 @@ class TrainingPlan(NamedTuple):
         )
         functions = (benchmark.model, benchmark.encoding, *factories.values())
         code = identity.code("pipelines.training.nodes", *functions)
-        if start is not None:
+        if self.start is not None:
             found |= {
-                "start": start.fingerprint,
-                "start.rounds": start.state.round,
-                "start.diverged": start.diverged is not None,
+                "start": self.start.fingerprint,
+                "start.rounds": self.start.state.round,
+                "start.diverged": self.start.diverged is not None,
             }
         return {**found, **self.data.settings(), **code}
+
+    def origin(
+        self, checkpoint: Checkpoint, name: str, function: Any, more: Settings = {}
+    ) -> dict[str, Any]:
+        """Attributes of the scores of a checkpoint, as `judged_with` has them.
+
+        Args:
+            checkpoint: whose parameters are judged.
+            name: whose it is, for errors.
+            function: that judges it.
+            more: settings that only the judgement has.
+        """
+        wanted = {**self.settings(), **more, ROUNDS: self.training.rounds}
+        return judged_with(checkpoint.reached, wanted, name, function)
 
     def prepare(self) -> Setup:
         """Build the model and the algorithms; say how clients are run."""
@@ -164,7 +182,7 @@ class TrainingPlan(NamedTuple):
         """
         data, training = self.data, self.training
         encoding = self.benchmark.encoding(data.codebook)
-        common = {"seed": training.seed, "passes": passes, "device": device}
+        common: Any = {"seed": training.seed, "passes": passes, "device": device}
         records = of_same_shape(data.records)  # operations are counted on it
         if training.pooled is not None:
             trained = data.clients["client_id"].isin(data.part("train"))
