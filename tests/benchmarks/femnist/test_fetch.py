@@ -47,6 +47,10 @@ def parquet(writers, labels, images, names=None):
     return buffer.getvalue()
 
 
+WHOLE = parquet(["f0"], [0], np.zeros((1, 784), np.uint8))
+DAMAGED = WHOLE[:4] + bytes(len(WHOLE) // 2) + WHOLE[4 + len(WHOLE) // 2 :]
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """A server of the files put into `hub.files`; its address is `hub.endpoint`."""
@@ -137,6 +141,7 @@ def test_classes_in_another_order_become_leafs(tmp_path, hub):
     [
         ({}, "has no Parquet files"),
         ({"a.parquet": b"PAR1"}, "not a whole Parquet file"),
+        ({"a.parquet": DAMAGED}, "not a whole Parquet file"),
         (
             {"a.parquet": parquet(["f0"], [62], np.zeros((1, 784), np.uint8))},
             "label 62",
