@@ -22,6 +22,7 @@ from zlib import crc32
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from annotated_types import Ge
 
 from fedmeta.benchmarks.recommendation import usage_model
 from fedmeta.benchmarks.recommendation.usage_model import (
@@ -32,21 +33,21 @@ from fedmeta.benchmarks.recommendation.usage_model import (
     records_of,
     sizes_of,
 )
-from fedmeta.core.bounds import Count, Seed, Within
+from fedmeta.core.bounds import Count, Seed
 from fedmeta.data.errors import check_range
 from fedmeta.data.files import whole_path
 
 FILE = "usage_log.parquet"
 CODE = (__file__, usage_model.__file__)
 MARK, ARGUMENTS = b"fedmeta.synthetic", b"fedmeta.arguments"  # of the file's metadata
-Several = Annotated[int, Within(least=2)]
+Several = Annotated[int, Ge(2)]
 CHUNK = 512  # users drawn together: some 25 MB of temporaries
 
 
 def write_sample(
     folder: Path,
     users: Count = 300,
-    services: Annotated[int, Within(least=64)] = 2400,
+    services: Annotated[int, Ge(64)] = 2400,
     records_per_user: tuple[Several, Several] = (100, 6000),
     seed: Seed = 0,
 ) -> list[Path]:

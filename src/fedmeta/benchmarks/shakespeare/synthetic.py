@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
+from annotated_types import Ge
 
 from fedmeta.benchmarks.shakespeare.parse import SYNTHETIC
 from fedmeta.benchmarks.shakespeare.roles import BYLINE, END_OF_PLAY, LEAST_ROLES
 from fedmeta.benchmarks.shakespeare.windows import WINDOW
-from fedmeta.core.bounds import Count, Seed, Within
+from fedmeta.core.bounds import Count, Seed
 from fedmeta.data.errors import check_range
 from fedmeta.data.files import whole_file
 
@@ -47,7 +48,7 @@ class Habits(NamedTuple):
 def write_sample(
     folder: Path,
     plays: Count = 16,
-    roles_per_play: Annotated[int, Within(least=LEAST_ROLES)] = 5,
+    roles_per_play: Annotated[int, Ge(LEAST_ROLES)] = 5,
     windows_per_role: tuple[Count, Count] = (200, 600),
     seed: Seed = 0,
 ) -> list[Path]:
