@@ -98,7 +98,7 @@ def shown(
 
 def _deviation(sd: float | None, text: Callable[[Any], str]) -> str:
     """Behind a mean: in bytes or FLOP with a prefix of its own."""
-    if pd.isna(sd):
+    if sd is None or pd.isna(sd):
         return ""
     return f" ± {text(sd) if text in (bytes_text, flops_text) else f'{sd:.2f}'}"
 
