@@ -143,6 +143,10 @@ def test_classes_in_another_order_become_leafs(tmp_path, hub):
         ({"a.parquet": b"PAR1"}, "not a whole Parquet file"),
         ({"a.parquet": DAMAGED}, "not a whole Parquet file"),
         (
+            {"a.parquet": parquet(["f0", None], [0, 0], np.zeros((2, 784), np.uint8))},
+            "row 1 has no writer_id",
+        ),
+        (
             {"a.parquet": parquet(["f0"], [62], np.zeros((1, 784), np.uint8))},
             "label 62",
         ),

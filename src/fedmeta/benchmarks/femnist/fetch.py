@@ -172,6 +172,9 @@ def _read(path: Path) -> pd.DataFrame:
             "label": table["character"].to_pylist(),
         }
     )
+    if records["writer_id"].isna().any():
+        row = int(records["writer_id"].isna().argmax())
+        raise DataError(f"{path}: row {row} has no writer_id: name another data set")
     known = records["label"].isin(range(len(leaf_labels)))
     if not known.all():
         row = int(known.argmin())
