@@ -127,6 +127,10 @@ EQUIVALENT: dict[str, str] = {
     "7faf35c769ea8eb2": "3d292863a55c4a10",  # benchmarks.sent140.stanford
     # What was made is checked by the catalog alone: tests/data/test_partition.py
     "ad3f56e990254f32": "5831b11863bfa3d7",  # data.partition
+    # Clients are selected as before, options are refused by their types:
+    # tests/benchmarks/femnist/test_profiles.py, tests/benchmarks/shakespeare
+    "46d1630ea458e844": "f6f6e66fd5bb6b3c",  # benchmarks.femnist.profiles
+    "460a658e5fe04533": "db78d2f2653d932f",  # benchmarks.shakespeare.profiles
     # Bounds are annotated-types', parameters pass through fewer hands:
     # tests/pipelines and the golden files of tools/smoke.py
     "d744998d6576da0f": "216a6cefe87c19c0",  # core.bounds
