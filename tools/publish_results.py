@@ -293,7 +293,7 @@ def related(study: Study, report: Path, prefix: str) -> dict[str, pd.DataFrame]:
         for name in ("results", "histories")
     ]
     source = read_table(report / f"{study.tables[0]}.csv")["source"].iloc[0]
-    results, _ = restored(*stored, source)
+    results = restored(*stored, source)
     made = study.report(results, **tables)
     for name, figure in made.figures.items():
         path = RESULTS / f"{prefix}_{name}.svg"
