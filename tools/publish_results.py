@@ -88,6 +88,8 @@ STUDY = {
     "beats_mru": "users for whom it beats MRU, {} %",
 }
 
+MOST_WITH_DEVIATIONS = 10  # columns
+
 Scores = dict[str, list[pd.DataFrame]]  # algorithm -> a table a run
 
 
@@ -270,10 +272,19 @@ def reproduction(report: Path, prefix: str) -> dict[str, pd.DataFrame]:
     return {
         "claims": claims[here].drop(columns=["experiment", "source"]),
         **{
-            name: _from_markdown((report / f"{name}.md").read_text(encoding="utf-8"))
+            name: _fitting(
+                _from_markdown((report / f"{name}.md").read_text(encoding="utf-8"))
+            )
             for name in tables
         },
     }
+
+
+def _fitting(table: pd.DataFrame) -> pd.DataFrame:
+    """Without deviations where these would make a table wider than a page."""
+    if len(table.columns) <= MOST_WITH_DEVIATIONS:
+        return table
+    return table.replace(" ± .*", "", regex=True)
 
 
 def _from_markdown(text: str) -> pd.DataFrame:
