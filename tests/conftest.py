@@ -45,12 +45,6 @@ def graphs_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline_registry, "register_pipelines", REGISTER)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep a file's tests in one process under --dist loadgroup, as loadfile does."""
-    if item.get_closest_marker("xdist_group") is None:
-        item.add_marker(pytest.mark.xdist_group(item.path.name))
-
-
 def pytest_collection_finish() -> None:
     """Let no collection look through thousands of tests: it takes a second."""
     gc.freeze()

@@ -1,8 +1,9 @@
 """The commands of the README and the docs, typed in one project, page by page.
 
 Data, networks and grids are small there, and rounds few. What a comment before a block
-says to run elsewhere, or not at all, is left out. Two processes can share the pages, by
-pytest's --dist loadgroup: who reads a how-to has typed the README's first commands.
+says to run elsewhere, or not at all, is left out. The how-to pages are in a module of
+their own, test_typed_how_to, for another process: who reads one has typed the README's
+first commands.
 """
 
 import json
@@ -173,23 +174,16 @@ def shell(new_project) -> Iterator[Shell]:
     opened.close()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)  # the README's is long
-@pytest.mark.parametrize(
-    "block",
-    [
-        pytest.param(
-            block,
-            id=f"{block.page.name}: {block.lines[0]}",
-            marks=pytest.mark.xdist_group(
-                "how-to" if block.page.parent.name == "how-to" else "others"
-            ),
-        )
+def of_pages(how_to: bool) -> list:
+    """Blocks to run, of the how-to pages or of all others."""
+    return [
+        pytest.param(block, id=f"{block.page.name}: {block.lines[0]}")
         for block in ALL
-        if not block.how
-    ],
-)
-def test_a_block_runs(shell: Shell, block: Block) -> None:
+        if not block.how and (block.page.parent.name == "how-to") == how_to
+    ]
+
+
+def run_block(shell: Shell, block: Block) -> None:
     for line in block.lines:
         for words, ours in (
             (" /tmp/", f" {shell.folder}/"),
@@ -200,6 +194,13 @@ def test_a_block_runs(shell: Shell, block: Block) -> None:
         for pattern, ours in SMALLER.items():
             line = re.sub(pattern, ours, line)  # noqa: PLW2901
         shell.type(line)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # the README's is long
+@pytest.mark.parametrize("block", of_pages(how_to=False))
+def test_a_block_runs(shell: Shell, block: Block) -> None:
+    run_block(shell, block)
 
 
 def test_what_is_not_run_here_exists() -> None:
