@@ -27,7 +27,7 @@ BASELINE, FINE_TUNED = label_of(tables.BASELINE), label_of("fedavg_meta")
 FEDMETA = (label_of("maml"), label_of("meta_sgd"))  # whose gains the paper states
 MAML, FOMAML = label_of("maml"), label_of("fomaml")
 LEAST_SAVING = 2.82  # of the paper's "2.82-4.33 times"
-Number = TypeVar("Number", float, Value)  # the paper's, or ours by seed
+Accuracy = TypeVar("Accuracy", float, Value)  # the paper's, or ours by seed
 Paper = Mapping[float, Mapping[str, float]]  # support fraction -> label -> %
 Accuracies = Mapping[float, Mapping[str, Value]]  # the same, by seed
 Costs = Accuracies  # or variances, by support fraction and label
@@ -36,8 +36,8 @@ Figures = dict[Any, list[tuple[str, Verdict | None]]]
 
 
 def lead(
-    accuracies: Mapping[float, Mapping[str, Number]], label: str, base: str
-) -> dict[float, Number]:
+    accuracies: Mapping[float, Mapping[str, Accuracy]], label: str, base: str
+) -> dict[float, Accuracy]:
     """By how many points one is above another, where there are both."""
     return {
         p: row[label] - row[base]
@@ -47,8 +47,8 @@ def lead(
 
 
 def gains(
-    accuracies: Mapping[float, Mapping[str, Number]],
-) -> dict[tuple[str, float], Number]:
+    accuracies: Mapping[float, Mapping[str, Accuracy]],
+) -> dict[tuple[str, float], Accuracy]:
     """FedMeta's accuracy less FedAvg's, in points, by (label, support fraction)."""
     return {
         (label, p): gain

@@ -10,9 +10,11 @@ import pytest
 pytest.importorskip("cryptography")  # Flower's
 
 STARTED = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from fedmeta.runtime.federation.local import Local, started
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
 
 Local.start_superlink = lambda self: self.start("sleep", ["sleep", "60"])
 with started(Path(sys.argv[1]) / "local", Path(sys.argv[1]), {}) as local:
