@@ -143,7 +143,7 @@ def _chosen(
     max_clients: int | None,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Places of counts from least to most, so many of them at random."""
+    """Indices of the counts within the bounds; ``max_clients`` of them, if more."""
     places = np.flatnonzero((counts >= least) & (counts <= (most or np.inf)))
     if max_clients is not None and max_clients < len(places):
         places = rng.choice(places, max_clients, replace=False)
